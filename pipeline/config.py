@@ -1,0 +1,391 @@
+"""Settings: what they are called, what they may be, and the presets that set them.
+
+Each setting is a field with its meaning, unit, range and default, and this is the only place where
+a default stands. A preset is a YAML file in `configs/`; a file of the user's may name one as its
+`base` and change what it likes; `--set KEY=VALUE` changes single settings on top.
+"""
+
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.errors import SettingsError
+from pipeline.layers import require_layer
+
+PRESET_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+class EncoderSettings(_Section):
+    """The frozen network whose features are matched."""
+
+    weights: str = Field(
+        "bundled",
+        min_length=1,
+        description="Where the weights of VGG-19 come from: bundled (the original ones), torchvision (retrained), "
+        "or a .pth or .safetensors file.",
+    )
+    pooling: Literal["max", "average"] = Field(
+        "max", description="Pooling between the blocks: max as trained, average as Gatys et al. prefer (smoother)."
+    )
+    padding: Literal["zeros", "replicate"] = Field(
+        "zeros",
+        description="Padding of the first convolution: zeros as trained, replicate keeps a frame out of the edges.",
+    )
+
+
+class ContentSettings(_Section):
+    """How closely the result keeps to the content."""
+
+    weight: float = Field(5.0, ge=0, le=1e12, description="α, the weight of the content loss.")
+    layers: dict[str, float] = Field(
+        {"relu4_2": 1.0}, min_length=1, description="Layers that are compared, each with a weight of at least 0."
+    )
+    reduction: Literal["mean", "half_sum"] = Field(
+        "mean", description="Mean of the squared differences, or half their sum (Gatys et al. 2016, eq. 1)."
+    )
+
+
+class StyleSettings(_Section):
+    """How strongly the result takes on the style."""
+
+    weight: float = Field(100.0, ge=0, le=1e12, description="β, the weight of the style loss.")
+    layers: dict[str, float] = Field(
+        {f"relu{block}_1": 1.0 for block in range(1, 6)},
+        min_length=1,
+        description="Layers whose Gram matrices are compared, each with a weight of at least 0.",
+    )
+    gram: Literal["chw", "hw"] = Field(
+        "chw", description="What a Gram matrix is divided by: channels · places (chw) or places (hw)."
+    )
+    scale: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="Longest side of the style image as a multiple of the content's. The style is reduced to it and "
+        "never enlarged; smaller values give finer strokes.",
+    )
+
+
+class TotalVariationSettings(_Section):
+    """How smooth the result is."""
+
+    weight: float = Field(0.001, ge=0, le=1e12, description="γ, the weight of the total variation.")
+    form: Literal["absolute_sum", "absolute_mean", "squared_sum"] = Field(
+        "absolute_sum", description="Sum of absolute differences of neighbours, their mean, or half the sum of squares."
+    )
+    pixels: Literal["byte", "normalized"] = Field(
+        "byte", description="Unit of the pixels in it: 0 to 255 (byte), or ImageNet-normalised."
+    )
+
+
+class OptimizerSettings(_Section):
+    """How the objective is minimised."""
+
+    method: Literal["lbfgs", "adam"] = Field("lbfgs", description="L-BFGS, or Adam.")
+    variable: Literal["bounded", "free"] = Field(
+        "bounded",
+        description="What is optimised: bounded never leaves the range of colours, free is plain normalised pixels, "
+        "clamped only when the picture is saved.",
+    )
+    history: int = Field(20, ge=1, le=20, description="Curvature pairs that L-BFGS keeps.")
+    smoothing: float = Field(
+        0.35,
+        ge=0,
+        le=1,
+        description="Exponent p of the (f² + f₀²)^-p by which L-BFGS's first guess of the curvature favours coarse "
+        "changes over fine ones; 0 turns it off.",
+    )
+    learning_rate: float = Field(
+        0.05, gt=0, le=10, description="Adam's step, in units of the variable (radians of its sine, or normalised pixels)."
+    )
+    learning_rate_decay: float = Field(1.0, gt=0, le=1, description="Adam's step is multiplied by this …")
+    decay_interval: int = Field(50, ge=1, le=1_000_000, description="… after each so many iterations.")
+
+
+class IterationSettings(_Section):
+    """When a frame is finished. An iteration is one evaluation of the objective and its gradient."""
+
+    first: int = Field(
+        300, ge=1, le=1_000_000, description="Most iterations for a picture that starts cold (photos, first of a shot)."
+    )
+    next: int = Field(
+        40, ge=1, le=1_000_000, description="Most iterations for a frame that starts from the frame before it."
+    )
+    tolerance: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Stop earlier when the objective falls by less than this share of itself over an interval; 0 never.",
+    )
+    interval: int = Field(50, ge=1, le=1_000_000, description="Iterations between two looks at the tolerance.")
+
+
+class StartSettings(_Section):
+    """What a picture looks like before its first iteration."""
+
+    first: str = Field(
+        "matched",
+        min_length=1,
+        description="Photos and the first frame of a shot: content, matched (the content in the style's colours), noise, "
+        "or an image file, which is resized to fit.",
+    )
+    next: Literal["previous", "content", "matched", "noise"] = Field(
+        "previous",
+        description="The other frames of a shot: previous (the saved frame before), content, matched, or noise.",
+    )
+    seed: int = Field(
+        0, ge=0, le=2**63 - 1, description="Seed of the noise; each frame draws its own from it and its index."
+    )
+
+
+class ShotSettings(_Section):
+    """Where a video's or sequence's frames stop depending on each other."""
+
+    detect: bool = Field(True, description="Find the cuts and start each shot afresh; false treats all as one shot.")
+
+
+class Settings(_Section):
+    """Everything that decides what the result looks like."""
+
+    description: str = Field("", description="One line on what the settings are for.")
+    tuned_for: str = Field("bundled", description="The encoder weights that the numbers were chosen with.")
+    size: int | None = Field(
+        None,
+        ge=16,
+        le=65_536,
+        description="Longest side of the painting, in pixels; none paints at the content's size.",
+    )
+    encoder: EncoderSettings = EncoderSettings()
+    content: ContentSettings = ContentSettings()
+    style: StyleSettings = StyleSettings()
+    total_variation: TotalVariationSettings = TotalVariationSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    iterations: IterationSettings = IterationSettings()
+    start: StartSettings = StartSettings()
+    shots: ShotSettings = ShotSettings()
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """Every encoder layer in use."""
+        return frozenset(self.content.layers) | frozenset(self.style.layers)
+
+    @property
+    def is_retuned(self) -> bool:
+        """Whether other encoder weights are used than the numbers were chosen with."""
+        return self.encoder.weights != self.tuned_for
+
+
+def preset_names() -> list[str]:
+    """The presets in `configs/`, `default` first."""
+    names = sorted(path.stem for path in PRESET_FOLDER.glob("*.yaml"))
+    return sorted(names, key=lambda name: (name != "default", name))
+
+
+def load_settings(config: str = "default", overrides: Sequence[str] = ()) -> Settings:
+    """Settings of a preset or file, with `KEY=VALUE` overrides on top.
+
+    Raises `SettingsError` for a preset or file that is not there, YAML that cannot be read, an unknown
+    key, and a value of the wrong type or out of range; the message names what is allowed.
+    """
+    values = _read_values(config, ())
+    for override in overrides:
+        _apply_override(values, override)
+    return parse_settings(values)
+
+
+def parse_settings(values: Mapping[str, Any]) -> Settings:
+    """Settings from nested plain values, as YAML or JSON gives them; see `load_settings` for the errors."""
+    try:
+        settings = Settings.model_validate(values)
+    except pydantic.ValidationError as error:
+        raise SettingsError(_explain(error.errors()[0])) from error
+    for section in ("content", "style"):
+        for name, weight in getattr(settings, section).layers.items():
+            require_layer(name)
+            if not 0 <= weight <= 1e12:
+                raise SettingsError(f"{section}.layers.{name} = {weight:g}: a layer's weight is at least 0")
+        if not any(getattr(settings, section).layers.values()):
+            raise SettingsError(
+                f"{section}.layers: every weight is 0; leave one layer its weight, or set {section}.weight=0"
+            )
+    return settings
+
+
+def to_values(settings: Settings) -> dict[str, Any]:
+    """Nested plain values that `parse_settings` turns back into the same settings."""
+    return settings.model_dump(mode="json")
+
+
+def to_yaml(settings: Settings) -> str:
+    """The settings in full, as a file that `--config` reads."""
+    return yaml.safe_dump(to_values(settings), sort_keys=False, allow_unicode=True, width=110)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values as `(dotted.key, value)` pairs."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def fingerprint(values: Mapping[str, Any]) -> str:
+    """SHA-256 of nested plain values, whatever the order of their keys."""
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """One line for each leaf that differs: `key: old → new`."""
+    old, new = dict(flatten(before)), dict(flatten(after))
+    return [
+        f"{key}: {old.get(key, '(not set)')} → {new.get(key, '(not set)')}"
+        for key in dict.fromkeys((*old, *new))
+        if old.get(key) != new.get(key)
+    ]
+
+
+def documented_fields() -> Iterator[tuple[str, str, str, str]]:
+    """(dotted key, default, allowed, meaning) of every setting, for help texts and the README."""
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            for key, inner in section.model_fields.items():
+                yield f"{name}.{key}", _shown(inner.default), _allowed(inner), inner.description or ""
+        else:
+            yield name, _shown(field.default), _allowed(field), field.description or ""
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {weight:g}" for key, weight in value.items()) + "}"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "none"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _read_values(config: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    """The nested values of a preset or file, with those of its `base` beneath them."""
+    is_file = config.endswith((".yaml", ".yml")) or "/" in config
+    path = Path(config) if is_file else PRESET_FOLDER / f"{config}.yaml"
+    if not path.is_file():
+        hint = "" if is_file else f"; the presets are {', '.join(preset_names())}, or give a .yaml file"
+        raise SettingsError(f"no {'settings file' if is_file else 'preset'} {config!r}{hint}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise SettingsError(f"settings file {path} is not readable as YAML: {first}") from error
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise SettingsError(f"settings file {path} holds a {type(values).__name__}, not keys and values")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str) or base in seen:
+        raise SettingsError(f"settings file {path}: base = {base!r} must name another preset or file")
+    return _merge(_read_values(base, (*seen, config)), values)
+
+
+def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` over `base`, section by section. Layers are replaced as a whole, not joined."""
+    merged = dict(base)
+    for key, value in changes.items():
+        if key != "layers" and isinstance(value, Mapping) and isinstance(merged.get(key), dict):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise SettingsError(f"--set {override!r} is not of the form KEY=VALUE, as in style.weight=200")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {override!r}: the value is not readable as YAML") from error
+    if isinstance(value, str):
+        # YAML 1.1 takes 1e4 for a word; everybody else takes it for a number.
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    *parents, leaf = key.split(".")
+    node = values
+    for part in parents:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise SettingsError(_unknown(key))
+    node[leaf] = value
+
+
+def _explain(error: Any) -> str:
+    """One line for a person from one of pydantic's errors."""
+    location = [str(part) for part in error["loc"] if part != "[key]"]
+    key = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        return _unknown(key)
+    field = _field_at(location)
+    allowed = f"; allowed: {_allowed(field)}, default {_shown(field.default)}" if field is not None else ""
+    if field is None:
+        return f"{key} = {error['input']!r}: {error['msg'].lower()}"
+    return f"setting {key} = {error['input']!r} is not valid{allowed}"
+
+
+def _unknown(key: str) -> str:
+    known = [name for name, *_ in documented_fields()]
+    close = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+    section = key.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"unknown setting {key!r}{hint} (allowed: {', '.join(siblings or known)})"
+
+
+def _field_at(location: Sequence[str]) -> Any:
+    model: Any = Settings
+    field: Any = None
+    for part in location:
+        if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
+            return field
+        field = model.model_fields[part]
+        model = field.annotation
+    return None if isinstance(model, type) and issubclass(model, BaseModel) else field
+
+
+def _allowed(field: Any) -> str:
+    annotation = field.annotation
+    optional = ""
+    if isinstance(annotation, types.UnionType):
+        (annotation,) = (part for part in typing.get_args(annotation) if part is not type(None))
+        optional = "none or "
+    if typing.get_origin(annotation) is Literal:
+        return ", ".join(typing.get_args(annotation))
+    if annotation is bool:
+        return "true, false"
+    if annotation is str:
+        return "text"
+    if typing.get_origin(annotation) is dict:
+        return "layer names with weights, as {relu1_1: 1, relu2_1: 0.5}"
+    low = high = ""
+    for rule in field.metadata:
+        low = low or (f"{rule.ge:g}" if hasattr(rule, "ge") else f"over {rule.gt:g}" if hasattr(rule, "gt") else "")
+        high = high or (f"{rule.le:g}" if hasattr(rule, "le") else f"under {rule.lt:g}" if hasattr(rule, "lt") else "")
+    kind = "a whole number" if annotation is int else "a number"
+    return f"{optional}{kind} from {low} to {high}"

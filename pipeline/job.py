@@ -1,0 +1,464 @@
+"""The job folder: what is to be done, how far it is, and who is doing it.
+
+`OUTPUT.impasto/` holds `job.db` (SQLite, written by the one process that owns the job), `frames/`
+(painted frames, where the output is a video), `plots/`, `log.txt` and `lock`. A frame counts as done
+when its file is complete on the disk and the store has its hash; on resume the store is compared
+with the files and not believed.
+"""
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import socket
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+import filelock
+
+from pipeline import storage
+from pipeline.config import differences
+from pipeline.errors import JobError, JobLockedError, JobMismatchError, StorageError
+from pipeline.events import Losses
+
+FOLDER_SUFFIX = ".impasto"
+STORE_NAME = "job.db"
+FRAMES_NAME = "frames"
+PLOTS_NAME = "plots"
+LOG_NAME = "log.txt"
+_LOCK_NAME = "lock"
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE frames (
+    idx INTEGER PRIMARY KEY,
+    shot INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    path TEXT NOT NULL,
+    pts INTEGER,
+    state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'done', 'failed')),
+    sha256 TEXT,
+    content REAL,
+    style REAL,
+    total_variation REAL,
+    iterations INTEGER,
+    stop TEXT,
+    retried TEXT,
+    seconds REAL,
+    error TEXT
+);
+CREATE INDEX frames_by_state ON frames (state);
+"""
+
+
+class FrameState(StrEnum):
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class PlannedFrame:
+    """A frame of the job before anything is done to it.
+
+    `index`: its place in the content, from 0. `shot`: index of the first frame of its shot (a photo is a
+    shot of its own). `name`: what a person calls it. `path`: where its painting goes, absolute, or
+    relative to the job's folder. `pts`: presentation time in units of the content's time base, if any.
+    """
+
+    index: int
+    shot: int
+    name: str
+    path: str
+    pts: int | None = None
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """A frame as the store has it; the fields from `sha256` on are None until it is done."""
+
+    index: int
+    shot: int
+    name: str
+    path: Path
+    pts: int | None
+    state: FrameState
+    sha256: str | None
+    losses: Losses | None
+    iterations: int | None
+    stop: str | None
+    retried: str | None
+    seconds: float | None
+    error: str | None
+
+    @property
+    def starts_shot(self) -> bool:
+        return self.index == self.shot
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """How far a job is."""
+
+    folder: Path
+    output: Path
+    kind: str
+    frame_count: int
+    done_count: int
+    failed: tuple[tuple[str, str], ...]
+    """(name, message) of each frame that failed."""
+    seconds_per_frame: float | None
+    seconds_left: float | None
+    iterations: int
+    losses: Losses | None
+    """Mean over the frames that are done."""
+    finished: bool
+    """Whether the output is complete under its name."""
+    owner: str | None
+    """Who is working on it now, or None."""
+
+
+def default_folder(output: Path) -> Path:
+    """`OUTPUT.impasto` beside the output."""
+    return output.with_name(output.name + FOLDER_SUFFIX)
+
+
+class Job:
+    """An open job folder. A context manager: leaving it closes the store and frees the lock.
+
+    `create` and `open` take the lock and may write; `read` looks on without it.
+    """
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: filelock.BaseFileLock | None) -> None:
+        self.folder = folder
+        self._connection = connection
+        self._lock = lock
+
+    @classmethod
+    def create(cls, folder: Path, recipe: Mapping[str, Any], frames: Iterable[PlannedFrame]) -> Self:
+        """Makes a new job. `recipe`: nested plain values that say what is to be done, compared on resume.
+
+        What an earlier job left in the folder is removed; the caller has made sure that this is wanted.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage.storage_error(error, folder) from error
+        lock = _acquire(folder)
+        try:
+            _remove_contents(folder)
+            # Built under another name: a folder with a job.db always has a whole plan in it.
+            path = folder / STORE_NAME
+            temporary = storage.temporary_beside(path)
+            with _translated(folder):
+                connection = _connect(temporary)
+                with connection:
+                    connection.executescript(_SCHEMA)
+                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                    connection.execute("INSERT INTO meta VALUES ('recipe', ?)", (json.dumps(recipe),))
+                    connection.execute("INSERT INTO meta VALUES ('created', ?)", (_now(),))
+                    connection.executemany(
+                        "INSERT INTO frames (idx, shot, name, path, pts) VALUES (?, ?, ?, ?, ?)",
+                        ((frame.index, frame.shot, frame.name, frame.path, frame.pts) for frame in frames),
+                    )
+                connection.close()
+            with _translated(folder):
+                storage.flush(temporary)
+                os.replace(temporary, path)
+                storage.flush(folder)
+                connection = _connect(path)
+            job = cls(folder, connection, lock)
+            job._write_owner()
+            return job
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Opens an existing job to go on with it. Raises `JobLockedError` when another process has it."""
+        _require_job(folder)
+        lock = _acquire(folder)
+        try:
+            with _translated(folder):
+                connection = _connect(folder / STORE_NAME)
+                _require_schema(connection, folder)
+                storage.remove_partial_files(folder)
+                storage.remove_partial_files(folder / FRAMES_NAME)
+            job = cls(folder, connection, lock)
+            job._write_owner()
+            return job
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Opens an existing job to look at it, whoever owns it; nothing can be written."""
+        _require_job(folder)
+        with _translated(folder):
+            uri = f"{(folder / STORE_NAME).absolute().as_uri()}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
+            connection.row_factory = sqlite3.Row
+            _require_schema(connection, folder)
+        return cls(folder, connection, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("DELETE FROM meta WHERE key = 'owner'")
+        self._connection.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What the job was made to do."""
+        recipe: dict[str, Any] = json.loads(self._meta("recipe") or "{}")
+        return recipe
+
+    def require_same(self, recipe: Mapping[str, Any]) -> None:
+        """Raises `JobMismatchError`, with a line for each difference, unless `recipe` is the job's own."""
+        different = differences(self.recipe, recipe)
+        if different:
+            raise JobMismatchError(
+                f"the job in {self.folder} was made with other settings or content ({'; '.join(different)}): "
+                "repeat the command as it was, choose another --output, or start over with --force",
+                different,
+            )
+
+    def frames(self, state: FrameState | None = None) -> list[FrameRecord]:
+        """All frames in the order of the content, or those in one state."""
+        query, values = "SELECT * FROM frames", ()
+        if state is not None:
+            query, values = f"{query} WHERE state = ?", (state,)  # type: ignore[assignment]
+        with _translated(self.folder):
+            return [self._record(row) for row in self._connection.execute(f"{query} ORDER BY idx", values)]
+
+    def frame(self, index: int) -> FrameRecord | None:
+        """One frame, or None when the job has no such."""
+        with _translated(self.folder):
+            row = self._connection.execute("SELECT * FROM frames WHERE idx = ?", (index,)).fetchone()
+        return None if row is None else self._record(row)
+
+    def finish_frame(
+        self, index: int, sha256: str, losses: Losses, iterations: int, stop: str, retried: str | None, seconds: float
+    ) -> None:
+        """Records a frame whose file is complete on the disk."""
+        self._write(
+            "UPDATE frames SET state = 'done', sha256 = ?, content = ?, style = ?, total_variation = ?, iterations = ?, "
+            "stop = ?, retried = ?, seconds = ?, error = NULL WHERE idx = ?",
+            (sha256, losses.content, losses.style, losses.total_variation, iterations, stop, retried, seconds, index),
+        )
+
+    def fail_frame(self, index: int, message: str) -> None:
+        """Records a frame that could not be painted; it is tried again when the job is resumed."""
+        self._write("UPDATE frames SET state = 'failed', error = ? WHERE idx = ?", (message, index))
+
+    def reset_frames(self, indices: Sequence[int]) -> None:
+        """Puts frames back to be painted: their files are missing, damaged, or had failed."""
+        with _translated(self.folder), self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(
+                "UPDATE frames SET state = 'pending', sha256 = NULL, error = NULL WHERE idx = ?",
+                [(index,) for index in indices],
+            )
+
+    def finish_output(self, sha256: str | None) -> None:
+        """Records that the output is complete under its name (with its hash, where it is one file)."""
+        self._set_meta("finished", _now())
+        self._set_meta("output_sha256", sha256 or "")
+
+    def reopen_output(self) -> None:
+        """Takes back `finish_output`: the output is missing or no longer what was written."""
+        self._write("DELETE FROM meta WHERE key IN ('finished', 'output_sha256')", ())
+
+    @property
+    def output_sha256(self) -> str | None:
+        """Hash of the finished output file; None while it is not finished, "" when it is a folder."""
+        return self._meta("output_sha256")
+
+    def problems(self) -> list[str]:
+        """Rehashes every finished frame and the output; one line for each that is not what the store says."""
+        found = []
+        for frame in self.frames(FrameState.DONE):
+            problem = file_problem(frame.path, frame.sha256)
+            if problem is not None:
+                found.append(f"frame {frame.index} ({frame.name}): {frame.path} {problem}")
+        if self.output_sha256:
+            output = Path(self.recipe["output"])
+            problem = file_problem(output, self.output_sha256)
+            if problem is not None:
+                found.append(f"output: {output} {problem}")
+        return found
+
+    def status(self) -> JobStatus:
+        """How far the job is; the time left follows from the frames painted so far."""
+        recipe = self.recipe
+        with _translated(self.folder):
+            total, done, seconds, iterations, content, style, variation = self._connection.execute(
+                "SELECT COUNT(*), COUNT(sha256), AVG(seconds), TOTAL(iterations), AVG(content), AVG(style), "
+                "AVG(total_variation) FROM frames"
+            ).fetchone()
+        failed = tuple((frame.name, frame.error or "") for frame in self.frames(FrameState.FAILED))
+        left = total - done
+        return JobStatus(
+            folder=self.folder,
+            output=Path(recipe["output"]),
+            kind=recipe["content"]["kind"],
+            frame_count=total,
+            done_count=done,
+            failed=failed,
+            seconds_per_frame=seconds,
+            seconds_left=None if seconds is None else seconds * left,
+            iterations=int(iterations),
+            losses=None if content is None else Losses(content, style, variation),
+            finished=self._meta("finished") is not None,
+            owner=_living_owner(self.folder, self._meta("owner")) if self._lock is None else None,
+        )
+
+    def log(self, line: str) -> None:
+        """Adds a line, with the time, to the job's log."""
+        with contextlib.suppress(OSError), open(self.folder / LOG_NAME, "a", encoding="utf-8") as file:
+            file.write(f"{_now()} {line}\n")
+
+    def _record(self, row: sqlite3.Row) -> FrameRecord:
+        has_losses = row["content"] is not None
+        return FrameRecord(
+            index=row["idx"],
+            shot=row["shot"],
+            name=row["name"],
+            path=self.folder / row["path"],
+            pts=row["pts"],
+            state=FrameState(row["state"]),
+            sha256=row["sha256"],
+            losses=Losses(row["content"], row["style"], row["total_variation"]) if has_losses else None,
+            iterations=row["iterations"],
+            stop=row["stop"],
+            retried=row["retried"],
+            seconds=row["seconds"],
+            error=row["error"],
+        )
+
+    def _meta(self, key: str) -> str | None:
+        with _translated(self.folder):
+            row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row["value"])
+
+    def _set_meta(self, key: str, value: str) -> None:
+        self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def _write_owner(self) -> None:
+        self._set_meta("owner", f"process {os.getpid()} on {socket.gethostname()}, since {_now()}")
+
+    def _write(self, statement: str, values: Sequence[object]) -> None:
+        with _translated(self.folder):
+            self._connection.execute(statement, values)
+
+
+def file_problem(path: Path, sha256: str | None) -> str | None:
+    """What is wrong with a file that should have this hash, in words that follow its name; None when nothing is."""
+    if not path.is_file():
+        return "is missing"
+    try:
+        return None if storage.hash_file(path) == sha256 else "has changed since it was written"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def is_job(folder: Path) -> bool:
+    """Whether there is a job in the folder."""
+    return (folder / STORE_NAME).is_file()
+
+
+def _require_job(folder: Path) -> None:
+    if not is_job(folder):
+        raise JobError(f"no job at {folder}: give the folder OUTPUT{FOLDER_SUFFIX} that stylize made beside its output")
+
+
+def _require_schema(connection: sqlite3.Connection, folder: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != SCHEMA_VERSION:
+        raise JobError(
+            f"the job in {folder} was made by another version of impasto (store {version}, this one reads {SCHEMA_VERSION}): "
+            "finish it with that version, or start over with --force"
+        )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Autocommit: each statement is on the disk when it returns (synchronous FULL), none waits for a commit.
+    connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+@contextlib.contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    """Errors of SQLite and the disk as ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "full" in str(error) or "disk I/O" in str(error) or "readonly" in str(error):
+            raise StorageError(
+                f"the store of the job in {folder} cannot be written ({error}): free some space and run the same command again"
+            ) from error
+        raise JobError(f"the store of the job in {folder} cannot be used: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise JobError(
+            f"the store of the job in {folder} is damaged ({error}): start over with --force"
+        ) from error
+    except OSError as error:
+        raise storage.storage_error(error, folder) from error
+
+
+def _acquire(folder: Path) -> filelock.BaseFileLock:
+    """The OS's lock on the folder: it goes with its process, however that ends."""
+    lock = filelock.FileLock(folder / _LOCK_NAME, blocking=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        owner = "another process"
+        with contextlib.suppress(Exception), Job.read(folder) as job:
+            owner = job._meta("owner") or owner
+        raise JobLockedError(
+            f"the job in {folder} is being worked on by {owner}: wait for it, stop it, or choose another --output"
+        ) from error
+    except OSError as error:
+        raise storage.storage_error(error, folder) from error
+    return lock
+
+
+def _living_owner(folder: Path, owner: str | None) -> str | None:
+    """The recorded owner, when somebody does hold the lock."""
+    lock = filelock.FileLock(folder / _LOCK_NAME, blocking=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        return owner or "another process"
+    except OSError:
+        return None
+    lock.release()
+    return None
+
+
+def _remove_contents(folder: Path) -> None:
+    """Removes what a job leaves in its folder, and nothing else that may lie there."""
+    for name in (STORE_NAME, f"{STORE_NAME}-journal", f"{STORE_NAME}-wal", f"{STORE_NAME}-shm", LOG_NAME):
+        (folder / name).unlink(missing_ok=True)
+    for name in (FRAMES_NAME, PLOTS_NAME):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    storage.remove_partial_files(folder)
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")

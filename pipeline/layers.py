@@ -1,0 +1,62 @@
+"""The layers of VGG-19 by name, and what they ask of a picture.
+
+`conv4_2` is before the ReLU, `relu4_2` after it; `pool4` ends the fourth block (Simonyan and
+Zisserman 2015, table 1, column E).
+"""
+
+import difflib
+from collections.abc import Iterable
+
+from pipeline.errors import InputError, SettingsError
+
+CONVOLUTIONS_PER_BLOCK = (2, 2, 4, 4, 4)
+CHANNELS_PER_BLOCK = (64, 128, 256, 512, 512)
+
+
+def _sequence() -> tuple[str, ...]:
+    names: list[str] = []
+    for block, count in enumerate(CONVOLUTIONS_PER_BLOCK, start=1):
+        for index in range(1, count + 1):
+            names += [f"conv{block}_{index}", f"relu{block}_{index}"]
+        names.append(f"pool{block}")
+    return tuple(names)
+
+
+LAYERS = _sequence()
+"""Every layer's name, from the input on."""
+
+CONVOLUTIONS = tuple(name for name in LAYERS if name.startswith("conv"))
+
+
+def require_layer(name: str) -> str:
+    """Returns `name` when VGG-19 has such a layer, else raises `SettingsError` that names the nearest."""
+    if name not in LAYERS:
+        close = difflib.get_close_matches(name, LAYERS, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise SettingsError(
+            f"VGG-19 has no layer {name!r}{hint} (relu1_1 … relu5_4 after the ReLU, conv1_1 … conv5_4 before it, pool1 … pool5)"
+        )
+    return name
+
+
+def deepest(layers: Iterable[str]) -> str:
+    """The layer farthest from the input."""
+    return max((require_layer(name) for name in layers), key=LAYERS.index)
+
+
+def smallest_side(layers: Iterable[str]) -> int:
+    """Shortest side, in pixels, of a picture that still has a feature at the deepest of `layers`."""
+    end = LAYERS.index(deepest(layers)) + 1
+    return int(2 ** sum(name.startswith("pool") for name in LAYERS[:end]))
+
+
+def require_size(size: tuple[int, int], layers: Iterable[str], what: str) -> None:
+    """Raises `InputError` when a picture of `size` (height, width) has no feature left at the deepest of `layers`."""
+    layers = tuple(layers)
+    side = smallest_side(layers)
+    if min(size) < side:
+        height, width = size
+        raise InputError(
+            f"{what} is {width}×{height} pixels; layer {deepest(layers)} needs at least {side}×{side}: "
+            "use a larger picture or shallower layers"
+        )

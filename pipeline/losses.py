@@ -1,0 +1,183 @@
+"""The objective of neural style transfer, a value for each picture of a batch.
+
+L = α·content + β·style + γ·TV (Gatys, Ecker and Bethge 2016, eq. 7, with the total variation term
+that later work added). Every function takes features or pixels of a batch and returns a tensor of
+B values, so that the pictures of a batch are optimised side by side without touching each other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from pipeline.encoder import Encoder
+from pipeline.frames import normalize
+
+ContentReduction = Literal["mean", "half_sum"]
+GramNormalization = Literal["chw", "hw"]
+TotalVariationForm = Literal["absolute_sum", "absolute_mean", "squared_sum"]
+PixelUnit = Literal["byte", "normalized"]
+
+
+def gram_matrix(features: torch.Tensor, normalization: GramNormalization = "chw") -> torch.Tensor:
+    """Gram matrices of B×C×H×W features, B×C×C: inner products of the channels over all places.
+
+    Gatys et al. 2016, eq. 3, divided by C·H·W (`chw`; Johnson et al. 2016, eq. 3) or by H·W (`hw`, the
+    mean over places), so that pictures of different sizes compare.
+    """
+    batch, channels, height, width = features.shape
+    flat = features.reshape(batch, channels, height * width)
+    places = height * width
+    # Divided before the product: half precision would overflow the other way round.
+    divisor = channels * places if normalization == "chw" else places
+    return (flat / divisor) @ flat.transpose(1, 2)
+
+
+def content_loss(features: torch.Tensor, target: torch.Tensor, reduction: ContentReduction = "mean") -> torch.Tensor:
+    """Squared distance of B×C×H×W features to the content's, B values.
+
+    `mean` over all entries, or `half_sum`: half the sum (Gatys et al. 2016, eq. 1).
+    """
+    squared = (features - target).square().flatten(1)
+    return squared.mean(1) if reduction == "mean" else squared.sum(1) / 2
+
+
+def style_loss(gram: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance of B×C×C Gram matrices to the style's, B values (Gatys et al. 2016, eq. 4).
+
+    With Gram matrices over H·W and a layer weight of ¼ it is the paper's E_l to the number.
+    """
+    return (gram - target).square().flatten(1).mean(1)
+
+
+def total_variation(images: torch.Tensor, form: TotalVariationForm = "absolute_sum") -> torch.Tensor:
+    """How much neighbouring pixels differ, B values, for B×3×H×W pixels in any unit.
+
+    With dx and dy the differences of horizontal and vertical neighbours:
+    `absolute_sum`: Σ |dx| + Σ |dy|, the anisotropic total variation (after Rudin, Osher and Fatemi 1992);
+    `absolute_mean`: ½ (mean |dx| + mean |dy|), each mean over its own differences, as in textbooks;
+    `squared_sum`: ½ (Σ dx² + Σ dy²) (Mahendran and Vedaldi 2015, eq. 3 with β = 2, up to the ½).
+    """
+    dy = (images[:, :, 1:, :] - images[:, :, :-1, :]).flatten(1)
+    dx = (images[:, :, :, 1:] - images[:, :, :, :-1]).flatten(1)
+    if form == "absolute_sum":
+        return dx.abs().sum(1) + dy.abs().sum(1)
+    if form == "absolute_mean":
+        return (dx.abs().mean(1) + dy.abs().mean(1)) / 2
+    return (dx.square().sum(1) + dy.square().sum(1)) / 2
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The weighted terms of the objective, B values each; their sum is what is minimised."""
+
+    content: torch.Tensor
+    style: torch.Tensor
+    total_variation: torch.Tensor
+
+    @property
+    def objective(self) -> torch.Tensor:
+        return self.content + self.style + self.total_variation
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The plain numbers that decide the look; `pipeline.config` documents each."""
+
+    content: float
+    content_layers: Mapping[str, float]
+    content_reduction: ContentReduction
+    style: float
+    style_layers: Mapping[str, float]
+    gram: GramNormalization
+    total_variation: float
+    total_variation_form: TotalVariationForm
+    total_variation_pixels: PixelUnit
+
+    @property
+    def layers(self) -> frozenset[str]:
+        """Every layer whose features are needed."""
+        return frozenset(self.content_layers) | frozenset(self.style_layers)
+
+
+@torch.no_grad()
+def style_targets(
+    encoder: Encoder,
+    styles: Sequence[torch.Tensor],
+    blend: Sequence[float],
+    layers: Sequence[str],
+    gram: GramNormalization,
+) -> dict[str, torch.Tensor]:
+    """Gram matrices (1×C×C a layer) that the result is to have: the blend of those of the styles.
+
+    `styles`: 1×3×h×w images in [0, 1], of any sizes; `blend`: their weights, which are brought to sum 1.
+    The mean of Gram matrices has the gradient of the weighted sum of the distances to each, at the
+    cost of one.
+    """
+    total = sum(blend)
+    targets: dict[str, torch.Tensor] = {}
+    for image, weight in zip(styles, blend, strict=True):
+        features = encoder(normalize(image))
+        for name in layers:
+            part = gram_matrix(features[name], gram) * (weight / total)
+            targets[name] = targets[name] + part if name in targets else part
+    return targets
+
+
+@torch.no_grad()
+def content_targets(encoder: Encoder, content: torch.Tensor, layers: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Features of the content (B×3×H×W in [0, 1]) at `layers`."""
+    features = encoder(normalize(content))
+    return {name: features[name] for name in layers}
+
+
+class Objective(nn.Module):
+    """What is minimised for one batch: `objective(images)` gives its `LossTerms`.
+
+    `content` (B×C×h×w a layer) and `style` (1×C×C a layer) are targets from `content_targets` and
+    `style_targets`. `images` are B×3×H×W in [0, 1]; values outside, which only a free variable has, are
+    taken as they are. With `rows`, `images` are only those pictures of the batch.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        weights: LossWeights,
+        content: Mapping[str, torch.Tensor],
+        style: Mapping[str, torch.Tensor],
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.weights = weights
+        self.content = dict(content)
+        self.style = dict(style)
+
+    def forward(self, images: torch.Tensor, rows: torch.Tensor | None = None) -> LossTerms:
+        weights = self.weights
+        wanted = self.content
+        if rows is not None and len(rows) < len(next(iter(self.content.values()))):
+            wanted = {name: target[rows] for name, target in self.content.items()}
+        pixels = normalize(images)
+        features = self.encoder(pixels)
+        zero = images.new_zeros(len(images))
+        content = sum(
+            (
+                weight * content_loss(features[name], wanted[name], weights.content_reduction)
+                for name, weight in weights.content_layers.items()
+            ),
+            start=zero,
+        )
+        style = sum(
+            (
+                weight * style_loss(gram_matrix(features[name], weights.gram), self.style[name])
+                for name, weight in weights.style_layers.items()
+            ),
+            start=zero,
+        )
+        variation = zero
+        if weights.total_variation:
+            unit = pixels if weights.total_variation_pixels == "normalized" else images * 255
+            variation = weights.total_variation * total_variation(unit, weights.total_variation_form)
+        return LossTerms(weights.content * content, weights.style * style, variation)

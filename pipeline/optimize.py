@@ -1,0 +1,444 @@
+"""The pixel loop: minimises an objective over the pixels of a batch of pictures.
+
+L-BFGS (Nocedal and Wright 2006, algorithms 7.4 and 7.5), and Adam (Kingma and Ba 2015). Where the
+L-BFGS here departs from the one that the common tools run on raw pixels:
+
+- The variable is bounded. Pixels are ½ + ½ sin z and z is optimised, so the picture never leaves
+  the range of colours: nothing is lost when it is saved. Raw pixels lose a third of what they gained.
+  A sigmoid does the same, but its slope near black and white is 25 times smaller, and it is 1 %
+  behind after 60 iterations.
+- Every step must lower the objective (Armijo's condition), else it is shortened along its line.
+  Unit steps without that check can blow up from a good start and never return.
+- The first guess of the inverse curvature, γ·P instead of γ·I, favours coarse changes over fine
+  ones, as the spectra of pictures do: P multiplies frequency f by (f² + f₀²)^-p. It is worth a tenth
+  of the iterations.
+- Each picture of a batch has its own history, step length and stopping, and none of them depends
+  on what else is in the batch.
+
+An iteration is one evaluation of the objective and its gradient, accepted or not: it is what costs.
+"""
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from pipeline.events import Losses
+from pipeline.frames import denormalize, normalize
+from pipeline.losses import LossTerms
+
+Method = Literal["lbfgs", "adam"]
+VariableKind = Literal["bounded", "free"]
+
+FIRST_STEP = 0.1
+"""Root mean square of a step along the plain gradient, in units of the variable (radians)."""
+
+SUFFICIENT_DECREASE = 1e-4
+"""c₁ of Armijo's condition (Nocedal and Wright 2006, eq. 3.4)."""
+
+SMOOTHING_CUTOFF = 0.01
+"""f₀ of the preconditioner, in cycles a pixel."""
+
+MOST_SHORTENINGS = 8
+"""Rejected steps along one direction before its history is distrusted."""
+
+STALL_WINDOW = 10
+"""A picture whose steps all fail within so many iterations has stalled, later it has converged."""
+
+GAMUT_MARGIN = 0.4 / 255
+"""How far from black and white a bounded variable starts, where the slope of the sine is not yet 0.
+Less than half a level of 8 bits, so a saved picture that is read, bounded and saved again keeps its
+blacks and whites however often."""
+
+
+class StopReason(enum.StrEnum):
+    """Why the optimisation of a picture ended."""
+
+    ITERATIONS = "iterations"
+    """All the iterations that it was given."""
+    TOLERANCE = "tolerance"
+    """The objective fell by less than the tolerance over an interval."""
+    CONVERGED = "converged"
+    """No step lowers the objective any more, after a run of steps that did."""
+    STALLED = "stalled"
+    """No step lowered the objective from the start on: the picture is not finished."""
+    NONFINITE = "nonfinite"
+    """The objective at the start, or Adam's after a step, is infinite or not a number."""
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """At most `iterations`; earlier when the relative change over `interval` of them is under `tolerance`."""
+
+    iterations: int
+    tolerance: float = 0.0
+    interval: int = 50
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One picture's way through the optimisation.
+
+    `image` is 3×H×W in [0, 1]. `trace[k]` holds the losses after iteration k + 1 (for L-BFGS of the best
+    picture so far, for Adam of the one just evaluated).
+    """
+
+    image: torch.Tensor
+    stop: StopReason
+    trace: tuple[Losses, ...]
+
+    @property
+    def iterations(self) -> int:
+        return len(self.trace)
+
+
+class BatchObjective(Protocol):
+    """Losses of the pictures `rows` of a batch, given as len(rows)×3×H×W."""
+
+    def __call__(self, images: torch.Tensor, rows: torch.Tensor) -> LossTerms: ...
+
+
+StepListener = Callable[[int, int, Losses], None]
+"""Called with the picture's place in the batch, the iteration (from 1) and its losses."""
+
+
+class BoundedVariable:
+    """Pixels as ½ + ½ sin z: every z is a picture in the range of colours."""
+
+    def to_images(self, z: torch.Tensor) -> torch.Tensor:
+        return 0.5 + 0.5 * torch.sin(z)
+
+    def from_images(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.asin(2 * images.clamp(GAMUT_MARGIN, 1 - GAMUT_MARGIN) - 1)
+
+
+class FreeVariable:
+    """ImageNet-normalised pixels without bounds, as textbooks optimise them."""
+
+    def to_images(self, z: torch.Tensor) -> torch.Tensor:
+        return denormalize(z)
+
+    def from_images(self, images: torch.Tensor) -> torch.Tensor:
+        return normalize(images)
+
+
+Variable = BoundedVariable | FreeVariable
+
+
+def make_variable(kind: VariableKind) -> Variable:
+    return BoundedVariable() if kind == "bounded" else FreeVariable()
+
+
+class _Batch:
+    """The pictures still under way, and the record of each."""
+
+    def __init__(
+        self,
+        objective: BatchObjective,
+        variable: Variable,
+        start: torch.Tensor,
+        rule: StopRule,
+        on_step: StepListener | None,
+    ) -> None:
+        self.objective = objective
+        self.variable = variable
+        self.rule = rule
+        self.on_step = on_step
+        self.rows = torch.arange(len(start), device=start.device)
+        self.traces: list[list[Losses]] = [[] for _ in range(len(start))]
+        self.outcomes: dict[int, Outcome] = {}
+
+    def evaluate(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Objective (B), gradient (B×3×H×W) and the three terms (3×B) at z."""
+        z = z.detach().requires_grad_(True)
+        losses = self.objective(self.variable.to_images(z), self.rows)
+        # The sum over the batch: each picture's pixels get the gradient of its own objective.
+        (gradient,) = torch.autograd.grad(losses.objective.sum(), z)
+        terms = torch.stack((losses.content, losses.style, losses.total_variation)).detach()
+        return losses.objective.detach(), gradient, terms
+
+    def record(self, terms: torch.Tensor) -> None:
+        """Adds the losses after one more iteration (3×B) to the traces."""
+        for row, values in zip(self.rows.tolist(), terms.T.tolist(), strict=True):
+            self.traces[row].append(Losses(*values))
+            if self.on_step is not None:
+                self.on_step(row, len(self.traces[row]), self.traces[row][-1])
+
+    def natural_stop(self, row: int) -> StopReason | None:
+        """Whether the rule ends picture `row` here."""
+        trace, rule = self.traces[row], self.rule
+        done = len(trace)
+        if done >= rule.iterations:
+            return StopReason.ITERATIONS
+        if rule.tolerance > 0 and done % rule.interval == 0 and done > rule.interval:
+            before, now = trace[-1 - rule.interval].objective, trace[-1].objective
+            if before - now < rule.tolerance * abs(before):
+                return StopReason.TOLERANCE
+        return None
+
+    def finish(self, stops: dict[int, StopReason], z: torch.Tensor) -> torch.Tensor:
+        """Takes pictures out of the batch (by their place in `rows`); returns the places that stay."""
+        for place, stop in stops.items():
+            row = int(self.rows[place])
+            image = self.variable.to_images(z[place].detach().unsqueeze(0))[0].clamp(0, 1)
+            self.outcomes[row] = Outcome(image, stop, tuple(self.traces[row]))
+        staying = [place for place in range(len(self.rows)) if place not in stops]
+        places = torch.tensor(staying, dtype=torch.long, device=self.rows.device)
+        self.rows = self.rows[places]
+        return places
+
+    def result(self) -> list[Outcome]:
+        return [self.outcomes[row] for row in range(len(self.traces))]
+
+
+def minimize_lbfgs(
+    objective: BatchObjective,
+    start: torch.Tensor,
+    rule: StopRule,
+    *,
+    variable: VariableKind = "bounded",
+    history: int = 20,
+    smoothing: float = 0.35,
+    first_step: float = FIRST_STEP,
+    on_step: StepListener | None = None,
+) -> list[Outcome]:
+    """Minimises `objective` from `start` (B×3×H×W in [0, 1]) by L-BFGS; one `Outcome` a picture.
+
+    `history`: curvature pairs kept, one a step, those of the last so many iterations. `smoothing`:
+    exponent p of the preconditioner, 0 for none.
+    """
+    batch = _Batch(objective, make_variable(variable), start, rule, on_step)
+    precondition = _preconditioner(start, smoothing)
+    z = batch.variable.from_images(start)
+    value, gradient, terms = batch.evaluate(z)
+    batch.record(terms)
+
+    memory = _CurvatureMemory(history, z)
+    direction, slope = _descent(memory, gradient, precondition, first_step)
+    length = torch.ones_like(value)
+    shortenings = torch.zeros_like(value)
+    distrusted = torch.zeros_like(value, dtype=torch.bool)
+    # Nothing can be done from a start whose objective is not finite.
+    stops = {place: StopReason.NONFINITE for place in _where(~_finite(value, gradient))}
+    stops |= _natural_stops(batch, stops)
+
+    while True:
+        if stops:
+            places = batch.finish(stops, z)
+            if len(places) == 0:
+                return batch.result()
+            z, gradient, direction = z[places], gradient[places], direction[places]
+            value, slope, length, terms = value[places], slope[places], length[places], terms[:, places]
+            shortenings, distrusted = shortenings[places], distrusted[places]
+            memory.keep(places)
+
+        trial = z + _wide(length) * direction
+        trial_value, trial_gradient, trial_terms = batch.evaluate(trial)
+        # A non-finite trial is a step too long, like one that raises the objective.
+        accepted = _finite(trial_value, trial_gradient)
+        accepted &= trial_value <= value + SUFFICIENT_DECREASE * length * slope
+        if bool(accepted.any()):
+            memory.add(trial - z, trial_gradient - gradient, accepted, precondition)
+            chosen = _wide(accepted)
+            z = torch.where(chosen, trial, z)
+            gradient = torch.where(chosen, trial_gradient, gradient)
+            terms = torch.where(accepted, trial_terms, terms)
+        shorter = _shortened(length, slope, value, trial_value)
+        value = torch.where(accepted, trial_value, value)
+        batch.record(terms)
+
+        # When a direction fails to the end its history is forgotten; when the plain gradient fails
+        # too, there is nothing lower within reach.
+        shortenings = torch.where(accepted, 0.0, shortenings + 1)
+        failed = shortenings >= MOST_SHORTENINGS
+        exhausted = failed & distrusted
+        distrusted = torch.where(accepted, False, distrusted | failed)
+        shortenings = torch.where(failed, 0.0, shortenings)
+        if bool(failed.any()):
+            memory.forget(failed)
+        renewed = accepted | failed
+        if bool(renewed.any()):
+            new_direction, new_slope = _descent(memory, gradient, precondition, first_step)
+            direction = torch.where(_wide(renewed), new_direction, direction)
+            slope = torch.where(renewed, new_slope, slope)
+        length = torch.where(renewed, 1.0, shorter)
+
+        stops = {}
+        for place in _where(exhausted | (slope == 0)):
+            moved = batch.traces[int(batch.rows[place])]
+            early = len(moved) <= STALL_WINDOW + 2 * MOST_SHORTENINGS and moved[-1] == moved[0]
+            stops[place] = StopReason.STALLED if early else StopReason.CONVERGED
+        stops |= _natural_stops(batch, stops)
+
+
+def minimize_adam(
+    objective: BatchObjective,
+    start: torch.Tensor,
+    rule: StopRule,
+    *,
+    variable: VariableKind = "bounded",
+    learning_rate: float = 0.05,
+    decay: float = 1.0,
+    decay_interval: int = 50,
+    on_step: StepListener | None = None,
+) -> list[Outcome]:
+    """Minimises `objective` from `start` (B×3×H×W in [0, 1]) by Adam; one `Outcome` a picture.
+
+    The step is `learning_rate` (in units of the variable), multiplied by `decay` after each
+    `decay_interval` iterations. β₁ = 0.9, β₂ = 0.999, ε = 1e-8, as in the paper. The result is the
+    picture after the last step.
+    """
+    batch = _Batch(objective, make_variable(variable), start, rule, on_step)
+    z = batch.variable.from_images(start)
+    mean = torch.zeros_like(z)
+    square = torch.zeros_like(z)
+    iteration = 0
+    while True:
+        value, gradient, terms = batch.evaluate(z)
+        finite = _finite(value, gradient)
+        batch.record(terms)
+        iteration += 1
+        mean.lerp_(gradient, 1 - 0.9)
+        square.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
+        rate = learning_rate * decay ** ((iteration - 1) // decay_interval)
+        # The paper's ε, which stands beside the bias-corrected second moment.
+        root = (square / (1 - 0.999**iteration)).sqrt_().add_(1e-8)
+        stepped = z - (rate / (1 - 0.9**iteration)) * mean / root
+        # A picture that became non-finite keeps the last pixels that were not.
+        z = torch.where(_wide(finite), stepped, z)
+        stops = {place: StopReason.NONFINITE for place in _where(~finite)}
+        stops |= _natural_stops(batch, stops)
+        if stops:
+            places = batch.finish(stops, z)
+            if len(places) == 0:
+                return batch.result()
+            z, mean, square = z[places], mean[places], square[places]
+
+
+def _natural_stops(batch: _Batch, others: dict[int, StopReason]) -> dict[int, StopReason]:
+    stops = {}
+    for place, row in enumerate(batch.rows.tolist()):
+        reason = batch.natural_stop(row)
+        if place not in others and reason is not None:
+            stops[place] = reason
+    return stops
+
+
+class _CurvatureMemory:
+    """The last steps s and gradient changes y of each picture, and γ of its newest pair.
+
+    Held as a list over iterations of B×3×H×W tensors; a picture whose step was rejected, or whose pair
+    has no positive curvature, has 1/(s·y) = 0 there, which takes the pair out of both loops.
+    """
+
+    def __init__(self, size: int, z: torch.Tensor) -> None:
+        self.size = size
+        self.pairs: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self.gamma = z.new_zeros(len(z))
+
+    def add(
+        self,
+        steps: torch.Tensor,
+        changes: torch.Tensor,
+        accepted: torch.Tensor,
+        precondition: "_Precondition",
+    ) -> None:
+        curvature = _dot(steps, changes)
+        # y·s must be positive for the inverse to stay positive definite; far under |y|·|y| it is
+        # rounding and would make a huge step.
+        usable = accepted & (curvature > 1e-10 * _dot(changes, changes)) & torch.isfinite(curvature)
+        # Zeroed where unused: a non-finite gradient times 1/(s·y) = 0 would still be NaN.
+        mask = _wide(usable)
+        steps, changes = torch.where(mask, steps, 0.0), torch.where(mask, changes, 0.0)
+        inverse = torch.where(usable, 1 / curvature, 0.0)
+        scaled = curvature / _dot(changes, precondition(changes))
+        self.gamma = torch.where(usable, scaled, self.gamma)
+        self.pairs.append((steps, changes, inverse))
+        del self.pairs[: -self.size]
+
+    def inverse_product(self, gradient: torch.Tensor, precondition: "_Precondition") -> torch.Tensor:
+        """H·g by the two-loop recursion (algorithm 7.4), with γ·P for the first guess of H."""
+        product = gradient.clone()
+        weights = []
+        for step, change, inverse in reversed(self.pairs):
+            weight = inverse * _dot(step, product)
+            product.sub_(_wide(weight) * change)
+            weights.append(weight)
+        product = _wide(self.gamma) * precondition(product)
+        for (step, change, inverse), weight in zip(self.pairs, reversed(weights), strict=True):
+            product.add_(_wide(weight - inverse * _dot(change, product)) * step)
+        return product
+
+    def forget(self, which: torch.Tensor) -> None:
+        """Drops all pairs of the pictures where `which` (B booleans) is true."""
+        self.pairs = [(step, change, inverse.masked_fill(which, 0.0)) for step, change, inverse in self.pairs]
+        self.gamma = self.gamma.masked_fill(which, 0.0)
+
+    def keep(self, places: torch.Tensor) -> None:
+        """Keeps only the pictures at `places`."""
+        self.pairs = [(step[places], change[places], inverse[places]) for step, change, inverse in self.pairs]
+        self.gamma = self.gamma[places]
+
+
+_Precondition = Callable[[torch.Tensor], torch.Tensor]
+
+
+def _preconditioner(like: torch.Tensor, exponent: float) -> _Precondition:
+    """P·v for B×3×H×W v: multiplies each spatial frequency by (f² + f₀²)^-p, scaled to a mean of 1."""
+    if exponent == 0:
+        return lambda v: v
+    height, width = like.shape[-2:]
+    vertical = torch.fft.fftfreq(height, device=like.device).view(-1, 1)
+    horizontal = torch.fft.rfftfreq(width, device=like.device).view(1, -1)
+    gain = (vertical.square() + horizontal.square() + SMOOTHING_CUTOFF**2) ** -exponent
+    gain = gain / gain.mean()
+    return lambda v: torch.fft.irfft2(torch.fft.rfft2(v) * gain, s=(height, width))
+
+
+def _descent(
+    memory: _CurvatureMemory, gradient: torch.Tensor, precondition: _Precondition, first_step: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Direction of each picture's next step, and the objective's slope along it (B, negative or 0)."""
+    product = memory.inverse_product(gradient, precondition)
+    slope = -_dot(gradient, product)
+    # Without history (γ = 0), or where rounding has made H·g point uphill: along the gradient, by a
+    # step of a known size.
+    plain = (memory.gamma == 0) | ~(slope < 0)
+    if bool(plain.any()):
+        downhill = precondition(gradient)
+        norm = downhill.flatten(1).square().mean(1).sqrt()
+        scale = torch.where(norm > 0, first_step / norm, 0.0)
+        product = torch.where(_wide(plain), _wide(scale) * downhill, product)
+        slope = torch.where(plain, -_dot(gradient, product), slope)
+    return -product, slope
+
+
+def _shortened(
+    length: torch.Tensor, slope: torch.Tensor, value: torch.Tensor, trial_value: torch.Tensor
+) -> torch.Tensor:
+    """The next trial length after a rejected one: the minimum of the parabola through what is known,
+    kept between a tenth and a half (Nocedal and Wright 2006, eq. 3.57)."""
+    excess = trial_value - value - slope * length
+    minimum = -slope * length.square() / (2 * excess)
+    minimum = torch.where(torch.isfinite(minimum), minimum, 0.0)
+    return torch.minimum(torch.maximum(minimum, 0.1 * length), 0.5 * length)
+
+
+def _finite(value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    return torch.isfinite(value) & torch.isfinite(gradient).flatten(1).all(1)
+
+
+def _where(mask: torch.Tensor) -> list[int]:
+    return [place for place, flag in enumerate(mask.tolist()) if flag]
+
+
+def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Inner product picture by picture: B×3×H×W twice to B."""
+    return (a * b).flatten(1).sum(1)
+
+
+def _wide(values: torch.Tensor) -> torch.Tensor:
+    """B values shaped to multiply B×3×H×W."""
+    return values.view(-1, 1, 1, 1)

@@ -1,0 +1,96 @@
+"""The way to disk: every file that the pipeline leaves behind is written by this module.
+
+A file is complete or it is not there. It is written to a temporary name in its own folder,
+flushed to the disk, renamed over its final name, and the folder is flushed, so that neither a
+killed process nor a power cut leaves half a file under a name that somebody trusts.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import StorageError
+
+TEMPORARY_MARK = ".impasto-partial"
+"""Part of the name of every unfinished file; such a file may be deleted at any time."""
+
+_BLOCK_BYTES = 1 << 20
+
+
+def temporary_beside(path: Path) -> Path:
+    """A hidden name in the folder of `path`, with its ending, for a file that is not yet complete."""
+    return path.with_name(f".{path.stem}{TEMPORARY_MARK}-{os.getpid()}{path.suffix}")
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Hands out a temporary path to write to, and puts it in the place of `path` when the block ends well.
+
+    When the block raises, the temporary file is removed and `path` is as it was before. Errors of
+    the operating system (disk full, no permission) leave as `StorageError`.
+    """
+    temporary = temporary_beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        flush(temporary)
+        os.replace(temporary, path)
+        flush(path.parent)
+    except OSError as error:
+        raise storage_error(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes `data` as the whole of `path`, atomically and durably."""
+    with atomic_file(path) as temporary, open(temporary, "xb") as file:
+        file.write(data)
+
+
+def flush(path: Path) -> None:
+    """Asks the operating system to put a file, or a folder's list of names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Removes what an interrupted `atomic_file` left in `folder` (not in the folders below it)."""
+    if folder.is_dir():
+        for entry in folder.iterdir():
+            if TEMPORARY_MARK in entry.name and entry.name.startswith("."):
+                entry.unlink(missing_ok=True)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space on the disk that holds `folder`, which need not exist yet."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free
+
+
+def storage_error(error: OSError, path: Path) -> StorageError:
+    """The `StorageError` that tells a person what an `OSError` at `path` means."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(f"no space left on the disk while writing {path}: free some and run the same command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageError(f"not allowed to write {path}: {error.strerror}")
+    return StorageError(f"could not write {path}: {error.strerror or error}")

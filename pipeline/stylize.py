@@ -1,0 +1,258 @@
+"""The frame task: paints one picture. A pure function of its inputs on a given kind of device.
+
+`Painter` holds what all frames of a job share, computed once: the encoder on its device, and the
+style's statistics. `paint` has no memory: whatever it painted before, whichever process it runs
+in, the same task gives the same bits.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from pipeline import starts
+from pipeline.config import Settings
+from pipeline.encoder import Encoder, EncoderWeights
+from pipeline.errors import DeviceError, FrameError
+from pipeline.events import Losses
+from pipeline.frames import Size, fit_within, resize, to_array, to_tensor
+from pipeline.layers import require_size
+from pipeline.losses import LossWeights, Objective, content_targets, style_targets
+from pipeline.optimize import FIRST_STEP, Outcome, StopReason, StopRule, minimize_adam, minimize_lbfgs
+
+StartKind = Literal["content", "matched", "noise", "given"]
+
+
+@dataclass(frozen=True)
+class FrameTask:
+    """One picture to paint.
+
+    `content` is H×W×3 uint8 at the size of the painting; `given` is the picture to start from, of the same
+    shape, when `start` is `given` (the saved frame before, or a file). `index` seeds the noise.
+    """
+
+    index: int
+    content: np.ndarray
+    start: StartKind
+    rule: StopRule
+    given: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class PaintedFrame:
+    """What came out of a task: H×W×3 uint8, how it went, and `retried`, why it took a second try (or None)."""
+
+    image: np.ndarray
+    stop: StopReason
+    trace: tuple[Losses, ...]
+    retried: str | None
+
+    @property
+    def iterations(self) -> int:
+        return len(self.trace)
+
+
+ProgressListener = Callable[[int, Losses], None]
+"""Called with the iteration (from 1) and the losses after it."""
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `auto`, `cpu`, `cuda` or `cuda:N`; `auto` is the first GPU, else the CPU."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda:0" if count else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise DeviceError(f"device {name} is not there: this machine has {count} usable CUDA devices; use --device auto")
+    if device.type not in ("cpu", "cuda"):
+        raise DeviceError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N")
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def device_label(device: torch.device) -> str:
+    """The device as a person knows it: `cpu (2 threads)`, `cuda:0 (NVIDIA …)`."""
+    if device.type == "cpu":
+        return f"cpu ({torch.get_num_threads()} threads)"
+    return f"{device} ({torch.cuda.get_device_name(device)})"
+
+
+def loss_weights(settings: Settings) -> LossWeights:
+    """The settings' numbers as the losses take them; layers of weight 0 are left out."""
+    return LossWeights(
+        content=settings.content.weight,
+        content_layers={name: weight for name, weight in settings.content.layers.items() if weight},
+        content_reduction=settings.content.reduction,
+        style=settings.style.weight,
+        style_layers={name: weight for name, weight in settings.style.layers.items() if weight},
+        gram=settings.style.gram,
+        total_variation=settings.total_variation.weight,
+        total_variation_form=settings.total_variation.form,
+        total_variation_pixels=settings.total_variation.pixels,
+    )
+
+
+class Painter:
+    """Paints and measures pictures in one style with one set of settings on one device.
+
+    `styles` are H×W×3 uint8 pictures of any sizes and `blend` their weights (of any sum).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        weights: EncoderWeights,
+        styles: Sequence[np.ndarray],
+        blend: Sequence[float],
+        device: torch.device,
+    ) -> None:
+        self.settings = settings
+        self.device = device
+        self._weights = loss_weights(settings)
+        self._styles = list(styles)
+        self._blend = list(blend)
+        self._style_cache: dict[tuple[Size, ...], dict[str, torch.Tensor]] = {}
+        self._colors: starts.ColorStatistics | None = None
+        if device.type == "cuda":
+            # The same bits in every run and worker; TF32 would round features to 10 bits.
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.benchmark = False
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cuda.matmul.allow_tf32 = False
+        self.encoder = Encoder(weights, self._weights.layers, settings.encoder.pooling, settings.encoder.padding).to(device)
+
+    def objective(self, content: np.ndarray) -> Objective:
+        """What is minimised for a picture of `content` (H×W×3 uint8)."""
+        targets = content_targets(self.encoder, to_tensor(content, self.device), tuple(self._weights.content_layers))
+        return Objective(self.encoder, self._weights, targets, self._style_targets(_size(content)))
+
+    def measure(self, image: np.ndarray, content: np.ndarray) -> Losses:
+        """Losses of a finished picture; both are H×W×3 uint8 of one size."""
+        require_size(_size(content), self._weights.layers, "the content")
+        with torch.no_grad():
+            terms = self.objective(content)(to_tensor(image, self.device))
+        return Losses(terms.content.item(), terms.style.item(), terms.total_variation.item())
+
+    def paint(self, task: FrameTask, on_progress: ProgressListener | None = None) -> PaintedFrame:
+        """Paints one picture. Raises `FrameError` when the objective is not finite even after a second try.
+
+        A first try that stalls or has a non-finite objective is repeated once from a safe state: the
+        softened content, no preconditioner, and a first step a tenth as long. The better result is kept.
+        """
+        size = _size(task.content)
+        require_size(size, self._weights.layers, "the content")
+        objective = self.objective(task.content)
+        outcome = self._minimize(objective, self._start(task), task.rule, on_progress)
+        retried = None
+        if outcome.stop in (StopReason.STALLED, StopReason.NONFINITE):
+            retried = str(outcome.stop)
+            safe = starts.softened(to_tensor(task.content, self.device))
+            second = self._minimize(objective, safe, task.rule, on_progress, careful=True)
+            if second.stop is StopReason.NONFINITE and outcome.stop is StopReason.NONFINITE:
+                raise FrameError(
+                    "the objective is not finite, also from a second, careful start: "
+                    "the weights of the losses are too large for the numbers of the device"
+                )
+            outcome = _better(outcome, second)
+        return PaintedFrame(to_array(outcome.image), outcome.stop, outcome.trace, retried)
+
+    def seconds_per_iteration(self, content: np.ndarray, iterations: int = 3) -> float:
+        """Measured time of one iteration on `content`, after one that warms the device up."""
+        objective = self.objective(content)
+        start = to_tensor(content, self.device)
+        self._minimize(objective, start, StopRule(1), None)
+        began = time.perf_counter()
+        self._minimize(objective, start, StopRule(iterations), None)
+        return (time.perf_counter() - began) / iterations
+
+    def _start(self, task: FrameTask) -> torch.Tensor:
+        content = to_tensor(task.content, self.device)
+        match task.start:
+            case "content":
+                return content
+            case "matched":
+                return starts.matched(content, self._color_statistics())
+            case "noise":
+                return starts.noise(_size(task.content), self.settings.start.seed, task.index).to(self.device)
+            case "given":
+                if task.given is None or task.given.shape != task.content.shape:
+                    raise ValueError("a task with a given start needs a picture of the content's shape")
+                return to_tensor(task.given, self.device)
+
+    def _minimize(
+        self,
+        objective: Objective,
+        start: torch.Tensor,
+        rule: StopRule,
+        on_progress: ProgressListener | None,
+        careful: bool = False,
+    ) -> Outcome:
+        def on_step(_: int, iteration: int, losses: Losses) -> None:
+            if on_progress is not None:
+                on_progress(iteration, losses)
+
+        optimizer = self.settings.optimizer
+        if optimizer.method == "adam":
+            (outcome,) = minimize_adam(
+                objective,
+                start,
+                rule,
+                variable=optimizer.variable,
+                learning_rate=optimizer.learning_rate * (0.1 if careful else 1),
+                decay=optimizer.learning_rate_decay,
+                decay_interval=optimizer.decay_interval,
+                on_step=on_step,
+            )
+        else:
+            (outcome,) = minimize_lbfgs(
+                objective,
+                start,
+                rule,
+                variable=optimizer.variable,
+                history=optimizer.history,
+                smoothing=0 if careful else optimizer.smoothing,
+                first_step=FIRST_STEP * (0.1 if careful else 1),
+                on_step=on_step,
+            )
+        return outcome
+
+    def _style_targets(self, content: Size) -> dict[str, torch.Tensor]:
+        """The style's Gram matrices for a content of this size, computed once for each size that a style is reduced to."""
+        longest = max(1, round(max(content) * self.settings.style.scale))
+        sizes = tuple(fit_within(_size(style), longest) for style in self._styles)
+        if sizes not in self._style_cache:
+            for size in sizes:
+                require_size(size, self._weights.style_layers, "the style")
+            reduced = [resize(style, size) for style, size in zip(self._styles, sizes, strict=True)]
+            self._style_cache[sizes] = style_targets(
+                self.encoder,
+                [to_tensor(style, self.device) for style in reduced],
+                self._blend,
+                tuple(self._weights.style_layers),
+                self._weights.gram,
+            )
+        return self._style_cache[sizes]
+
+    def _color_statistics(self) -> starts.ColorStatistics:
+        if self._colors is None:
+            self._colors = starts.color_statistics([to_tensor(style) for style in self._styles], self._blend)
+        return starts.ColorStatistics(self._colors.mean.to(self.device), self._colors.covariance.to(self.device))
+
+
+def _better(first: Outcome, second: Outcome) -> Outcome:
+    """The outcome with the lower final objective; one that is not finite loses."""
+
+    def final(outcome: Outcome) -> float:
+        value = outcome.trace[-1].objective
+        return value if value == value and outcome.stop is not StopReason.NONFINITE else float("inf")
+
+    return second if final(second) < final(first) else first
+
+
+def _size(array: np.ndarray) -> Size:
+    return array.shape[0], array.shape[1]
