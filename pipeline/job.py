@@ -33,6 +33,8 @@ PLOTS_NAME = "plots"
 LOG_NAME = "log.txt"
 _LOCK_NAME = "lock"
 
+_MOST_DIFFERENCES_SHOWN = 5
+
 SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -141,9 +143,18 @@ class Job:
         self._lock = lock
 
     @classmethod
-    def create(cls, folder: Path, recipe: Mapping[str, Any], frames: Iterable[PlannedFrame]) -> Self:
-        """Makes a new job. `recipe`: nested plain values that say what is to be done, compared on resume.
+    def create(
+        cls,
+        folder: Path,
+        recipe: Mapping[str, Any],
+        invocation: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        frames: Iterable[PlannedFrame],
+    ) -> Self:
+        """Makes a new job, all three mappings of plain JSON values.
 
+        `recipe`: what decides the result, compared on resume. `invocation`: what was asked for and where,
+        so that the job can be resumed from its folder alone. `facts`: what reading the content has shown.
         What an earlier job left in the folder is removed; the caller has made sure that this is wanted.
         """
         try:
@@ -161,7 +172,8 @@ class Job:
                 with connection:
                     connection.executescript(_SCHEMA)
                     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                    connection.execute("INSERT INTO meta VALUES ('recipe', ?)", (json.dumps(recipe),))
+                    for key, values in (("recipe", recipe), ("invocation", invocation), ("facts", facts)):
+                        connection.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(values)))
                     connection.execute("INSERT INTO meta VALUES ('created', ?)", (_now(),))
                     connection.executemany(
                         "INSERT INTO frames (idx, shot, name, path, pts) VALUES (?, ?, ?, ?, ?)",
@@ -222,16 +234,28 @@ class Job:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What the job was made to do."""
-        recipe: dict[str, Any] = json.loads(self._meta("recipe") or "{}")
-        return recipe
+        """What decides the job's result."""
+        return self._values("recipe")
+
+    @property
+    def invocation(self) -> dict[str, Any]:
+        """What was asked for, and where it is."""
+        return self._values("invocation")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What reading the content has shown."""
+        return self._values("facts")
 
     def require_same(self, recipe: Mapping[str, Any]) -> None:
         """Raises `JobMismatchError`, with a line for each difference, unless `recipe` is the job's own."""
         different = differences(self.recipe, recipe)
         if different:
+            shown = "; ".join(different[:_MOST_DIFFERENCES_SHOWN])
+            more = len(different) - _MOST_DIFFERENCES_SHOWN
             raise JobMismatchError(
-                f"the job in {self.folder} was made with other settings or content ({'; '.join(different)}): "
+                f"the job in {self.folder} was made with other settings or content ({shown}"
+                f"{f'; and {more} more' if more > 0 else ''}): "
                 "repeat the command as it was, choose another --output, or start over with --force",
                 different,
             )
@@ -348,6 +372,10 @@ class Job:
             seconds=row["seconds"],
             error=row["error"],
         )
+
+    def _values(self, key: str) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(self._meta(key) or "{}")
+        return values
 
     def _meta(self, key: str) -> str | None:
         with _translated(self.folder):

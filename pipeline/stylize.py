@@ -43,9 +43,10 @@ class FrameTask:
 
 @dataclass(frozen=True)
 class PaintedFrame:
-    """What came out of a task: H×W×3 uint8, how it went, and `retried`, why it took a second try (or None)."""
+    """What came out of a task: H×W×3 uint8, its losses, how it went, and why it took a second try (or None)."""
 
     image: np.ndarray
+    losses: Losses
     stop: StopReason
     trace: tuple[Losses, ...]
     retried: str | None
@@ -134,18 +135,27 @@ class Painter:
     def measure(self, image: np.ndarray, content: np.ndarray) -> Losses:
         """Losses of a finished picture; both are H×W×3 uint8 of one size."""
         require_size(_size(content), self._weights.layers, "the content")
-        with torch.no_grad():
-            terms = self.objective(content)(to_tensor(image, self.device))
-        return Losses(terms.content.item(), terms.style.item(), terms.total_variation.item())
+        return self._losses(self.objective(content), image)
 
     def paint(self, task: FrameTask, on_progress: ProgressListener | None = None) -> PaintedFrame:
-        """Paints one picture. Raises `FrameError` when the objective is not finite even after a second try.
+        """Paints one picture.
 
-        A first try that stalls or has a non-finite objective is repeated once from a safe state: the
+        Raises `InputError` for a content too small for the deepest layer, and `FrameError` when the device's
+        memory is too small or when the objective is not finite even after a second try. A first try that stalls or has a non-finite objective is repeated once from a safe state: the
         softened content, no preconditioner, and a first step a tenth as long. The better result is kept.
         """
-        size = _size(task.content)
-        require_size(size, self._weights.layers, "the content")
+        require_size(_size(task.content), self._weights.layers, "the content")
+        try:
+            return self._paint(task, on_progress)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+                raise
+            height, width = _size(task.content)
+            raise FrameError(
+                f"not enough memory on {self.device} to paint {width}×{height} pixels: use a smaller --size"
+            ) from error
+
+    def _paint(self, task: FrameTask, on_progress: ProgressListener | None) -> PaintedFrame:
         objective = self.objective(task.content)
         outcome = self._minimize(objective, self._start(task), task.rule, on_progress)
         retried = None
@@ -159,7 +169,8 @@ class Painter:
                     "the weights of the losses are too large for the numbers of the device"
                 )
             outcome = _better(outcome, second)
-        return PaintedFrame(to_array(outcome.image), outcome.stop, outcome.trace, retried)
+        image = to_array(outcome.image)
+        return PaintedFrame(image, self._losses(objective, image), outcome.stop, outcome.trace, retried)
 
     def seconds_per_iteration(self, content: np.ndarray, iterations: int = 3) -> float:
         """Measured time of one iteration on `content`, after one that warms the device up."""
@@ -169,6 +180,11 @@ class Painter:
         began = time.perf_counter()
         self._minimize(objective, start, StopRule(iterations), None)
         return (time.perf_counter() - began) / iterations
+
+    @torch.no_grad()
+    def _losses(self, objective: Objective, image: np.ndarray) -> Losses:
+        terms = objective(to_tensor(image, self.device))
+        return Losses(terms.content.item(), terms.style.item(), terms.total_variation.item())
 
     def _start(self, task: FrameTask) -> torch.Tensor:
         content = to_tensor(task.content, self.device)

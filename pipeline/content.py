@@ -1,0 +1,257 @@
+"""The content of a job: which files it is, in which order, and how to read one frame of it."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+from pipeline import images, media, storage
+from pipeline.errors import InputError, OutputError, UsageError
+from pipeline.shots import CutDetector, Shot, shots_from_cuts
+
+Mode = Literal["auto", "sequence", "photos"]
+
+
+class ContentKind(StrEnum):
+    """What a job is about, by what it is given and what it is to make."""
+
+    IMAGE = "image"
+    """One image to one image file."""
+    PHOTOS = "photos"
+    """Images that have nothing to do with each other, to a folder."""
+    SEQUENCE = "sequence"
+    """Images that are the frames of a film, to a folder or a video."""
+    VIDEO = "video"
+    """A video, to a video or a folder of frames."""
+
+
+@dataclass(frozen=True)
+class ContentFile:
+    """One image of the content: where it is, what a person calls it, and its painting's path below the output folder."""
+
+    path: Path
+    name: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is to be painted, before any of it is read.
+
+    `files` are the images in order, or the one video. `skipped` counts files in the folders that are no images.
+    """
+
+    kind: ContentKind
+    files: tuple[ContentFile, ...]
+    skipped: int = 0
+
+    @property
+    def is_film(self) -> bool:
+        """Whether the frames follow each other in time."""
+        return self.kind in (ContentKind.SEQUENCE, ContentKind.VIDEO)
+
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of each file by its name; `unreadable` where it cannot be read."""
+        hashes = {}
+        for file in self.files:
+            try:
+                hashes[file.name] = storage.hash_file(file.path)
+            except OSError:
+                hashes[file.name] = "unreadable"
+        return hashes
+
+
+@dataclass(frozen=True)
+class ContentScan:
+    """What reading a film once has shown.
+
+    `size` is (height, width) of its frames, `timing` when each is shown, `shots` where it is cut, all for
+    the frames asked for: `first` is the index in the content of the first of them.
+    """
+
+    size: tuple[int, int]
+    timing: media.Timing
+    shots: tuple[Shot, ...]
+    first: int
+    is_partial: bool
+    damage: str | None
+    info: media.VideoInfo | None
+
+
+def resolve_content(paths: Sequence[Path], output: Path, mode: Mode) -> Content:
+    """What the paths of a command are together, given the output that is asked for.
+
+    Raises `InputError` for paths that are missing, empty or of a kind that is not painted, and `UsageError`
+    or `OutputError` for combinations that make no sense.
+    """
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"content {path} does not exist: check the name")
+    videos = [path for path in paths if path.is_file() and media.is_video_name(path)]
+    if videos:
+        if len(paths) > 1:
+            raise UsageError(f"{len(paths)} contents with a video among them ({videos[0]}): paint one video a command")
+        if mode == "photos":
+            raise UsageError(f"--photos does not go with the video {videos[0]}")
+        if images.is_image_name(output):
+            raise OutputError(f"output {output} is an image and content {videos[0]} a video: name a video or a folder")
+        return Content(ContentKind.VIDEO, (ContentFile(videos[0], videos[0].name, ""),))
+
+    to_video = media.is_video_name(output)
+    if to_video and mode == "photos":
+        raise UsageError(f"--photos does not go with the video output {output}: name a folder")
+    if len(paths) == 1 and paths[0].is_file() and mode != "sequence":
+        if to_video:
+            raise OutputError(f"output {output} is a video and content {paths[0]} one image: name an image")
+        if images.is_image_name(output):
+            return Content(ContentKind.IMAGE, (ContentFile(paths[0], paths[0].name, output.name),))
+    if images.is_image_name(output):
+        raise OutputError(f"output {output} is one image and the content is not: name a folder")
+    files, skipped = _list_files(paths)
+    sequence = mode == "sequence" or to_video
+    if sequence:
+        files = _numbered_as_png(files)
+    _require_distinct(files)
+    return Content(ContentKind.SEQUENCE if sequence else ContentKind.PHOTOS, tuple(files), skipped)
+
+
+def scan_film(
+    content: Content,
+    frame_range: Callable[[int], range],
+    detect_cuts: bool,
+    rate: media.Fraction | None,
+    on_progress: Callable[[int, int | None], None],
+) -> ContentScan:
+    """Reads a video or sequence once from end to end: its frames, their times and its cuts.
+
+    `frame_range` gives the indices wanted out of so many frames. `rate`: frames a second of a sequence.
+    `on_progress` is called with the frames read and, where the file says it, how many there will be.
+    """
+    detector = CutDetector()
+    if content.kind is ContentKind.VIDEO:
+        path = content.files[0].path
+        declared = media.probe(path).frame_count_declared
+
+        def consume(index: int, image: np.ndarray) -> None:
+            if detect_cuts:
+                detector.feed(index, image)
+            on_progress(index + 1, declared)
+
+        scan = media.scan(path, consume)
+        size, timing, damage, info = scan.info.size, scan.timing, scan.damage, scan.info
+    else:
+        size = images.image_size(content.files[0].path)
+        for index, file in enumerate(content.files):
+            own = images.image_size(file.path)
+            if own != size:
+                raise InputError(
+                    f"frame {file.path} is {own[1]}×{own[0]} pixels and the first of the sequence {size[1]}×{size[0]}: "
+                    "frames of one film have one size; for independent pictures use --photos"
+                )
+            if detect_cuts:
+                detector.feed(index, images.read_image(file.path))
+            on_progress(index + 1, len(content.files))
+        timing, damage, info = media.Timing.constant(rate or 24, len(content.files)), None, None
+
+    wanted = frame_range(timing.frame_count)
+    if not wanted:
+        raise InputError(f"the frames asked for are none of the {timing.frame_count} that {content.files[0].path} has")
+    return ContentScan(
+        size=size,
+        timing=timing.part(wanted.start, wanted.stop),
+        shots=tuple(shots_from_cuts(timing.frame_count, detector.finish() if detect_cuts else (), wanted)),
+        first=wanted.start,
+        is_partial=len(wanted) < timing.frame_count,
+        damage=damage,
+        info=info,
+    )
+
+
+class FrameReader:
+    """Reads frames of the content by index, cheapest in ascending order. A context manager."""
+
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        self._frames: Iterator[media.VideoFrame] | None = None
+        self._next_index = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def read(self, index: int) -> np.ndarray:
+        """Frame `index` of the content as H×W×3 uint8 at its own size. Raises `InputError` when it cannot be read."""
+        if self._content.kind is not ContentKind.VIDEO:
+            return images.read_image(self._content.files[index].path)
+        if self._frames is None or index < self._next_index:
+            self._close()
+            # What is damaged was said when the content was scanned.
+            self._frames = media.read_frames(self._content.files[0].path, index, accept_damage=True)
+        for frame in self._frames:
+            if frame.index == index:
+                self._next_index = index + 1
+                return frame.image
+        raise InputError(f"frame {index} of {self._content.files[0].path} cannot be read any more")
+
+    def _close(self) -> None:
+        if self._frames is not None:
+            with contextlib.suppress(AttributeError):
+                self._frames.close()  # type: ignore[attr-defined]
+            self._frames = None
+
+
+def require_outside(content: Content, paths: Sequence[Path], output: Path) -> None:
+    """Raises `OutputError` when the output would lie inside a folder that is read, or on a file that is read."""
+    target = output.resolve()
+    for path in paths:
+        read = path.resolve()
+        if target == read or (read.is_dir() and target.is_relative_to(read)):
+            raise OutputError(f"output {output} lies inside the content {path}: name another place")
+    for file in content.files:
+        if file.target and content.kind in (ContentKind.PHOTOS, ContentKind.SEQUENCE):
+            if (output / file.target).resolve() == file.path.resolve():
+                raise OutputError(f"painting {file.path} would overwrite it: name another output folder")
+
+
+def _list_files(paths: Sequence[Path]) -> tuple[list[ContentFile], int]:
+    """The images among the paths and in the folders among them, with the tree below each folder kept."""
+    files: list[ContentFile] = []
+    skipped = 0
+    for path in paths:
+        if path.is_dir():
+            listing = images.list_images(path)
+            skipped += listing.skipped
+            for image in listing.paths:
+                name = image.relative_to(path).as_posix()
+                files.append(ContentFile(image, name, name))
+        elif images.is_image_name(path):
+            files.append(ContentFile(path, path.name, path.name))
+        else:
+            known = " ".join(sorted(images.IMAGE_SUFFIXES | media.VIDEO_SUFFIXES))
+            raise InputError(f"content {path} has the ending of neither an image nor a video ({known})")
+    if not files:
+        raise InputError(f"content {paths[0]} holds no image ({' '.join(sorted(images.IMAGE_SUFFIXES))})")
+    return files, skipped
+
+
+def _numbered_as_png(files: list[ContentFile]) -> list[ContentFile]:
+    """Targets of a sequence's frames: PNG, because each frame is started from the file of the one before,
+    and a lossy format would hand its artefacts on from frame to frame."""
+    return [ContentFile(file.path, file.name, str(Path(file.target).with_suffix(".png"))) for file in files]
+
+
+def _require_distinct(files: Sequence[ContentFile]) -> None:
+    seen: dict[str, ContentFile] = {}
+    for file in files:
+        # Case folded: on many disks A.jpg and a.jpg are one file.
+        other = seen.setdefault(file.target.casefold(), file)
+        if other is not file:
+            raise InputError(
+                f"{other.path} and {file.path} would both be painted to {file.target}: paint them by two commands"
+            )
