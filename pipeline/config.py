@@ -137,10 +137,10 @@ class StartSettings(_Section):
     """What a picture looks like before its first iteration."""
 
     first: str = Field(
-        "matched",
+        "content",
         min_length=1,
-        description="Photos and the first frame of a shot: content, matched (the content in the style's colours), noise, "
-        "or an image file, which is resized to fit.",
+        description="Photos and the first frame of a shot: content, matched (the content in the style's colours, ahead "
+        "when iterations are few), noise, or an image file, which is resized to fit.",
     )
     next: Literal["previous", "content", "matched", "noise"] = Field(
         "previous",

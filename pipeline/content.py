@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Self
 
@@ -123,7 +124,7 @@ def scan_film(
     content: Content,
     frame_range: Callable[[int], range],
     detect_cuts: bool,
-    rate: media.Fraction | None,
+    rate: Fraction | None,
     on_progress: Callable[[int, int | None], None],
 ) -> ContentScan:
     """Reads a video or sequence once from end to end: its frames, their times and its cuts.

@@ -49,8 +49,11 @@ class JobStarted:
     frame_count: int
     done_count: int
     shot_count: int
+    iterations_left: int
+    """The most that the frames to be painted may take together."""
     device: str
-    preset: str
+    settings: str
+    """What the settings say of themselves."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -150,12 +150,14 @@ class Job:
         invocation: Mapping[str, Any],
         facts: Mapping[str, Any],
         frames: Iterable[PlannedFrame],
+        *,
+        replace: bool = False,
     ) -> Self:
         """Makes a new job, all three mappings of plain JSON values.
 
         `recipe`: what decides the result, compared on resume. `invocation`: what was asked for and where,
         so that the job can be resumed from its folder alone. `facts`: what reading the content has shown.
-        What an earlier job left in the folder is removed; the caller has made sure that this is wanted.
+        With `replace`, what an earlier job left in the folder is removed; without, `JobError` is raised.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -163,6 +165,8 @@ class Job:
             raise storage.storage_error(error, folder) from error
         lock = _acquire(folder)
         try:
+            if is_job(folder) and not replace:
+                raise JobError(f"a job has appeared in {folder} meanwhile: run the same command again to go on with it")
             _remove_contents(folder)
             # Built under another name: a folder with a job.db always has a whole plan in it.
             path = folder / STORE_NAME

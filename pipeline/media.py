@@ -502,6 +502,7 @@ class _Source:
         without_times = self._container.format.name == "avi"
         arrivals: deque[int] = deque()
         end = Fraction(0)
+        packets = 0
         longest_gap: dict[int, Fraction] = {}
         last_seen: dict[int, Fraction] = {}
         try:
@@ -517,6 +518,7 @@ class _Source:
                     end = max(end, begin + lasts)
                 if packet.stream.index != self._stream.index:
                     continue
+                packets += packet.size > 0
                 if without_times and packet.dts is not None and packet.size:
                     arrivals.append(packet.dts)
                 if packet.is_corrupt:
@@ -538,6 +540,10 @@ class _Source:
                     yield ticks, frame
         except av.error.FFmpegError as error:
             self._note(f"the file cannot be read on after {float(end):.3f} s ({_reason(error)})")
+        # MP4 lists every packet, so there even one that is missing shows; a list without edits that were cut away.
+        listed = len(self._stream.index_entries) if self._container.format.name.startswith("mov") else 0
+        if packets < listed and not self.damage:
+            self._note(f"{listed - packets} of its {listed} frames are missing at the end of the file")
         declared = _declared_end(self._container)
         if declared is not None and end < declared - max(_END_TOLERANCE_SECONDS, *longest_gap.values(), Fraction(0)):
             self._note(f"the file ends at {float(end):.3f} s where its header says {float(declared):.3f} s")
@@ -708,8 +714,6 @@ def _upright(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray
 
 # --- writing ----------------------------------------------------------------------------------------------------------
 
-VideoEnding = Literal[".mp4", ".mov", ".mkv", ".webm", ".gif"]
-
 _MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".gif": "gif"}
 
 _PCM = {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8"}
@@ -736,6 +740,9 @@ _KILL_AFTER_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class _AudioStream:
+    number: int
+    """Its place among the streams of sound in the file."""
+
     codec: str
     sample_rate: int
 
@@ -1067,7 +1074,9 @@ class VideoWriter:
         if self._suffix == ".gif":
             self.notes.append("the sound is left out: a GIF holds none")
             return []
-        arguments = ["-map", "1:a"]
+        arguments = []
+        for audio in self._audio:
+            arguments += ["-map", f"1:a:{audio.number}"]
         begin, end = None, None
         if self._audio_range is not None:
             begin, end = (_decimal(bound - self._origin) for bound in self._audio_range)
@@ -1079,7 +1088,7 @@ class VideoWriter:
                     arguments += [f"-bsf:a:{number}", f"noise=drop=lt(pts*tb\\,{begin})+gte(pts*tb\\,{end})"]
                 continue
             codec, options = _AUDIO_ENCODED[self._suffix]
-            arguments += [f"-c:a:{number}", codec, *(options if number == 0 else [])]
+            arguments += [f"-c:a:{number}", codec, *(options if "-b:a" not in arguments else [])]
             if begin is not None:
                 arguments += [f"-filter:a:{number}", f"atrim=start={begin}:end={end}"]
             self.notes.append(
@@ -1134,10 +1143,12 @@ def _output_color(color: VideoColor | None, height: int) -> VideoColor:
 
 
 def _audio_streams(path: Path) -> list[_AudioStream]:
+    """The streams of sound in a file, less those of a kind that nobody here knows."""
     with open_container(path) as container:
         return [
-            _AudioStream(stream.codec_context.codec.canonical_name, stream.codec_context.sample_rate or 0)
-            for stream in container.streams.audio
+            _AudioStream(number, stream.codec_context.codec.canonical_name, stream.codec_context.sample_rate or 0)
+            for number, stream in enumerate(container.streams.audio)
+            if stream.codec_context is not None
         ]
 
 

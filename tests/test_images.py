@@ -149,7 +149,8 @@ def rgb_profile_with_swapped_primaries() -> bytes:
 def test_an_icc_profile_is_converted_to_srgb(tmp_path: Path, suffix: str) -> None:
     array = np.full((16, 16, 3), (200, 60, 30), dtype=np.uint8)
     path = tmp_path / f"a{suffix}"
-    options: dict[str, Any] = {".webp": {"lossless": True}, ".jpg": {"quality": 100}}.get(suffix, {})
+    by_suffix: dict[str, dict[str, Any]] = {".webp": {"lossless": True}, ".jpg": {"quality": 100}}
+    options = by_suffix.get(suffix, {})
     Image.fromarray(array).save(path, icc_profile=rgb_profile_with_swapped_primaries(), **options)
     assert np.abs(read_image(path).astype(int) - (30, 60, 200)).max() <= 3
 

@@ -37,7 +37,6 @@ from pipeline.media import (
 from pipeline.storage import TEMPORARY_MARK
 
 NTSC = Fraction(30000, 1001)
-EXACT = (".mp4", ".mov")
 TICK = {".mp4": Fraction(0), ".mov": Fraction(0), ".mkv": Fraction(1, 1000), ".webm": Fraction(1, 1000)}
 """How far a container may move a frame: not at all, or to the next of its ticks."""
 
@@ -78,7 +77,7 @@ def number(image: np.ndarray) -> int:
 
 
 def write(path: Path, timing: Timing, size: tuple[int, int] = (48, 64), **options: object) -> VideoWriter:
-    with VideoWriter(path, size, timing, preset="ultrafast", **options) as writer:  # type: ignore[arg-type]
+    with VideoWriter(path, size, timing, preset="veryfast", **options) as writer:  # type: ignore[arg-type]
         for index in range(timing.frame_count):
             writer.write(numbered(index, size))
     return writer
@@ -273,9 +272,10 @@ def luma_chroma(rgb: tuple[int, int, int], matrix: str, full: bool) -> list[int]
     return [round(v) for v in (y * scale[0] + scale[2], 128 + cb * scale[1], 128 + cr * scale[1])]
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libvpx-vp9"])  # Full range is a pixel format to one, a tag to the other.
 @pytest.mark.parametrize("matrix", ["bt709", "smpte170m"])
 @pytest.mark.parametrize(("full", "tagged"), [(False, True), (True, True), (False, False)])
-def test_colours_are_read_by_the_formulas(tmp_path: Path, matrix: str, full: bool, tagged: bool) -> None:
+def test_colours_are_read_by_the_formulas(tmp_path: Path, codec: str, matrix: str, full: bool, tagged: bool) -> None:
     # Untagged video is BT.709 from 720 lines on.
     height, width = (720, 64) if matrix == "bt709" and not tagged else (48, 64)
     raw = b"".join(
@@ -284,12 +284,14 @@ def test_colours_are_read_by_the_formulas(tmp_path: Path, matrix: str, full: boo
     )
     (tmp_path / "raw.yuv").write_bytes(raw)
     tags = f"setparams=colorspace={matrix}:range={'pc' if full else 'tv'}" if tagged else "null"
-    source = ["-f", "rawvideo", "-s", f"{width}x{height}", "-pix_fmt", "yuv420p", "-i", tmp_path / "raw.yuv"]
-    ffmpeg(*source, "-c:v", "libx264", "-qp", "0", "-vf", tags, tmp_path / "clip.mp4")
-    info = probe(tmp_path / "clip.mp4")
+    source = ["-f", "rawvideo", "-s", f"{width}x{height}", "-pix_fmt", "yuv420p", "-i", str(tmp_path / "raw.yuv")]
+    lossless = ["-qp", "0"] if codec == "libx264" else ["-lossless", "1", "-cpu-used", "8", "-deadline", "realtime"]
+    ffmpeg(*source, "-c:v", codec, *lossless, "-vf", tags, tmp_path / "clip.mkv")
+    info = probe(tmp_path / "clip.mkv")
     assert info.color.matrix == (matrix if tagged else None)
-    assert info.color.range == (("pc" if full else "tv") if tagged else None)
-    for frame, patch in zip(read_frames(tmp_path / "clip.mp4"), PATCHES, strict=True):
+    if tagged:
+        assert info.color.range == ("pc" if full else "tv")
+    for frame, patch in zip(read_frames(tmp_path / "clip.mkv"), PATCHES, strict=True):
         assert np.abs(frame.image.astype(int) - patch).max() <= 3, patch
 
 
@@ -318,19 +320,19 @@ def test_files_that_are_no_video(tmp_path: Path) -> None:
                 function(tmp_path / name)
 
 
-def test_a_playlist_does_not_lead_to_other_files(tmp_path: Path) -> None:
-    write(tmp_path / "secret.mp4", Timing.constant(25, 2))
-    ffmpeg("-i", tmp_path / "secret.mp4", "-c", "copy", tmp_path / "secret.ts")
-    target = tmp_path / "secret.ts"
-    playlists = {
-        "hls.mp4": f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n",
-        "hls.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:1,\n{target}\n#EXT-X-ENDLIST\n",
-        "concat.mp4": f"ffconcat version 1.0\nfile '{target}'\n",
-    }
-    for name, text in playlists.items():
+def test_a_playlist_does_not_lead_to_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ffmpeg(*test_source(seconds=0.2), *H264, tmp_path / "secret.ts")
+    hls = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n"
+    concat = "ffconcat version 1.0\nfile 'secret.ts'\n"
+    for name, text in {"hls.m3u8": hls, "hls.mp4": hls, "concat.mp4": concat, "concat.ffconcat": concat}.items():
         (tmp_path / name).write_text(text)
         with refused(InputError, "no video file", tmp_path / name):
             probe(tmp_path / name)
+    with av.open("hls.m3u8") as container:
+        assert len(container.streams.video) == 1, "the playlist is a good one: it was refused for what it is"
+    with av.open("concat.mp4") as container:
+        assert len(container.streams.video) == 1
 
 
 NAMES = [
@@ -384,6 +386,15 @@ def test_a_cut_file_gives_its_good_frames_and_says_that_it_is_cut(tmp_path: Path
     assert len(list(read_frames(cut, 0, 10))) == 10, "damage behind the range is no error"
 
 
+def test_a_few_bytes_too_few_are_told(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
+    ffmpeg(*test_source(), *H264, "-movflags", "+faststart", whole)
+    cut.write_bytes(whole.read_bytes()[:-20])
+    found = scan(cut)
+    assert found.frame_count in (23, 24)
+    assert found.damage is not None and re.match(r"2[34] of 25 frames can be read", found.damage)
+
+
 def test_noise_in_the_middle_is_told(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole.mkv", tmp_path / "broken.mkv"
     ffmpeg(*test_source(seconds=2), "-c:v", "mpeg4", "-q:v", "2", "-g", "10", whole)
@@ -396,12 +407,52 @@ def test_noise_in_the_middle_is_told(tmp_path: Path) -> None:
     assert found.damage is not None
 
 
+def test_a_picture_that_changes_its_size_keeps_the_first(tmp_path: Path) -> None:
+    for name, size in (("a.ts", "64x48"), ("b.ts", "96x80")):
+        ffmpeg(*test_source(seconds=0.2, size=size), *H264, tmp_path / name)
+    path = tmp_path / "both.ts"
+    path.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
+    shapes = [frame.image.shape for frame in read_frames(path, accept_damage=True)]
+    assert len(shapes) >= 9 and set(shapes) == {(48, 64, 3)}
+
+
+def test_frames_of_an_absurd_size_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "clip.mp4"
+    write(path, Timing.constant(25, 2))
+    monkeypatch.setattr(media, "MAX_PIXELS", 48 * 64 - 1)
+    with refused(InputError, "64×48 pixels", path):
+        probe(path)
+
+
+def test_a_consumer_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    write(path, Timing.constant(25, 5))
+
+    def fail(index: int, image: np.ndarray) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        scan(path, fail)
+
+
 def test_a_cut_mp4_without_its_index_is_refused(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
     ffmpeg(*test_source(), *H264, whole)
     cut.write_bytes(whole.read_bytes()[:-2000])
     with refused(InputError, "header is damaged", cut):
         probe(cut)
+
+
+@pytest.mark.parametrize("name", ["edited.mp4", "fragmented.mp4", "edited.mkv", "end.ts"])
+def test_whole_files_of_uncommon_make_are_no_damage(tmp_path: Path, name: str) -> None:
+    whole, path = tmp_path / "whole.mp4", tmp_path / name
+    ffmpeg(*test_source(seconds=2), *SINE, *H264, "-bf", "2", "-g", "20", whole)
+    fragments = ["-movflags", "frag_keyframe+empty_moov"] if name.startswith("frag") else []
+    start = ["-ss", "0.5"] if name.startswith("edited") else []
+    ffmpeg(*start, "-i", whole, "-c", "copy", *fragments, path)
+    found = scan(path)
+    assert found.damage is None
+    assert found.frame_count == len(list(read_frames(path))) >= 37
 
 
 def test_sound_that_outlasts_the_picture_is_no_damage(tmp_path: Path) -> None:
@@ -750,11 +801,15 @@ def test_success_without_a_file_is_no_success(tmp_path: Path, monkeypatch: pytes
 
 def test_an_ffmpeg_that_will_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(media, "_KILL_AFTER_SECONDS", 0.3)
-    fake_ffmpeg(tmp_path, monkeypatch, "signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(60)")
+    ready = tmp_path / "ready"
+    body = f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\nopen({str(ready)!r}, 'w').close()\ntime.sleep(60)"
+    fake_ffmpeg(tmp_path, monkeypatch, body)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "a.mp4", (48, 64), Timing.constant(25, 9)) as writer:
         pid = writer._process.pid
         writer.write(numbered(0))
+        while not ready.exists() and time.monotonic() - began < 20:
+            time.sleep(0.01)
         raise KeyboardInterrupt
     assert time.monotonic() - began < 20
     with pytest.raises(ProcessLookupError):

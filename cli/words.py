@@ -1,0 +1,49 @@
+"""Numbers as people read them."""
+
+from pathlib import Path
+
+
+def duration(seconds: float | None) -> str:
+    """`7.4 s`, `2 min 05 s`, `3 h 12 min`, `2 d 4 h`; `–` for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = whole // 60
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = minutes // 60
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def size_of(count: float) -> str:
+    """Bytes as `640 B`, `12.3 MB`, `1.4 GB` (powers of 1000, as disks are sold)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def loss(value: float) -> str:
+    """A loss with four figures that stays in its column: `2.649M`, `87.31k`, `0.0042`."""
+    for limit, divisor, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e3, 1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / divisor:.4g}{unit}"
+    return f"{value:.4g}"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def short_path(path: Path) -> str:
+    """The path from the current folder when it lies below it."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

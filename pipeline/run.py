@@ -1,0 +1,640 @@
+"""A job from end to end: content → shots → frame tasks → frames on the disk → output."""
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from pipeline import content as contents
+from pipeline import images, media, report, storage
+from pipeline.config import Settings, parse_settings, to_values
+from pipeline.content import Content, ContentKind, ContentScan, FrameReader, Mode
+from pipeline.encoder import EncoderWeights, load_weights
+from pipeline.errors import (
+    FrameError,
+    InputError,
+    Interrupted,
+    OutputError,
+    PartialError,
+    UsageError,
+)
+from pipeline.events import (
+    Assembling,
+    FrameDone,
+    FrameFailed,
+    FrameProgress,
+    FrameStarted,
+    JobDone,
+    JobStarted,
+    Listener,
+    Losses,
+    Notice,
+    Scanning,
+    ignore,
+)
+from pipeline.frames import FrameRange, Size, fit_within, resize
+from pipeline.job import (
+    FRAMES_NAME,
+    PLOTS_NAME,
+    FrameRecord,
+    FrameState,
+    Job,
+    PlannedFrame,
+    default_folder,
+    file_problem,
+    is_job,
+)
+from pipeline.layers import require_size
+from pipeline.optimize import StopRule
+from pipeline.stylize import FrameTask, Painter, StartKind, device_label, pick_device
+
+ENGINE = 1
+"""Raised when the same settings and content give other pictures than before; part of each job's recipe."""
+
+START_KINDS = ("content", "matched", "noise")
+"""Values of `start.first` that are no file."""
+
+DEFAULT_SEQUENCE_RATE = Fraction(24)
+"""Frames a second of a video that is made from single images, unless it is said."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one command asks for.
+
+    `style_weights` are one for each style (of any sum), or empty for equal ones. `job` is the job's
+    folder, None for `OUTPUT.impasto` beside the output. `rate`: frames a second of a video made from a
+    sequence. `force` overwrites the output and starts an existing job over.
+    """
+
+    content: tuple[Path, ...]
+    styles: tuple[Path, ...]
+    output: Path
+    settings: Settings
+    style_weights: tuple[float, ...] = ()
+    device: str = "auto"
+    mode: Mode = "auto"
+    frames: FrameRange = FrameRange()
+    rate: Fraction | None = None
+    job: Path | None = None
+    force: bool = False
+
+    @property
+    def job_folder(self) -> Path:
+        return self.job if self.job is not None else default_folder(self.output)
+
+    def to_values(self) -> dict[str, Any]:
+        """Plain JSON values from which `from_values` makes the request again, wherever it is run."""
+        return {
+            "content": [str(path.absolute()) for path in self.content],
+            "styles": [str(path.absolute()) for path in self.styles],
+            "style_weights": list(self.style_weights),
+            "output": str(self.output.absolute()),
+            "settings": to_values(self.settings),
+            "device": self.device,
+            "mode": self.mode,
+            "frames": [self.frames.start, self.frames.stop],
+            "rate": None if self.rate is None else str(self.rate),
+        }
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], job: Path) -> Self:
+        """The request that a job in the folder `job` was made by."""
+        return cls(
+            content=tuple(map(Path, values["content"])),
+            styles=tuple(map(Path, values["styles"])),
+            style_weights=tuple(values["style_weights"]),
+            output=Path(values["output"]),
+            settings=parse_settings(values["settings"]),
+            device=values["device"],
+            mode=values["mode"],
+            frames=FrameRange(*values["frames"]),
+            rate=None if values["rate"] is None else Fraction(values["rate"]),
+            job=job,
+        )
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a job would do.
+
+    `disk_bytes` is for the painted frames and the output, from above. `seconds` is the estimate, with all
+    iterations used, from `seconds_per_iteration`, measured on the first frame.
+    """
+
+    kind: str
+    frame_count: int
+    shot_count: int
+    size: Size
+    iterations: int
+    disk_bytes: int
+    disk_free_bytes: int
+    seconds_per_iteration: float
+    seconds: float
+    device: str
+    output: Path
+    job: Path
+
+
+@dataclass
+class StopSignal:
+    """Asks a running job to stop after the frame under way."""
+
+    requested: bool = False
+
+    def request(self) -> None:
+        self.requested = True
+
+
+def stylize(request: Request, listener: Listener = ignore, stop: StopSignal | None = None) -> JobDone:
+    """Does what is asked for, going on with an existing job where there is one.
+
+    Raises `JobMismatchError` when the existing job was made with other settings or content, `PartialError`
+    when frames failed (the rest is painted), `Interrupted` when `stop` was requested, and what the parts raise.
+    """
+    return _Run(request, listener, stop or StopSignal()).run()
+
+
+def resume(job: Path, listener: Listener = ignore, stop: StopSignal | None = None, device: str | None = None) -> JobDone:
+    """Continues a job from its folder alone; `device` paints on another device than the job began on."""
+    with Job.read(job) as existing:
+        values = existing.invocation
+    return stylize(Request.from_values({**values, **({"device": device} if device else {})}, job), listener, stop)
+
+
+def dry_run(request: Request, listener: Listener = ignore) -> DryRun:
+    """Reads the content and times a few iterations, and writes nothing."""
+    return _Run(request, listener, StopSignal()).estimate()
+
+
+@dataclass
+class _Plan:
+    """The frames of a job and what reading the content has shown of them."""
+
+    frames: list[PlannedFrame]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class _Run:
+    def __init__(self, request: Request, listener: Listener, stop: StopSignal) -> None:
+        self.request = request
+        self.settings = request.settings
+        self.listener = listener
+        self.stop = stop
+        self.content = contents.resolve_content(request.content, request.output, request.mode)
+        self.to_video = self.content.is_film and media.is_video_name(request.output)
+        if self.to_video and request.output.suffix.lower() not in media.OUTPUT_SUFFIXES:
+            raise OutputError(f"cannot write a video as {request.output.name}: use {' '.join(media.OUTPUT_SUFFIXES)}")
+        if not self.content.is_film and request.frames != FrameRange():
+            raise UsageError("--frames takes a part of a video or a sequence; photos are all painted")
+        contents.require_outside(self.content, request.content, request.output)
+        self.styles = [images.read_image(path) for path in request.styles]
+        if request.style_weights and len(request.style_weights) != len(request.styles):
+            raise UsageError(f"{len(request.style_weights)} style weights for {len(request.styles)} styles: give one each")
+        if any(weight < 0 for weight in request.style_weights) or (
+            request.style_weights and not any(request.style_weights)
+        ):
+            raise UsageError("style weights must be at least 0, and one of them over 0")
+        self.blend = request.style_weights or (1.0,) * len(self.styles)
+        self.start_picture = self._read_start_picture()
+
+    # --- the two ways through ---
+
+    def run(self) -> JobDone:
+        request = self.request
+        began = time.perf_counter()
+        device = pick_device(request.device)
+        weights = load_weights(self.settings.encoder.weights)
+        recipe = self._recipe(weights)
+        folder = request.job_folder
+        with self._open_or_create(folder, recipe) as job:
+            job.log(f"started: {self.content.kind}, output {request.output}, device {device_label(device)}")
+            self._tell_of_environment(job, device)
+            pending = self._reconcile(job)
+            frames = job.frames()
+            self.listener(
+                JobStarted(
+                    kind=str(self.content.kind),
+                    output=request.output,
+                    job=folder,
+                    frame_count=len(frames),
+                    done_count=len(frames) - len(pending),
+                    shot_count=len({frame.shot for frame in frames}),
+                    iterations_left=sum(self._rule(frame.index, frame.shot).iterations for frame in pending),
+                    device=device_label(device),
+                    settings=self.settings.description,
+                )
+            )
+            painted = 0
+            if pending:
+                painter = Painter(self.settings, weights, self.styles, self.blend, device)
+                painted = self._paint_all(job, painter, pending)
+            failed = [frame for frame in job.frames() if frame.state is not FrameState.DONE]
+            if not failed and job.output_sha256 is None:
+                if self.to_video:
+                    self._assemble(job)
+                job.finish_output(storage.hash_file(request.output) if request.output.is_file() else None)
+            return self._summarise(job, failed, painted, time.perf_counter() - began)
+
+    def estimate(self) -> DryRun:
+        request, settings = self.request, self.settings
+        device = pick_device(request.device)
+        plan = self._plan()
+        with FrameReader(self.content) as reader:
+            first = plan.frames[0]
+            array = self._at_painting_size(reader.read(first.index))
+        painter = Painter(settings, load_weights(settings.encoder.weights), self.styles, self.blend, device)
+        require_size(array.shape[:2], settings.layers, first.name)
+        seconds_per_iteration = painter.seconds_per_iteration(array)
+        per_frame = [self._rule(frame.index, frame.shot).iterations for frame in plan.frames]
+        pixels = self._pixels(plan, array)
+        # Time goes with the pixels; a painted picture hardly compresses, and PNG never grows it by much.
+        seconds = seconds_per_iteration * sum(
+            count * share / (array.shape[0] * array.shape[1]) for count, share in zip(per_frame, pixels, strict=True)
+        )
+        disk = sum(3 * count + 4096 for count in pixels)
+        return DryRun(
+            kind=str(self.content.kind),
+            frame_count=len(plan.frames),
+            shot_count=len({frame.shot for frame in plan.frames}),
+            size=(array.shape[0], array.shape[1]),
+            iterations=sum(per_frame),
+            disk_bytes=disk + (disk // 8 if self.to_video else 0),
+            disk_free_bytes=storage.free_bytes(request.output.absolute().parent),
+            seconds_per_iteration=seconds_per_iteration,
+            seconds=seconds,
+            device=device_label(device),
+            output=request.output,
+            job=request.job_folder,
+        )
+
+    # --- what is to be done ---
+
+    def _recipe(self, weights: EncoderWeights) -> dict[str, Any]:
+        """Everything that decides the result, as plain values; paths of inputs are not part of it, contents are."""
+        request = self.request
+        settings = to_values(self.settings)
+        # Names of places and words for people do not change the picture.
+        for key in ("description", "tuned_for"):
+            settings.pop(key)
+        settings["encoder"]["weights"] = weights.sha256
+        if self.start_picture is not None:
+            settings["start"]["first"] = storage.hash_file(Path(self.settings.start.first))
+        total = sum(self.blend)
+        return {
+            "engine": ENGINE,
+            "settings": settings,
+            "styles": {
+                f"{place}": f"{storage.hash_file(path)} × {weight / total:.9g}"
+                for place, (path, weight) in enumerate(zip(request.styles, self.blend, strict=True), start=1)
+            },
+            "content": {"kind": str(self.content.kind), **self.content.fingerprint()},
+            "frames": f"{request.frames.start}:{'' if request.frames.stop is None else request.frames.stop}",
+            "rate": None if request.rate is None or self.content.kind is ContentKind.VIDEO else str(request.rate),
+            "output": str(request.output.absolute()),
+        }
+
+    def _open_or_create(self, folder: Path, recipe: Mapping[str, Any]) -> Job:
+        if is_job(folder) and not self.request.force:
+            job = Job.open(folder)
+            try:
+                job.require_same(recipe)
+            except BaseException:
+                job.__exit__()
+                raise
+            return job
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"the job's folder {folder} is a file: remove it, or name another with --job")
+        self._require_output_free()
+        plan = self._plan()
+        if not self.request.force:
+            self._require_targets_free(plan.frames)
+        facts = {**plan.facts, "environment": _environment(pick_device(self.request.device)), "overwrite": self.request.force}
+        return Job.create(folder, recipe, self.request.to_values(), facts, plan.frames, replace=self.request.force)
+
+    def _require_output_free(self) -> None:
+        output = self.request.output
+        is_one_file = self.to_video or self.content.kind is ContentKind.IMAGE
+        if is_one_file and output.is_dir():
+            raise OutputError(f"output {output} is a folder: name a file")
+        if not is_one_file and output.exists() and not output.is_dir():
+            raise OutputError(f"output {output} is a file, and the output of this content is a folder: name another")
+        if is_one_file and output.exists() and not self.request.force:
+            raise OutputError(f"output {output} exists: choose another name, or overwrite it with --force")
+
+    def _require_targets_free(self, frames: Sequence[PlannedFrame]) -> None:
+        """No file in an output folder is overwritten that this job has not made."""
+        there = [frame.path for frame in frames if Path(frame.path).is_absolute() and Path(frame.path).exists()]
+        if there:
+            more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+            raise OutputError(f"{there[0]}{more} exists: choose another --output, or overwrite with --force")
+
+    def _plan(self) -> _Plan:
+        if self.content.skipped:
+            self.listener(Notice(f"{self.content.skipped} files in the content are no images and were passed over"))
+        if self.settings.is_retuned:
+            self.listener(
+                Notice(
+                    f"these settings were tuned for the encoder weights {self.settings.tuned_for!r}; with "
+                    f"{self.settings.encoder.weights!r} the loss weights balance differently"
+                )
+            )
+        if not self.content.is_film:
+            output = self.request.output.absolute()
+            base = output.parent if self.content.kind is ContentKind.IMAGE else output
+            return _Plan(
+                [PlannedFrame(index, index, file.name, str(base / file.target)) for index, file in enumerate(self.content.files)]
+            )
+        return self._plan_film()
+
+    def _plan_film(self) -> _Plan:
+        path = self.content.files[0].path
+
+        def on_progress(read: int, declared: int | None) -> None:
+            self.listener(Scanning(path, read, declared))
+            if self.stop.requested:
+                raise Interrupted("stopped while reading the content; nothing was begun yet")
+
+        rate = self.request.rate
+        if rate is not None and self.content.kind is ContentKind.VIDEO:
+            raise UsageError("--fps is for films made from single images; a video keeps its own rate")
+        if rate is None and self.content.kind is ContentKind.SEQUENCE and self.to_video:
+            rate = DEFAULT_SEQUENCE_RATE
+            self.listener(Notice(f"the video gets {rate} frames a second; --fps says otherwise"))
+        scan = contents.scan_film(self.content, self.request.frames.clip, self.settings.shots.detect, rate, on_progress)
+        if scan.damage:
+            self.listener(Notice(f"{path} is damaged, and its good frames are painted: {scan.damage}"))
+        require_size(fit_within(scan.size, self.settings.size), self.settings.layers, f"the content {path}")
+        return _Plan(list(self._film_frames(scan)), _film_facts(scan))
+
+    def _film_frames(self, scan: ContentScan) -> Iterator[PlannedFrame]:
+        shot_of = {index: shot.start for shot in scan.shots for index in shot.frames}
+        for place, pts in enumerate(scan.timing.times):
+            index = scan.first + place
+            if self.to_video:
+                path = f"{FRAMES_NAME}/{index:06d}.png"
+            elif self.content.kind is ContentKind.SEQUENCE:
+                path = str(self.request.output.absolute() / self.content.files[index].target)
+            else:
+                path = str(self.request.output.absolute() / f"{index:06d}.png")
+            name = self.content.files[index].name if self.content.kind is ContentKind.SEQUENCE else f"frame {index}"
+            yield PlannedFrame(index, shot_of[index], name, path, pts)
+
+    def _pixels(self, plan: _Plan, first: np.ndarray) -> list[int]:
+        """Pixels of each painting; pictures that cannot be read count as the first one."""
+        if self.content.is_film:
+            return [first.shape[0] * first.shape[1]] * len(plan.frames)
+        counts = []
+        for file in self.content.files:
+            try:
+                height, width = fit_within(images.image_size(file.path), self.settings.size)
+            except InputError:
+                height, width = first.shape[:2]
+            counts.append(height * width)
+        return counts
+
+    # --- going on where it stopped ---
+
+    def _reconcile(self, job: Job) -> list[FrameRecord]:
+        """Compares the store with the files; returns the frames to paint, in order."""
+        damaged, failed = [], []
+        for frame in job.frames():
+            if frame.state is FrameState.DONE and (problem := file_problem(frame.path, frame.sha256)):
+                damaged.append(frame.index)
+                self._notice(job, f"{frame.path} {problem}: it is painted again")
+            elif frame.state is FrameState.FAILED:
+                failed.append(frame.index)
+        if damaged or failed:
+            job.reset_frames(damaged + failed)
+        pending = job.frames(FrameState.PENDING)
+        output = self.request.output
+        if job.output_sha256 is not None and (
+            pending or (job.output_sha256 and file_problem(output, job.output_sha256) is not None)
+        ):
+            if output.is_file() and file_problem(output, job.output_sha256) is not None and not job.facts["overwrite"]:
+                raise OutputError(
+                    f"output {output} has changed since this job wrote it: move it away, or start over with --force"
+                )
+            job.reopen_output()
+        return pending
+
+    def _tell_of_environment(self, job: Job, device: torch.device) -> None:
+        before, now = job.facts.get("environment", {}), _environment(device)
+        changed = [f"{key} {before[key]} → {now[key]}" for key in now if key in before and before[key] != now[key]]
+        if changed:
+            self._notice(
+                job,
+                f"the job was begun with {', '.join(changed)}: frames painted from here on may differ in their last bits",
+            )
+
+    # --- painting ---
+
+    def _paint_all(self, job: Job, painter: Painter, pending: Sequence[FrameRecord]) -> int:
+        """Paints the pending frames in order; returns how many. A shot is left where a frame of it fails."""
+        painted = 0
+        broken_shot: int | None = None
+        with FrameReader(self.content) as reader:
+            for frame in pending:
+                if self.stop.requested:
+                    raise Interrupted(f"stopped; continue with: impasto resume {job.folder}")
+                if frame.shot == broken_shot:
+                    continue
+                try:
+                    self._paint_one(job, painter, reader, frame)
+                    painted += 1
+                except (InputError, FrameError, OutputError) as error:
+                    broken_shot = frame.shot
+                    job.fail_frame(frame.index, str(error))
+                    job.log(f"{frame.name}: failed: {error}")
+                    self.listener(FrameFailed(frame.index, frame.name, str(error)))
+        if self.stop.requested and job.frames(FrameState.PENDING):
+            raise Interrupted(f"stopped; continue with: impasto resume {job.folder}")
+        return painted
+
+    def _paint_one(self, job: Job, painter: Painter, reader: FrameReader, frame: FrameRecord) -> None:
+        began = time.perf_counter()
+        array = self._at_painting_size(reader.read(frame.index))
+        task = self._task(job, frame, array)
+        self.listener(
+            FrameStarted(
+                frame.index, frame.name, (array.shape[0], array.shape[1]), self._start_name(frame), task.rule.iterations
+            )
+        )
+
+        def on_progress(iteration: int, losses: Losses) -> None:
+            self.listener(FrameProgress(frame.index, iteration, task.rule.iterations, losses))
+
+        painted = painter.paint(task, on_progress)
+        self._save(job, frame, painted.image)
+        # What counts is the file: a lossy format changes the picture once more.
+        saved = images.read_image(frame.path)
+        losses = painted.losses if np.array_equal(saved, painted.image) else painter.measure(saved, array)
+        seconds = time.perf_counter() - began
+        job.finish_frame(
+            frame.index,
+            storage.hash_file(frame.path),
+            losses,
+            painted.iterations,
+            str(painted.stop),
+            painted.retried,
+            seconds,
+        )
+        if painted.retried:
+            self._notice(
+                job, f"{frame.name}: the first try ended as {painted.retried} and was repeated from a safe start ({painted.stop})"
+            )
+        job.log(f"{frame.name}: {painted.iterations} iterations, objective {losses.objective:.6g}, {seconds:.1f} s")
+        if frame.index == (job.facts.get("first") or 0):
+            plot = job.folder / PLOTS_NAME / f"losses-{frame.index:06d}.png"
+            report.plot_losses(painted.trace, plot, f"{frame.name}: how the weighted losses fell")
+        self.listener(
+            FrameDone(
+                frame.index, frame.name, frame.path, losses, painted.iterations, str(painted.stop), seconds, painted.retried
+            )
+        )
+
+    def _task(self, job: Job, frame: FrameRecord, array: np.ndarray) -> FrameTask:
+        start: StartKind
+        given: np.ndarray | None = None
+        if not self._starts_cold(frame.index, frame.shot):
+            start, given = "given", self._previous_picture(job, frame)
+        elif frame.starts_shot and self.start_picture is not None:
+            start, given = "given", resize(self.start_picture, (array.shape[0], array.shape[1]))
+        else:
+            start = self._cold_start(frame)
+        return FrameTask(frame.index, array, start, self._rule(frame.index, frame.shot), given)
+
+    def _rule(self, index: int, shot: int) -> StopRule:
+        iterations = self.settings.iterations
+        most = iterations.first if self._starts_cold(index, shot) else iterations.next
+        return StopRule(most, iterations.tolerance, iterations.interval)
+
+    def _starts_cold(self, index: int, shot: int) -> bool:
+        return index == shot or self.settings.start.next != "previous"
+
+    def _cold_start(self, frame: FrameRecord) -> StartKind:
+        kind = self.settings.start.first if frame.starts_shot else self.settings.start.next
+        assert kind in ("content", "matched", "noise"), kind
+        return kind  # type: ignore[return-value]
+
+    def _start_name(self, frame: FrameRecord) -> str:
+        return self.settings.start.first if frame.starts_shot else self.settings.start.next
+
+    def _previous_picture(self, job: Job, frame: FrameRecord) -> np.ndarray:
+        previous = job.frame(frame.index - 1)
+        if previous is None or previous.state is not FrameState.DONE:
+            raise FrameError(f"{frame.name} starts from the frame before it, which is not painted")
+        return images.read_image(previous.path)
+
+    def _save(self, job: Job, frame: FrameRecord, image: np.ndarray) -> None:
+        """Writes the painting; a file of somebody else's that has appeared in its place is kept."""
+        is_own = frame.path.is_relative_to(job.folder) or job.facts["overwrite"]
+        if is_own or not frame.path.exists():
+            images.write_image(frame.path, image)
+            return
+        # Either this job wrote it and was killed before it said so, or it came from elsewhere.
+        copy = job.folder / f"compared{frame.path.suffix}"
+        try:
+            images.write_image(copy, image)
+            if storage.hash_file(copy) != storage.hash_file(frame.path):
+                raise OutputError(f"{frame.path} has appeared since the job began: it is kept, move it and resume")
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def _at_painting_size(self, array: np.ndarray) -> np.ndarray:
+        return resize(array, fit_within((array.shape[0], array.shape[1]), self.settings.size))
+
+    def _read_start_picture(self) -> np.ndarray | None:
+        first = self.settings.start.first
+        return None if first in START_KINDS else images.read_image(Path(first))
+
+    # --- the output ---
+
+    def _assemble(self, job: Job) -> None:
+        output, facts = self.request.output, job.facts
+        if output.exists() and not facts["overwrite"]:
+            raise OutputError(f"output {output} has appeared since the job began: move it away and resume")
+        frames = job.frames()
+        timing = media.Timing(
+            time_base=Fraction(facts["time_base"]),
+            times=tuple(frame.pts for frame in frames if frame.pts is not None),
+            rate=None if facts["rate"] is None else Fraction(facts["rate"]),
+            last_duration=facts["last_duration"],
+        )
+        first = images.read_image(frames[0].path)
+        source = self.content.files[0].path if self.content.kind is ContentKind.VIDEO else None
+        with media.VideoWriter(
+            output,
+            (first.shape[0], first.shape[1]),
+            timing,
+            color=media.VideoColor(**facts["color"]) if facts["color"] else None,
+            source_for_audio=source if facts["has_audio"] else None,
+            audio_range=timing.span_seconds if facts["is_partial"] else None,
+        ) as writer:
+            for written, frame in enumerate(frames):
+                writer.write(images.read_image(frame.path))
+                self.listener(Assembling(output, written + 1, len(frames)))
+        for note in writer.notes:
+            self._notice(job, note)
+
+    def _summarise(self, job: Job, failed: Sequence[FrameRecord], painted: int, seconds: float) -> JobDone:
+        done = job.frames(FrameState.DONE)
+        known = [frame.losses for frame in done if frame.losses is not None]
+        result = JobDone(
+            output=self.request.output,
+            job=job.folder,
+            frame_count=len(done) + len(failed),
+            painted_count=painted,
+            failed=tuple(f"{frame.name}: {frame.error or 'not painted, as a frame before it failed'}" for frame in failed),
+            plots=tuple(sorted((job.folder / PLOTS_NAME).glob("*.png"))),
+            losses=_mean_losses(known),
+            iterations=sum(frame.iterations or 0 for frame in done),
+            seconds=seconds,
+        )
+        self.listener(result)
+        job.log(f"ended: {len(done)} of {result.frame_count} frames done")
+        if failed:
+            what = "frame" if self.content.is_film else "photo"
+            raise PartialError(
+                f"{len(failed)} of {result.frame_count} {what}s could not be painted (first: {result.failed[0]}); "
+                f"the rest is done; mend what can be mended and run: impasto resume {job.folder}"
+            )
+        return result
+
+    def _notice(self, job: Job, text: str) -> None:
+        job.log(text)
+        self.listener(Notice(text))
+
+
+def _film_facts(scan: ContentScan) -> dict[str, Any]:
+    timing, info = scan.timing, scan.info
+    return {
+        "first": scan.first,
+        "time_base": str(timing.time_base),
+        "rate": None if timing.rate is None else str(timing.rate),
+        "last_duration": timing.last_duration,
+        "is_partial": scan.is_partial,
+        "has_audio": info is not None and info.has_audio,
+        "color": None if info is None else vars(info.color),
+    }
+
+
+def _environment(device: torch.device) -> dict[str, str]:
+    """What the last bits of a picture depend on besides the recipe."""
+    return {"device": device_label(device), "torch": torch.__version__}
+
+
+def _mean_losses(losses: Sequence[Losses]) -> Losses | None:
+    if not losses:
+        return None
+    return Losses(
+        content=statistics.fmean(item.content for item in losses),
+        style=statistics.fmean(item.style for item in losses),
+        total_variation=statistics.fmean(item.total_variation for item in losses),
+    )
