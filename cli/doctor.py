@@ -32,7 +32,9 @@ def _python() -> Finding:
     import torchvision
 
     return Finding(
-        "versions", True, f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}"
+        "versions",
+        True,
+        f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}",
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -88,7 +88,8 @@ def options(
 @app.command()
 def stylize(
     content: Annotated[
-        list[Path], typer.Argument(metavar="CONTENT...", help="An image, images, a folder of photos or frames, a video.")
+        list[Path],
+        typer.Argument(metavar="CONTENT...", help="An image, images, a folder of photos or frames, a video."),
     ],
     style: StyleOption,
     output: Annotated[
@@ -98,16 +99,15 @@ def stylize(
     config: ConfigOption = "default",
     set_: SetOption = None,
     size: Annotated[
-        int | None, typer.Option("--size", metavar="N", help="Longest side of the painting, in pixels. Default: as it is.")
+        int | None,
+        typer.Option("--size", metavar="N", help="Longest side of the painting, in pixels. Default: as it is."),
     ] = None,
     iterations: Annotated[
         str | None,
         typer.Option(metavar="FIRST[,NEXT]", help="Most iterations for a cold start, and from the frame before."),
     ] = None,
     device: DeviceOption = "auto",
-    sequence: Annotated[
-        bool, typer.Option("--sequence", help="The images are the frames of one film.")
-    ] = False,
+    sequence: Annotated[bool, typer.Option("--sequence", help="The images are the frames of one film.")] = False,
     photos: Annotated[bool, typer.Option("--photos", help="The images have nothing to do with each other.")] = False,
     frames: Annotated[
         str | None, typer.Option(metavar="A:B", help="Only frames A to B-1 of a film, counted from 0.")
@@ -202,7 +202,9 @@ def verify(job: JobArgument, as_json: JsonOption = False) -> None:
             what = f"{len(problems)} problems" if problems else "all are what they were when they were written"
             _out(f"{state.done_count} of {state.frame_count} frames are painted; {what}")
         if problems:
-            _fail(ImpastoError(f"{len(problems)} files are not as written: mend them with: impasto resume {job}"), as_json)
+            _fail(
+                ImpastoError(f"{len(problems)} files are not as written: mend them with: impasto resume {job}"), as_json
+            )
 
 
 @app.command()
@@ -260,7 +262,9 @@ def measure(
 @app.command()
 def configs(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Preset or file to print in full.")] = None,
-    keys: Annotated[bool, typer.Option("--keys", help="Explain every setting: default, allowed values, meaning.")] = False,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Explain every setting: default, allowed values, meaning.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the presets, print one in full, or explain the settings."""
@@ -270,7 +274,13 @@ def configs(
         if keys:
             for key, default, allowed, meaning in config.documented_fields():
                 if as_json:
-                    record = {"event": "setting", "key": key, "default": default, "allowed": allowed, "meaning": meaning}
+                    record = {
+                        "event": "setting",
+                        "key": key,
+                        "default": default,
+                        "allowed": allowed,
+                        "meaning": meaning,
+                    }
                     print_json(record)
                 else:
                     _out(f"[bold]{key}[/] = {default}\n    {meaning}\n    allowed: {allowed}", markup=True)
@@ -302,7 +312,9 @@ def doctor(as_json: JsonOption = False) -> None:
             else:
                 mark, style = ("✓", "green") if finding.works else ("✗", "red" if finding.needed else "yellow")
                 remedy = f"\n    → {finding.remedy}" if finding.remedy else ""
-                Console().print(Text.assemble((f"{mark} ", style), (f"{finding.what}: ", "bold"), finding.found, remedy))
+                Console().print(
+                    Text.assemble((f"{mark} ", style), (f"{finding.what}: ", "bold"), finding.found, remedy)
+                )
         if not all(finding.works or not finding.needed for finding in findings):
             raise typer.Exit(1)
 
@@ -324,7 +336,7 @@ def _session(quiet: bool, as_json: bool, *, live: bool = True) -> "Iterator[tupl
     code = 0
     try:
         with view, stop:
-            yield view, stop  # type: ignore[misc]
+            yield view, stop
     except ImpastoError as error:
         if _debug:
             raise
@@ -412,13 +424,22 @@ def _show_plan(plan: "DryRun", view: View, as_json: bool) -> None:
     view.__exit__()
     height, width = plan.size
     rows: list[tuple[str, str]] = [
-        ("content", f"{plan.kind}, {plan.frame_count} frames in {plan.shot_count} shots" if plan.kind in ("video", "sequence") else f"{plan.kind}, {plan.frame_count}"),
+        (
+            "content",
+            f"{plan.kind}, {plan.frame_count} frames in {plan.shot_count} shots"
+            if plan.kind in ("video", "sequence")
+            else f"{plan.kind}, {plan.frame_count}",
+        ),
         ("size", f"{width}×{height}"),
         ("output", short_path(plan.output)),
         ("job", short_path(plan.job)),
         ("disk", f"up to {size_of(plan.disk_bytes)} of {size_of(plan.disk_free_bytes)} free"),
         ("device", plan.device),
-        ("time", f"up to {duration(plan.seconds)}: {plan.iterations} iterations, {duration(plan.seconds_per_iteration)} each at this size"),
+        (
+            "time",
+            f"up to {duration(plan.seconds)}: {plan.iterations} iterations, "
+            f"{duration(plan.seconds_per_iteration)} each at this size",
+        ),
     ]
     for label, text in rows:
         _out(f"{label:>8}  {text}")

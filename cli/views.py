@@ -8,7 +8,7 @@ All but JSON goes to stderr.
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -311,9 +311,9 @@ def make_view(console: Console, *, quiet: bool, as_json: bool) -> View:
     return LiveView(console) if console.is_terminal and not console.is_dumb_terminal else PlainView(console)
 
 
-def print_json(record: dict[str, object]) -> None:
+def print_json(record: Mapping[str, object]) -> None:
     """One JSON object on a line of stdout, at once."""
-    sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(dict(record), ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
@@ -331,7 +331,11 @@ def summary_lines(event: JobDone) -> list[str]:
     if event.failed:
         lines.append(f"{done} of {event.frame_count} done; not painted:")
         lines += [f"  {line}" for line in event.failed]
-    places: list[tuple[str, Path]] = [("output", event.output), *(("plot", plot) for plot in event.plots), ("job", event.job)]
+    places: list[tuple[str, Path]] = [
+        ("output", event.output),
+        *(("plot", plot) for plot in event.plots),
+        ("job", event.job),
+    ]
     return lines + [f"{label:>7}  {short_path(path)}" for label, path in places if path.exists()]
 
 
@@ -347,7 +351,9 @@ def _opening(event: JobStarted) -> list[str]:
 def _progress_words(event: FrameProgress | Scanning) -> str:
     if isinstance(event, Scanning):
         return f"reading {event.path.name}: {counted(event.frames_read, 'frame')}"
-    return f"frame {event.index}: iteration {event.iteration}/{event.iterations}, objective {loss(event.losses.objective)}"
+    return (
+        f"frame {event.index}: iteration {event.iteration}/{event.iterations}, objective {loss(event.losses.objective)}"
+    )
 
 
 def _terms(losses: Losses) -> str:

@@ -5,6 +5,7 @@ a default stands. A preset is a YAML file in `configs/`; a file of the user's ma
 `base` and change what it likes; `--set KEY=VALUE` changes single settings on top.
 """
 
+import contextlib
 import difflib
 import hashlib
 import json
@@ -109,7 +110,10 @@ class OptimizerSettings(_Section):
         "changes over fine ones; 0 turns it off.",
     )
     learning_rate: float = Field(
-        0.05, gt=0, le=10, description="Adam's step, in units of the variable (radians of its sine, or normalised pixels)."
+        0.05,
+        gt=0,
+        le=10,
+        description="Adam's step, in units of the variable (radians of its sine, or normalised pixels).",
     )
     learning_rate_decay: float = Field(1.0, gt=0, le=1, description="Adam's step is multiplied by this …")
     decay_interval: int = Field(50, ge=1, le=1_000_000, description="… after each so many iterations.")
@@ -128,7 +132,7 @@ class IterationSettings(_Section):
         0.0,
         ge=0,
         lt=1,
-        description="Stop earlier when the objective falls by less than this share of itself over an interval; 0 never.",
+        description="Stop when the objective falls by less than this share of itself over an interval; 0 never.",
     )
     interval: int = Field(50, ge=1, le=1_000_000, description="Iterations between two looks at the tolerance.")
 
@@ -323,10 +327,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise SettingsError(f"--set {override!r}: the value is not readable as YAML") from error
     if isinstance(value, str):
         # YAML 1.1 takes 1e4 for a word; everybody else takes it for a number.
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     *parents, leaf = key.split(".")
     node = values
     for part in parents:

@@ -32,7 +32,7 @@ class ContentKind(StrEnum):
 
 @dataclass(frozen=True)
 class ContentFile:
-    """One image of the content: where it is, what a person calls it, and its painting's path below the output folder."""
+    """One image of the content: where it is, what a person calls it, and where below the output its painting goes."""
 
     path: Path
     name: str
@@ -215,9 +215,9 @@ def require_outside(content: Content, paths: Sequence[Path], output: Path) -> No
         if target == read or (read.is_dir() and target.is_relative_to(read)):
             raise OutputError(f"output {output} lies inside the content {path}: name another place")
     for file in content.files:
-        if file.target and content.kind in (ContentKind.PHOTOS, ContentKind.SEQUENCE):
-            if (output / file.target).resolve() == file.path.resolve():
-                raise OutputError(f"painting {file.path} would overwrite it: name another output folder")
+        into_folder = file.target and content.kind in (ContentKind.PHOTOS, ContentKind.SEQUENCE)
+        if into_folder and (output / file.target).resolve() == file.path.resolve():
+            raise OutputError(f"painting {file.path} would overwrite it: name another output folder")
 
 
 def _list_files(paths: Sequence[Path]) -> tuple[list[ContentFile], int]:

@@ -13,7 +13,6 @@ picture) is kept exactly and not only in the interior.
 
 import hashlib
 import importlib.util
-import os
 import pickle
 import urllib.error
 from collections.abc import Iterable, Mapping
@@ -37,7 +36,7 @@ _CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
 
 _BUNDLED_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 _BUNDLED_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
-_TORCHVISION_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
+_TORCHVISION_FILE = "vgg19-dcbb9e9d.pth"
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def bundled_path() -> Path:
 
 def torchvision_path() -> Path:
     """Where torchvision's weights are, or will be once they are downloaded."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / os.path.basename(_TORCHVISION_URL)
+    return Path(torch.hub.get_dir()) / "checkpoints" / _TORCHVISION_FILE
 
 
 def _from_torchvision() -> EncoderWeights:
@@ -163,11 +162,12 @@ def _from_torchvision() -> EncoderWeights:
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise WeightsError(
             f"torchvision's VGG-19 weights could not be downloaded ({error}): use --weights bundled, or give "
-            f"the file {os.path.basename(_TORCHVISION_URL)} as --weights FILE"
+            f"the file {_TORCHVISION_FILE} as --weights FILE"
         ) from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
         raise WeightsError(
-            f"torchvision's weights {torchvision_path()} are corrupted ({_first_line(error)}): delete the file and try again"
+            f"torchvision's weights {torchvision_path()} are corrupted ({_first_line(error)}): "
+            "delete the file and try again"
         ) from error
     return _from_torchvision_state(state, "torchvision")
 
@@ -198,7 +198,8 @@ def _load_pickled(path: Path) -> Mapping[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise WeightsError(
-            f"encoder weights {path} cannot be read: {_first_line(error)} (a state dict saved with torch.save is needed)"
+            f"encoder weights {path} cannot be read: {_first_line(error)} "
+            "(a state dict saved with torch.save is needed)"
         ) from error
     if not isinstance(state, Mapping):
         raise WeightsError(f"encoder weights {path} hold a {type(state).__name__}, not a state dict")
@@ -239,7 +240,8 @@ def _from_torchvision_state(state: Mapping[str, Any], source: str) -> EncoderWei
                 break
         else:
             raise WeightsError(
-                f"encoder weights {source} lack layer {name} (features.{index}.weight): they are not torchvision's VGG-19"
+                f"encoder weights {source} lack layer {name} (features.{index}.weight): "
+                "they are not torchvision's VGG-19"
             )
     _require_shapes(convolutions, source)
     return EncoderWeights(convolutions, (0.0, 0.0, 0.0), source, _hash_tensors(convolutions))
@@ -251,7 +253,8 @@ def _require_shapes(convolutions: Mapping[str, tuple[torch.Tensor, torch.Tensor]
         channels = CHANNELS_PER_BLOCK[int(name[4]) - 1]
         if tuple(weight.shape) != (channels, previous, 3, 3) or tuple(bias.shape) != (channels,):
             raise WeightsError(
-                f"encoder weights {source} have {tuple(weight.shape)} at {name}, VGG-19 has {(channels, previous, 3, 3)}"
+                f"encoder weights {source} have {tuple(weight.shape)} at {name}, "
+                f"VGG-19 has {(channels, previous, 3, 3)}"
             )
         if not (torch.isfinite(weight).all() and torch.isfinite(bias).all()):
             raise WeightsError(f"encoder weights {source} hold non-finite values at {name}: the file is damaged")

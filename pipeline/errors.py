@@ -90,7 +90,7 @@ class PartialError(ImpastoError):
     exit_code = 3
 
 
-class Interrupted(ImpastoError):
+class Interrupted(ImpastoError):  # noqa: N818  (it is the user's wish and no error)
     """Stopped by the user; the job can be resumed."""
 
     exit_code = 130

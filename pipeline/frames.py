@@ -27,7 +27,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def to_tensor(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """`H×W×3` uint8 array as a `1×3×H×W` float32 tensor in [0, 1]."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array)).to(device)
+    tensor = torch.tensor(array, device=device)
     return tensor.permute(2, 0, 1).unsqueeze(0).to(torch.float32).div_(255).contiguous()
 
 

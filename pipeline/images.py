@@ -24,7 +24,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", "
 """Endings, in lower case, of the image files that are read and written."""
 
 MAX_PIXELS = 200_000_000
-"""An image that claims more pixels than this is refused before it is decoded (a 200-megapixel phone has 199 756 800)."""
+"""An image that claims more pixels is refused before it is decoded (a phone of 200 megapixels has 199 756 800)."""
 
 JOB_FOLDER_SUFFIX = ".impasto"
 """Folders with this ending hold jobs, whose frames are nobody's photos."""
@@ -200,7 +200,7 @@ def _orientation(image: Image.Image) -> int:
         return 1  # Pillow makes a TIFF upright itself, its size included.
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # noqa: BLE001  EXIF is metadata: a picture is not refused because that part is broken.
+    except Exception:  # EXIF is metadata: a picture is not refused because that part is broken.
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -257,7 +257,7 @@ def _through_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
         if image.mode == "RGB" and (source.profile.profile_description or "").startswith("sRGB"):
             return image  # Converting sRGB to itself would still move pixels by a level.
         return _profile_to_profile(image, source, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")))
-    except Exception:  # noqa: BLE001  A broken profile is no reason to refuse the picture.
+    except Exception:  # A broken profile is no reason to refuse the picture.
         return None
 
 

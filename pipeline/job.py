@@ -283,7 +283,8 @@ class Job:
     ) -> None:
         """Records a frame whose file is complete on the disk."""
         self._write(
-            "UPDATE frames SET state = 'done', sha256 = ?, content = ?, style = ?, total_variation = ?, iterations = ?, "
+            "UPDATE frames SET state = 'done', sha256 = ?, content = ?, style = ?, total_variation = ?, "
+            "iterations = ?, "
             "stop = ?, retried = ?, seconds = ?, error = NULL WHERE idx = ?",
             (sha256, losses.content, losses.style, losses.total_variation, iterations, stop, retried, seconds, index),
         )
@@ -421,7 +422,8 @@ def _require_schema(connection: sqlite3.Connection, folder: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != SCHEMA_VERSION:
         raise JobError(
-            f"the job in {folder} was made by another version of impasto (store {version}, this one reads {SCHEMA_VERSION}): "
+            f"the job in {folder} was made by another version of impasto (its store is {version}, "
+            f"this one reads {SCHEMA_VERSION}): "
             "finish it with that version, or start over with --force"
         )
 
@@ -442,13 +444,12 @@ def _translated(folder: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         if "full" in str(error) or "disk I/O" in str(error) or "readonly" in str(error):
             raise StorageError(
-                f"the store of the job in {folder} cannot be written ({error}): free some space and run the same command again"
+                f"the store of the job in {folder} cannot be written ({error}): "
+                "free some space and run the same command again"
             ) from error
         raise JobError(f"the store of the job in {folder} cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise JobError(
-            f"the store of the job in {folder} is damaged ({error}): start over with --force"
-        ) from error
+        raise JobError(f"the store of the job in {folder} is damaged ({error}): start over with --force") from error
     except OSError as error:
         raise storage.storage_error(error, folder) from error
 

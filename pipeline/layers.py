@@ -34,7 +34,8 @@ def require_layer(name: str) -> str:
         close = difflib.get_close_matches(name, LAYERS, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise SettingsError(
-            f"VGG-19 has no layer {name!r}{hint} (relu1_1 … relu5_4 after the ReLU, conv1_1 … conv5_4 before it, pool1 … pool5)"
+            f"VGG-19 has no layer {name!r}{hint} "
+            "(relu1_1 … relu5_4 after the ReLU, conv1_1 … conv5_4 before it, pool1 … pool5)"
         )
     return name
 

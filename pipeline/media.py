@@ -25,7 +25,7 @@ from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Literal, Self, cast
 
 import av
 import numpy as np
@@ -61,7 +61,7 @@ _FORMATS = (
 _PROTOCOLS = "file,pipe"
 
 _END_TOLERANCE_SECONDS = Fraction(1, 4)
-"""A file that ends this much before the duration in its header is cut off; headers are off by a frame or an audio block."""
+"""A file that ends this much before its header says is cut off; by a frame or a block of sound, headers are wrong."""
 
 _ASPECT_LIMIT = 8
 """Pixels more oblong than this are a mistake in the file."""
@@ -400,7 +400,7 @@ def scan(path: Path, consumer: Callable[[int, np.ndarray], None] | None = None) 
 
 
 def _constant_rate(times: Sequence[int], time_base: Fraction, declared: Fraction) -> Fraction | None:
-    """The rate at which `times` are multiples of one duration, up to the rounding of their time base; None if they vary.
+    """The rate at which `times` follow each other evenly, up to the rounding of their time base; None if they vary.
 
     A rounded clock is only trusted where its tick is small beside a frame: on a coarse one, a tick more
     is a frame that really comes late.
@@ -417,6 +417,30 @@ def _constant_rate(times: Sequence[int], time_base: Fraction, declared: Fraction
     if frame_ticks < 4:
         return None
     return declared if all(abs(t - times[0] - k * frame_ticks) <= 1 for k, t in enumerate(times)) else None
+
+
+class _Extent:
+    """How far the packets of a file reach in time."""
+
+    def __init__(self) -> None:
+        self.end_seconds = Fraction(0)
+        self._last_seconds: dict[int, Fraction] = {}
+        self._longest_gap_seconds: dict[int, Fraction] = {}
+
+    def add(self, packet: "av.Packet[Any]") -> None:
+        if packet.pts is None or not packet.time_base:
+            return
+        begin, stream = packet.pts * packet.time_base, packet.stream.index
+        gap = max(self.longest_gap_seconds(stream), abs(begin - self._last_seconds.get(stream, begin)))
+        self._longest_gap_seconds[stream] = gap
+        self._last_seconds[stream] = begin
+        # A packet that does not say how long it lasts may last as long as any before it.
+        lasts = packet.duration * packet.time_base if packet.duration else gap
+        self.end_seconds = max(self.end_seconds, begin + lasts)
+
+    def longest_gap_seconds(self, stream: int) -> Fraction:
+        """The longest time between two packets of a stream that follow each other."""
+        return self._longest_gap_seconds.get(stream, Fraction(0))
 
 
 class _Source:
@@ -501,21 +525,11 @@ class _Source:
         # the order of presentation, take these one by one; guessing from the codec's reordering skips one.
         without_times = self._container.format.name == "avi"
         arrivals: deque[int] = deque()
-        end = Fraction(0)
+        extent = _Extent()
         packets = 0
-        longest_gap: dict[int, Fraction] = {}
-        last_seen: dict[int, Fraction] = {}
         try:
             for packet in self._container.demux():
-                if packet.pts is not None and packet.time_base:
-                    begin = packet.pts * packet.time_base
-                    index = packet.stream.index
-                    gap = abs(begin - last_seen.get(index, begin))
-                    longest_gap[index] = max(longest_gap.get(index, Fraction(0)), gap)
-                    last_seen[index] = begin
-                    # Where a packet does not say how long it lasts, it may last as long as any before it.
-                    lasts = packet.duration * packet.time_base if packet.duration else longest_gap[index]
-                    end = max(end, begin + lasts)
+                extent.add(packet)
                 if packet.stream.index != self._stream.index:
                     continue
                 packets += packet.size > 0
@@ -530,22 +544,25 @@ class _Source:
                     if not isinstance(error, av.error.EOFError):
                         self._note(f"the frame at {_seconds(packet)} cannot be decoded ({_reason(error)})")
                     continue
-                for frame in frames:
-                    if not isinstance(frame, av.VideoFrame):
-                        continue
+                for frame in cast(list[av.VideoFrame], frames):
                     ticks = arrivals.popleft() if arrivals else frame.pts
                     if frame.is_corrupt:
                         self._note(f"the frame at {_seconds(frame)} is incomplete")
                         continue
                     yield ticks, frame
         except av.error.FFmpegError as error:
-            self._note(f"the file cannot be read on after {float(end):.3f} s ({_reason(error)})")
+            self._note(f"the file cannot be read on after {float(extent.end_seconds):.3f} s ({_reason(error)})")
+        self._note_what_is_missing(packets, extent)
+
+    def _note_what_is_missing(self, packets: int, extent: "_Extent") -> None:
+        """Compares what came with what the header promised; a file that is cut between two frames breaks nowhere."""
         # MP4 lists every packet, so there even one that is missing shows; a list without edits that were cut away.
         listed = len(self._stream.index_entries) if self._container.format.name.startswith("mov") else 0
         if packets < listed and not self.damage:
             self._note(f"{listed - packets} of its {listed} frames are missing at the end of the file")
-        declared = _declared_end(self._container)
-        if declared is not None and end < declared - max(_END_TOLERANCE_SECONDS, *longest_gap.values(), Fraction(0)):
+        declared, end = _declared_end(self._container), extent.end_seconds
+        tolerance = max(_END_TOLERANCE_SECONDS, extent.longest_gap_seconds(self._stream.index))
+        if declared is not None and end < declared - tolerance:
             self._note(f"the file ends at {float(end):.3f} s where its header says {float(declared):.3f} s")
 
     def _note(self, what: str) -> None:
@@ -619,7 +636,7 @@ def open_container(path: Path) -> InputContainer:
 
 def _url(path: Path) -> str:
     """A name that ffmpeg can only take for a local file, whatever it looks like."""
-    return f"file:{os.path.abspath(path)}"
+    return f"file:{path.absolute()}"
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -684,7 +701,7 @@ def _first_named(names: dict[int, str], *numbers: int) -> str | None:
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    """The signs (a, b, c, d) of the display matrix, made right-angled: a pixel at (x, y) is shown at (ax + cy, bx + dy)."""
+    """The signs (a, b, c, d) of the display matrix, made right-angled: pixel (x, y) is shown at (ax + cy, bx + dy)."""
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1
@@ -747,7 +764,7 @@ class _AudioStream:
     sample_rate: int
 
 
-class _Abandoned(Exception):
+class _AbandonedError(Exception):
     """The block around a writer was left by an error."""
 
 
@@ -762,7 +779,7 @@ class VideoWriter:
       holds VP9, GIF a palette for each frame.
     - Times are those of `timing`, to the tick, in MP4 and MOV. Matroska and WebM keep milliseconds (with the
       exact rate beside them where it is constant), GIF hundredths of a second.
-    - Sound comes from `audio_from` as it is, where the container takes it, and is else encoded anew; it keeps
+    - Sound comes from `source_for_audio` as it is, where the container takes it, and is else encoded anew; it keeps
       its place beside the picture. With `audio_range` it is cut to that time, to a whole packet
       where it is copied.
 
@@ -846,8 +863,8 @@ class VideoWriter:
         if error is not None:
             self._state = "failed"
             # Not the error itself: `atomic_file` would take somebody else's OSError for one of this file.
-            with contextlib.suppress(_Abandoned), self._files:
-                raise _Abandoned
+            with contextlib.suppress(_AbandonedError), self._files:
+                raise _AbandonedError
             return
         # The stack ends ffmpeg first, and then the file is renamed or removed, by whether `_finish` raised.
         try:
@@ -969,7 +986,7 @@ class VideoWriter:
             raise MediaError(f"could not start ffmpeg ({command[0]}): {error.strerror or error}") from error
 
     def _place_in_time(self) -> None:
-        """Chooses the zero of the output on the source's clock, and the tick; `_ticks` are the frames' times from there.
+        """Chooses the tick, and the zero of the output on the source's clock; `_ticks` are the frames' times from it.
 
         Zero is where the part begins that is written: the range of the sound, or all of the source that gives it, or
         without sound the first frame. It is rounded down to a tick of the picture's clock, for sound
@@ -1088,7 +1105,7 @@ class VideoWriter:
                     arguments += [f"-bsf:a:{number}", f"noise=drop=lt(pts*tb\\,{begin})+gte(pts*tb\\,{end})"]
                 continue
             codec, options = _AUDIO_ENCODED[self._suffix]
-            arguments += [f"-c:a:{number}", codec, *(options if "-b:a" not in arguments else [])]
+            arguments += [f"-c:a:{number}", codec, *options]
             if begin is not None:
                 arguments += [f"-filter:a:{number}", f"atrim=start={begin}:end={end}"]
             self.notes.append(

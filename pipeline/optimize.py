@@ -33,7 +33,10 @@ Method = Literal["lbfgs", "adam"]
 VariableKind = Literal["bounded", "free"]
 
 FIRST_STEP = 0.1
-"""Root mean square of a step along the plain gradient, in units of the variable (radians)."""
+"""Root mean square of the first step, along the plain gradient, in units of the variable (radians)."""
+
+WARM_FIRST_STEP = 0.003
+"""The same from a picture that is nearly finished, where a longer one would only be rejected."""
 
 SUFFICIENT_DECREASE = 1e-4
 """c₁ of Armijo's condition (Nocedal and Wright 2006, eq. 3.4)."""
@@ -221,7 +224,7 @@ def minimize_lbfgs(
     shortenings = torch.zeros_like(value)
     distrusted = torch.zeros_like(value, dtype=torch.bool)
     # Nothing can be done from a start whose objective is not finite.
-    stops = {place: StopReason.NONFINITE for place in _where(~_finite(value, gradient))}
+    stops = dict.fromkeys(_where(~_finite(value, gradient)), StopReason.NONFINITE)
     stops |= _natural_stops(batch, stops)
 
     while True:
@@ -308,7 +311,7 @@ def minimize_adam(
         stepped = z - (rate / (1 - 0.9**iteration)) * mean / root
         # A picture that became non-finite keeps the last pixels that were not.
         z = torch.where(_wide(finite), stepped, z)
-        stops = {place: StopReason.NONFINITE for place in _where(~finite)}
+        stops = dict.fromkeys(_where(~finite), StopReason.NONFINITE)
         stops |= _natural_stops(batch, stops)
         if stops:
             places = batch.finish(stops, z)

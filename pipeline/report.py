@@ -45,4 +45,5 @@ def plot_losses(trace: Sequence[Losses], path: Path, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     with storage.atomic_file(path) as temporary:
-        FigureCanvasAgg(figure).print_png(str(temporary))
+        FigureCanvasAgg(figure)
+        figure.savefig(temporary, format="png")

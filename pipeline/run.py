@@ -14,7 +14,7 @@ import torch
 from pipeline import content as contents
 from pipeline import images, media, report, storage
 from pipeline.config import Settings, parse_settings, to_values
-from pipeline.content import Content, ContentKind, ContentScan, FrameReader, Mode
+from pipeline.content import ContentKind, ContentScan, FrameReader, Mode
 from pipeline.encoder import EncoderWeights, load_weights
 from pipeline.errors import (
     FrameError,
@@ -161,7 +161,9 @@ def stylize(request: Request, listener: Listener = ignore, stop: StopSignal | No
     return _Run(request, listener, stop or StopSignal()).run()
 
 
-def resume(job: Path, listener: Listener = ignore, stop: StopSignal | None = None, device: str | None = None) -> JobDone:
+def resume(
+    job: Path, listener: Listener = ignore, stop: StopSignal | None = None, device: str | None = None
+) -> JobDone:
     """Continues a job from its folder alone; `device` paints on another device than the job began on."""
     with Job.read(job) as existing:
         values = existing.invocation
@@ -196,7 +198,9 @@ class _Run:
         contents.require_outside(self.content, request.content, request.output)
         self.styles = [images.read_image(path) for path in request.styles]
         if request.style_weights and len(request.style_weights) != len(request.styles):
-            raise UsageError(f"{len(request.style_weights)} style weights for {len(request.styles)} styles: give one each")
+            raise UsageError(
+                f"{len(request.style_weights)} style weights for {len(request.styles)} styles: give one each"
+            )
         if any(weight < 0 for weight in request.style_weights) or (
             request.style_weights and not any(request.style_weights)
         ):
@@ -315,7 +319,11 @@ class _Run:
         plan = self._plan()
         if not self.request.force:
             self._require_targets_free(plan.frames)
-        facts = {**plan.facts, "environment": _environment(pick_device(self.request.device)), "overwrite": self.request.force}
+        facts = {
+            **plan.facts,
+            "environment": _environment(pick_device(self.request.device)),
+            "overwrite": self.request.force,
+        }
         return Job.create(folder, recipe, self.request.to_values(), facts, plan.frames, replace=self.request.force)
 
     def _require_output_free(self) -> None:
@@ -349,7 +357,10 @@ class _Run:
             output = self.request.output.absolute()
             base = output.parent if self.content.kind is ContentKind.IMAGE else output
             return _Plan(
-                [PlannedFrame(index, index, file.name, str(base / file.target)) for index, file in enumerate(self.content.files)]
+                [
+                    PlannedFrame(index, index, file.name, str(base / file.target))
+                    for index, file in enumerate(self.content.files)
+                ]
             )
         return self._plan_film()
 
@@ -430,7 +441,8 @@ class _Run:
         if changed:
             self._notice(
                 job,
-                f"the job was begun with {', '.join(changed)}: frames painted from here on may differ in their last bits",
+                f"the job was begun with {', '.join(changed)}: "
+                "frames painted from here on may differ in their last bits",
             )
 
     # --- painting ---
@@ -487,7 +499,9 @@ class _Run:
         )
         if painted.retried:
             self._notice(
-                job, f"{frame.name}: the first try ended as {painted.retried} and was repeated from a safe start ({painted.stop})"
+                job,
+                f"{frame.name}: the first try ended as {painted.retried} "
+                f"and was repeated from a safe start ({painted.stop})",
             )
         job.log(f"{frame.name}: {painted.iterations} iterations, objective {losses.objective:.6g}, {seconds:.1f} s")
         if frame.index == (job.facts.get("first") or 0):
@@ -495,7 +509,14 @@ class _Run:
             report.plot_losses(painted.trace, plot, f"{frame.name}: how the weighted losses fell")
         self.listener(
             FrameDone(
-                frame.index, frame.name, frame.path, losses, painted.iterations, str(painted.stop), seconds, painted.retried
+                frame.index,
+                frame.name,
+                frame.path,
+                losses,
+                painted.iterations,
+                str(painted.stop),
+                seconds,
+                painted.retried,
             )
         )
 
@@ -508,7 +529,8 @@ class _Run:
             start, given = "given", resize(self.start_picture, (array.shape[0], array.shape[1]))
         else:
             start = self._cold_start(frame)
-        return FrameTask(frame.index, array, start, self._rule(frame.index, frame.shot), given)
+        warm = not self._starts_cold(frame.index, frame.shot)
+        return FrameTask(frame.index, array, start, self._rule(frame.index, frame.shot), given, warm)
 
     def _rule(self, index: int, shot: int) -> StopRule:
         iterations = self.settings.iterations
@@ -591,7 +613,9 @@ class _Run:
             job=job.folder,
             frame_count=len(done) + len(failed),
             painted_count=painted,
-            failed=tuple(f"{frame.name}: {frame.error or 'not painted, as a frame before it failed'}" for frame in failed),
+            failed=tuple(
+                f"{frame.name}: {frame.error or 'not painted, as a frame before it failed'}" for frame in failed
+            ),
             plots=tuple(sorted((job.folder / PLOTS_NAME).glob("*.png"))),
             losses=_mean_losses(known),
             iterations=sum(frame.iterations or 0 for frame in done),

@@ -48,7 +48,8 @@ def matched(content: torch.Tensor, style: ColorStatistics) -> torch.Tensor:
     transport = inverse @ _square_root(root @ style.covariance @ root) @ inverse
     colors = content[0].flatten(1).double()
     moved = transport @ (colors - own.mean.unsqueeze(1)) + style.mean.unsqueeze(1)
-    return moved.to(content.dtype).view_as(content).clamp(0, 1)
+    result: torch.Tensor = moved.to(content.dtype).view_as(content).clamp(0, 1)
+    return result
 
 
 def noise(size: Size, seed: int, index: int) -> torch.Tensor:
@@ -65,4 +66,5 @@ def softened(image: torch.Tensor) -> torch.Tensor:
 def _square_root(matrix: torch.Tensor) -> torch.Tensor:
     """Symmetric square root of a symmetric positive semidefinite 3×3 matrix."""
     values, vectors = torch.linalg.eigh(matrix)
-    return vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
+    root: torch.Tensor = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
+    return root

@@ -5,6 +5,7 @@ style's statistics. `paint` has no memory: whatever it painted before, whichever
 in, the same task gives the same bits.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,15 @@ from pipeline.events import Losses
 from pipeline.frames import Size, fit_within, resize, to_array, to_tensor
 from pipeline.layers import require_size
 from pipeline.losses import LossWeights, Objective, content_targets, style_targets
-from pipeline.optimize import FIRST_STEP, Outcome, StopReason, StopRule, minimize_adam, minimize_lbfgs
+from pipeline.optimize import (
+    FIRST_STEP,
+    WARM_FIRST_STEP,
+    Outcome,
+    StopReason,
+    StopRule,
+    minimize_adam,
+    minimize_lbfgs,
+)
 
 StartKind = Literal["content", "matched", "noise", "given"]
 
@@ -31,7 +40,8 @@ class FrameTask:
     """One picture to paint.
 
     `content` is H×W×3 uint8 at the size of the painting; `given` is the picture to start from, of the same
-    shape, when `start` is `given` (the saved frame before, or a file). `index` seeds the noise.
+    shape, when `start` is `given` (the saved frame before, or a file); `warm` says that it is a painting of
+    nearly the same content. `index` seeds the noise.
     """
 
     index: int
@@ -39,6 +49,7 @@ class FrameTask:
     start: StartKind
     rule: StopRule
     given: np.ndarray | None = None
+    warm: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,9 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise DeviceError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise DeviceError(f"device {name} is not there: this machine has {count} usable CUDA devices; use --device auto")
+        raise DeviceError(
+            f"device {name} is not there: this machine has {count} usable CUDA devices; use --device auto"
+        )
     if device.type not in ("cpu", "cuda"):
         raise DeviceError(f"device {name!r} is not one of auto, cpu, cuda, cuda:N")
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
@@ -125,7 +138,9 @@ class Painter:
             torch.backends.cudnn.benchmark = False
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cuda.matmul.allow_tf32 = False
-        self.encoder = Encoder(weights, self._weights.layers, settings.encoder.pooling, settings.encoder.padding).to(device)
+        self.encoder = Encoder(weights, self._weights.layers, settings.encoder.pooling, settings.encoder.padding).to(
+            device
+        )
 
     def objective(self, content: np.ndarray) -> Objective:
         """What is minimised for a picture of `content` (H×W×3 uint8)."""
@@ -141,14 +156,16 @@ class Painter:
         """Paints one picture.
 
         Raises `InputError` for a content too small for the deepest layer, and `FrameError` when the device's
-        memory is too small or when the objective is not finite even after a second try. A first try that stalls or has a non-finite objective is repeated once from a safe state: the
+        memory is too small or when the objective is not finite even after a second try.
+
+        A first try that stalls or has a non-finite objective is repeated once from a safe state: the
         softened content, no preconditioner, and a first step a tenth as long. The better result is kept.
         """
         require_size(_size(task.content), self._weights.layers, "the content")
         try:
             return self._paint(task, on_progress)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
                 raise
             height, width = _size(task.content)
             raise FrameError(
@@ -157,12 +174,13 @@ class Painter:
 
     def _paint(self, task: FrameTask, on_progress: ProgressListener | None) -> PaintedFrame:
         objective = self.objective(task.content)
-        outcome = self._minimize(objective, self._start(task), task.rule, on_progress)
+        first_step = WARM_FIRST_STEP if task.warm else FIRST_STEP
+        outcome = self._minimize(objective, self._start(task), task.rule, on_progress, first_step)
         retried = None
         if outcome.stop in (StopReason.STALLED, StopReason.NONFINITE):
             retried = str(outcome.stop)
             safe = starts.softened(to_tensor(task.content, self.device))
-            second = self._minimize(objective, safe, task.rule, on_progress, careful=True)
+            second = self._minimize(objective, safe, task.rule, on_progress, FIRST_STEP / 10, careful=True)
             if second.stop is StopReason.NONFINITE and outcome.stop is StopReason.NONFINITE:
                 raise FrameError(
                     "the objective is not finite, also from a second, careful start: "
@@ -176,9 +194,9 @@ class Painter:
         """Measured time of one iteration on `content`, after one that warms the device up."""
         objective = self.objective(content)
         start = to_tensor(content, self.device)
-        self._minimize(objective, start, StopRule(1), None)
+        self._minimize(objective, start, StopRule(1))
         began = time.perf_counter()
-        self._minimize(objective, start, StopRule(iterations), None)
+        self._minimize(objective, start, StopRule(iterations))
         return (time.perf_counter() - began) / iterations
 
     @torch.no_grad()
@@ -205,7 +223,8 @@ class Painter:
         objective: Objective,
         start: torch.Tensor,
         rule: StopRule,
-        on_progress: ProgressListener | None,
+        on_progress: ProgressListener | None = None,
+        first_step: float = FIRST_STEP,
         careful: bool = False,
     ) -> Outcome:
         def on_step(_: int, iteration: int, losses: Losses) -> None:
@@ -232,13 +251,13 @@ class Painter:
                 variable=optimizer.variable,
                 history=optimizer.history,
                 smoothing=0 if careful else optimizer.smoothing,
-                first_step=FIRST_STEP * (0.1 if careful else 1),
+                first_step=first_step,
                 on_step=on_step,
             )
         return outcome
 
     def _style_targets(self, content: Size) -> dict[str, torch.Tensor]:
-        """The style's Gram matrices for a content of this size, computed once for each size that a style is reduced to."""
+        """The style's Gram matrices for a content of this size, computed once for each size of the reduced style."""
         longest = max(1, round(max(content) * self.settings.style.scale))
         sizes = tuple(fit_within(_size(style), longest) for style in self._styles)
         if sizes not in self._style_cache:
@@ -260,12 +279,17 @@ class Painter:
         return starts.ColorStatistics(self._colors.mean.to(self.device), self._colors.covariance.to(self.device))
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    # On a CPU torch says so in a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
 def _better(first: Outcome, second: Outcome) -> Outcome:
     """The outcome with the lower final objective; one that is not finite loses."""
 
     def final(outcome: Outcome) -> float:
         value = outcome.trace[-1].objective
-        return value if value == value and outcome.stop is not StopReason.NONFINITE else float("inf")
+        return value if math.isfinite(value) and outcome.stop is not StopReason.NONFINITE else math.inf
 
     return second if final(second) < final(first) else first
 
