@@ -21,11 +21,12 @@ import pipeline
 from cli.views import View, make_view, print_json
 from cli.words import duration, loss, short_path, size_of
 from pipeline.errors import ImpastoError, Interrupted, SettingsError, UsageError
+from pipeline.events import StopSignal
 
 if TYPE_CHECKING:
     from pipeline.config import Settings
     from pipeline.job import JobStatus
-    from pipeline.run import DryRun, StopSignal
+    from pipeline.run import DryRun
 
 app = typer.Typer(
     name="impasto",
@@ -353,14 +354,11 @@ def _session(quiet: bool, as_json: bool, *, live: bool = True) -> "Iterator[tupl
         raise typer.Exit(code)
 
 
-class _StopOnSignal:
-    """The first Ctrl-C (or SIGTERM) asks the job to stop after the frame under way, the second stops it at once.
-
-    Stands for `pipeline.run.StopSignal` without importing it.
-    """
+class _StopOnSignal(StopSignal):
+    """The first Ctrl-C (or SIGTERM) asks the job to stop after the frame under way, the second stops it at once."""
 
     def __init__(self, view: View) -> None:
-        self.requested = False
+        super().__init__()
         self._view = view
         self._before: dict[int, Any] = {}
 
@@ -377,7 +375,7 @@ class _StopOnSignal:
         del number, frame
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
+        self.request()
         self._view.say("finishing the frame under way; Ctrl-C again stops at once")
 
 

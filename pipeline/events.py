@@ -143,6 +143,17 @@ _NAMES = {
 }
 
 
+class StopSignal:
+    """The way back: asks a running job to stop after the frame under way."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def request(self) -> None:
+        """May be called at any time, also from a signal handler."""
+        self.requested = True
+
+
 def ignore(_: Event) -> None:
     """A listener for callers that want only the result."""
 

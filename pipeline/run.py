@@ -36,6 +36,7 @@ from pipeline.events import (
     Losses,
     Notice,
     Scanning,
+    StopSignal,
     ignore,
 )
 from pipeline.frames import FrameRange, Size, fit_within, resize
@@ -80,7 +81,7 @@ class Request:
     style_weights: tuple[float, ...] = ()
     device: str = "auto"
     mode: Mode = "auto"
-    frames: FrameRange = FrameRange()
+    frames: FrameRange = field(default_factory=FrameRange)
     rate: Fraction | None = None
     job: Path | None = None
     force: bool = False
@@ -140,16 +141,6 @@ class DryRun:
     device: str
     output: Path
     job: Path
-
-
-@dataclass
-class StopSignal:
-    """Asks a running job to stop after the frame under way."""
-
-    requested: bool = False
-
-    def request(self) -> None:
-        self.requested = True
 
 
 def stylize(request: Request, listener: Listener = ignore, stop: StopSignal | None = None) -> JobDone:

@@ -1,0 +1,33 @@
+# Every target makes its own environment in .venv when there is none.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench clean
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("impasto needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# A stylised clip with its sound, in demo/clip.mp4: a few minutes on two cores.
+demo: $(READY)
+	$(BIN)/impasto stylize samples/clip.mp4 --style samples/style.png --output demo/clip.mp4 \
+		--size 240 --iterations 100,15
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# All the tables that the README quotes; hours on a slow machine, so name one: make bench ONLY=peer
+bench: $(READY)
+	$(BIN)/python -m tests.benchmarks $(ONLY)
+
+clean:
+	rm -rf demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,82 @@
+"""What the tests share: small pictures and clips from the samples, the bundled weights, tiny settings."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.config import Settings, load_settings
+from pipeline.encoder import EncoderWeights, load_weights
+from pipeline.frames import resize
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "samples"
+DATA = ROOT.parent / "shared" / "data"
+"""Real frames and paintings; tests that use them skip where they are absent."""
+
+TINY = (
+    "size=64",
+    "style.layers={relu1_1: 1, relu2_1: 1, relu3_1: 1}",
+    "content.layers={relu3_1: 1}",
+    "iterations={first: 4, next: 2}",
+)
+"""Overrides that make painting a matter of milliseconds and leave every part of it in place."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_is_plenty() -> None:
+    """Pictures of 64 pixels are not worth more, and the machine may be busy."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def weights() -> EncoderWeights:
+    """The bundled VGG-19."""
+    return load_weights("bundled")
+
+
+@pytest.fixture(scope="session")
+def tiny_settings() -> Settings:
+    return load_settings("default", TINY)
+
+
+@pytest.fixture(scope="session")
+def style_array() -> np.ndarray:
+    """The sample painting, 48×60."""
+    return resize(np.asarray(Image.open(SAMPLES / "style.png").convert("RGB")), (48, 60))
+
+
+@pytest.fixture(scope="session")
+def content_array() -> np.ndarray:
+    """The sample landscape, 48×72."""
+    return resize(np.asarray(Image.open(SAMPLES / "landscape.jpg").convert("RGB")), (48, 72))
+
+
+@pytest.fixture
+def style_file(tmp_path: Path, style_array: np.ndarray) -> Path:
+    path = tmp_path / "style.png"
+    Image.fromarray(style_array).save(path)
+    return path
+
+
+@pytest.fixture
+def content_file(tmp_path: Path, content_array: np.ndarray) -> Path:
+    path = tmp_path / "content.png"
+    Image.fromarray(content_array).save(path)
+    return path
+
+
+@pytest.fixture
+def need_data() -> Callable[[str], Path]:
+    """`need_data("images/x.png")`: that file of the real data, or the test is skipped."""
+
+    def find(name: str) -> Path:
+        path = DATA / name
+        if not path.exists():
+            pytest.skip(f"real test data {name} is not at {DATA}")
+        return path
+
+    return find
