@@ -348,7 +348,7 @@ def _session(quiet: bool, as_json: bool, *, live: bool = True) -> "Iterator[tupl
         code = Interrupted.exit_code
     except BrokenPipeError:
         # Whoever read our output has gone; nobody is left to tell.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         code = 1
     if code:
         raise typer.Exit(code)
