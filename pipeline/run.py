@@ -210,6 +210,9 @@ class _Run:
         folder = request.job_folder
         with self._open_or_create(folder, recipe) as job:
             job.log(f"started: {self.content.kind}, output {request.output}, device {device_label(device)}")
+            if device.type == "cpu":
+                # Sums are split by thread, and the last bits of a picture with them: a job keeps its number.
+                torch.set_num_threads(job.facts["threads"])
             self._tell_of_environment(job, device)
             pending = self._reconcile(job)
             frames = job.frames()
@@ -311,6 +314,7 @@ class _Run:
         if not self.request.force:
             self._require_targets_free(plan.frames)
         facts = {
+            "threads": torch.get_num_threads(),
             **plan.facts,
             "environment": _environment(pick_device(self.request.device)),
             "overwrite": self.request.force,

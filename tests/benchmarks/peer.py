@@ -62,28 +62,9 @@ def _run(folder: Path) -> None:
 
     theirs = folder / "pastiche.png"
     peer_seconds = _timed(
-        [
-            sys.executable,
-            "-m",
-            "pastiche",
-            "--content",
-            str(CONTENT),
-            "--styles",
-            str(STYLE),
-            "--output",
-            str(theirs),
-            "--num-steps",
-            str(PEER_STEPS),
-            "--size",
-            "256",
-            "--style-size",
-            "240",
-            "--device",
-            "cpu",
-            "--seed",
-            "0",
-            "--no-verbose",
-        ]
+        *(sys.executable, "-m", "pastiche", "--content", str(CONTENT), "--styles", str(STYLE), "--output", str(theirs)),
+        *("--num-steps", str(PEER_STEPS), "--size", "256", "--style-size", "240", "--device", "cpu", "--seed", "0"),
+        "--no-verbose",
     )
     target = painter.measure(read_image(theirs), content).objective
 
@@ -92,22 +73,8 @@ def _run(folder: Path) -> None:
     config = folder / "loss.yaml"
     config.write_text(yaml.safe_dump(LOSS))
     own_seconds = _timed(
-        [
-            str(BIN / "impasto"),
-            "stylize",
-            str(CONTENT),
-            "--style",
-            str(STYLE),
-            "--output",
-            str(ours),
-            "--quiet",
-            "--config",
-            str(config),
-            "--iterations",
-            str(iterations),
-            "--set",
-            "iterations.tolerance=0",
-        ]
+        *(str(BIN / "impasto"), "stylize", str(CONTENT), "--style", str(STYLE), "--output", str(ours), "--quiet"),
+        *("--config", str(config), "--iterations", str(iterations), "--set", "iterations.tolerance=0"),
     )
     reached = painter.measure(read_image(ours), content).objective
 
@@ -134,7 +101,7 @@ def _run(folder: Path) -> None:
     )
 
 
-def _timed(command: list[str]) -> float:
+def _timed(*command: str) -> float:
     began = time.perf_counter()
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return time.perf_counter() - began
