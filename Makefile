@@ -15,7 +15,7 @@ $(READY): pyproject.toml
 # A stylised clip with its sound, in demo/clip.mp4: a few minutes on two cores.
 demo: $(READY)
 	$(BIN)/impasto stylize samples/clip.mp4 --style samples/style.png --output demo/clip.mp4 \
-		--size 240 --iterations 100,15
+		--size 192 --iterations 150,30
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -7,7 +7,7 @@ B values, so that the pictures of a batch are optimised side by side without tou
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -27,12 +27,30 @@ def gram_matrix(features: torch.Tensor, normalization: GramNormalization = "chw"
     Gatys et al. 2016, eq. 3, divided by C·H·W (`chw`; Johnson et al. 2016, eq. 3) or by H·W (`hw`, the
     mean over places), so that pictures of different sizes compare.
     """
-    batch, channels, height, width = features.shape
-    flat = features.reshape(batch, channels, height * width)
-    places = height * width
-    # Divided before the product: half precision would overflow the other way round.
-    divisor = channels * places if normalization == "chw" else places
-    return (flat / divisor) @ flat.transpose(1, 2)
+    _, channels, height, width = features.shape
+    divisor = height * width * (channels if normalization == "chw" else 1)
+    gram: torch.Tensor = _Gram.apply(features.flatten(2), divisor)
+    return gram
+
+
+class _Gram(torch.autograd.Function):
+    """F·Fᵀ / d for B×C×N features F, with half of autograd's backward pass.
+
+    Autograd sees two factors and multiplies each by the gradient. They are one and the same, and the
+    gradient is symmetrised first: ∂L/∂F = (E + Eᵀ)·F / d.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, flat: torch.Tensor, divisor: float) -> torch.Tensor:
+        ctx.save_for_backward(flat)
+        ctx.divisor = divisor
+        return (flat @ flat.transpose(1, 2)).div_(divisor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (flat,) = ctx.saved_tensors
+        (gradient,) = gradients
+        return ((gradient + gradient.transpose(1, 2)) / ctx.divisor) @ flat, None
 
 
 def content_loss(features: torch.Tensor, target: torch.Tensor, reduction: ContentReduction = "mean") -> torch.Tensor:

@@ -367,11 +367,11 @@ class _CurvatureMemory:
         weights = []
         for step, change, inverse in reversed(self.pairs):
             weight = inverse * _dot(step, product)
-            product.sub_(_wide(weight) * change)
+            product.addcmul_(_wide(weight), change, value=-1)
             weights.append(weight)
         product = _wide(self.gamma) * precondition(product)
         for (step, change, inverse), weight in zip(self.pairs, reversed(weights), strict=True):
-            product.add_(_wide(weight - inverse * _dot(change, product)) * step)
+            product.addcmul_(_wide(weight - inverse * _dot(change, product)), step)
         return product
 
     def forget(self, which: torch.Tensor) -> None:
@@ -439,7 +439,8 @@ def _where(mask: torch.Tensor) -> list[int]:
 
 def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Inner product picture by picture: B×3×H×W twice to B."""
-    return (a * b).flatten(1).sum(1)
+    # As a product of a row and a column: one pass over both, with no picture of products in between.
+    return torch.bmm(a.flatten(1).unsqueeze(1), b.flatten(1).unsqueeze(2)).view(-1)
 
 
 def _wide(values: torch.Tensor) -> torch.Tensor:

@@ -6,44 +6,45 @@ from pathlib import Path
 from pipeline import storage
 from pipeline.events import Losses
 
-_COLORS = ("#2a6f97", "#bc4749", "#6a994e")
+_COLORS = {"content": "#2a6f97", "style": "#bc4749", "total variation": "#6a994e"}
+
+_LEAD_IN = 5
+"""The first iterations change everything by orders of magnitude; the axes are fitted to what follows."""
 
 
 def plot_losses(trace: Sequence[Losses], path: Path, title: str) -> None:
     """Plots the weighted content, style and total variation losses over the iterations, as a PNG at `path`.
 
-    Each term is drawn as a share of its own largest value, on one logarithmic axis: their magnitudes
-    differ by orders, and it is the trends that say whether a picture is finished. The legend gives the
-    last values.
+    One panel a term, side by side, each with an axis of its own: their magnitudes differ by orders, and it
+    is the trends that say whether a picture is finished. The axes are fitted to what comes after the first
+    few iterations. Each panel's title gives the value at the end.
     """
     # The object interface with its own canvas: no global state, and no display is looked for.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, PercentFormatter
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    figure = Figure(figsize=(7.2, 4.2), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
+    figure = Figure(figsize=(10.5, 3.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     iterations = range(1, len(trace) + 1)
     terms = {
         "content": [losses.content for losses in trace],
         "style": [losses.style for losses in trace],
         "total variation": [losses.total_variation for losses in trace],
     }
-    for (name, values), color in zip(terms.items(), _COLORS, strict=True):
-        largest = max(values)
-        if largest > 0:
-            # Zeros (the content's loss at a start from the content) have no place on a logarithmic axis.
-            shares = [value / largest if value > 0 else float("nan") for value in values]
-            axes.plot(iterations, shares, color=color, linewidth=1.8, label=f"{name} ({values[-1]:.4g} at the end)")
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
-    axes.set_xlabel("iteration")
-    axes.set_ylabel("share of the term's largest value")
-    axes.set_title(title, loc="left", fontsize=11)
-    axes.grid(which="major", color="#dddddd", linewidth=0.7)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    shown = EngFormatter(places=2, sep="")
+    for axes, (name, values) in zip(figure.subplots(1, len(terms)), terms.items(), strict=True):
+        axes.plot(iterations, values, color=_COLORS[name], linewidth=1.8)
+        axes.set_title(f"{name}: {shown(values[-1])}", fontsize=10, color=_COLORS[name])
+        settled = values[_LEAD_IN:] if len(values) > 2 * _LEAD_IN else values
+        low, high = min(settled), max(settled)
+        margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+        axes.set_ylim(low - margin, high + margin)
+        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("iteration")
+        axes.grid(color="#dddddd", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
     with storage.atomic_file(path) as temporary:
-        FigureCanvasAgg(figure)
         figure.savefig(temporary, format="png")

@@ -188,6 +188,8 @@ class _Run:
             raise UsageError("--frames takes a part of a video or a sequence; photos are all painted")
         contents.require_outside(self.content, request.content, request.output)
         self.styles = [images.read_image(path) for path in request.styles]
+        for path, style in zip(request.styles, self.styles, strict=True):
+            require_size((style.shape[0], style.shape[1]), self.settings.style.layers, f"style {path}")
         if request.style_weights and len(request.style_weights) != len(request.styles):
             raise UsageError(
                 f"{len(request.style_weights)} style weights for {len(request.styles)} styles: give one each"
@@ -349,6 +351,12 @@ class _Run:
                 )
             )
         if not self.content.is_film:
+            if self.content.kind is ContentKind.IMAGE:
+                # One picture that cannot be painted is wrong input, not a job that is done in part.
+                array = self._at_painting_size(images.read_image(self.content.files[0].path))
+                require_size(
+                    (array.shape[0], array.shape[1]), self.settings.layers, f"content {self.content.files[0].path}"
+                )
             output = self.request.output.absolute()
             base = output.parent if self.content.kind is ContentKind.IMAGE else output
             return _Plan(
@@ -618,6 +626,10 @@ class _Run:
         )
         self.listener(result)
         job.log(f"ended: {len(done)} of {result.frame_count} frames done")
+        if failed and not done:
+            raise FrameError(
+                f"nothing could be painted (first: {result.failed[0]}); try again with: impasto resume {job.folder}"
+            )
         if failed:
             what = "frame" if self.content.is_film else "photo"
             raise PartialError(
