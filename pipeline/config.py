@@ -28,6 +28,17 @@ PRESET_FOLDER = Path(__file__).resolve().parent.parent / "configs"
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _words_are_no_numbers(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """`true` is not 1, and `none` is how the messages call an absent number."""
+        annotation: Any = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and annotation is not bool:
+            raise ValueError("true and false are no value for it")
+        if value == "none" and isinstance(annotation, types.UnionType):
+            return None
+        return value
+
 
 class EncoderSettings(_Section):
     """The frozen network whose features are matched."""
@@ -129,7 +140,7 @@ class IterationSettings(_Section):
         40, ge=1, le=1_000_000, description="Most iterations for a frame that starts from the frame before it."
     )
     tolerance: float = Field(
-        0.0,
+        0.001,
         ge=0,
         lt=1,
         description="Stop when the objective falls by less than this share of itself over an interval; 0 never.",
@@ -302,6 +313,8 @@ def _read_values(config: str, seen: tuple[str, ...]) -> dict[str, Any]:
         return values
     if not isinstance(base, str) or base in seen:
         raise SettingsError(f"settings file {path}: base = {base!r} must name another preset or file")
+    if base.endswith((".yaml", ".yml")):
+        base = str(path.parent / base)  # as the file's author sees it, wherever the command is typed
     return _merge(_read_values(base, (*seen, config)), values)
 
 
@@ -353,9 +366,11 @@ def _explain(error: Any) -> str:
 
 def _unknown(key: str) -> str:
     known = [name for name, *_ in documented_fields()]
-    close = difflib.get_close_matches(key, known, 1, cutoff=0.5)
     section = key.rpartition(".")[0]
     siblings = [name for name in known if name.rpartition(".")[0] == section]
+    sections = [] if section else list(dict.fromkeys(name.split(".")[0] for name in known))
+    close = difflib.get_close_matches(key, [*sections, *known], 1, cutoff=0.5)
+    siblings = sections or siblings
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"unknown setting {key!r}{hint} (allowed: {', '.join(siblings or known)})"
 

@@ -11,8 +11,10 @@ the input before it is padded, so that the zero padding of the original (its mea
 picture) is kept exactly and not only in the interior.
 """
 
+import contextlib
 import hashlib
 import importlib.util
+import io
 import pickle
 import urllib.error
 from collections.abc import Iterable, Mapping
@@ -157,8 +159,14 @@ def torchvision_path() -> Path:
 def _from_torchvision() -> EncoderWeights:
     from torchvision.models import VGG19_Weights
 
+    path = torchvision_path()
     try:
-        state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+        if path.is_file() and not hash_file(path).startswith(_TORCHVISION_FILE[6:14]):
+            # torchvision looks at the hash only when it downloads, and would unpickle whatever is there.
+            raise RuntimeError("its hash is not the one in its name")
+        # torch.hub tells of a download on stdout, which belongs to whoever reads our JSON.
+        with contextlib.redirect_stdout(io.StringIO()):
+            state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise WeightsError(
             f"torchvision's VGG-19 weights could not be downloaded ({error}): use --weights bundled, or give "
@@ -166,8 +174,7 @@ def _from_torchvision() -> EncoderWeights:
         ) from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
         raise WeightsError(
-            f"torchvision's weights {torchvision_path()} are corrupted ({_first_line(error)}): "
-            "delete the file and try again"
+            f"torchvision's weights {path} are corrupted ({_first_line(error)}): delete the file and try again"
         ) from error
     return _from_torchvision_state(state, "torchvision")
 
@@ -196,10 +203,11 @@ def _load_pickled(path: Path) -> Mapping[str, Any]:
     try:
         # weights_only: a pickle can run code, and weight files travel from hand to hand.
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:
+        # Damaged pickles end in whatever they happen to say: KeyError, IndexError, TypeError ...
         raise WeightsError(
-            f"encoder weights {path} cannot be read: {_first_line(error)} "
-            "(a state dict saved with torch.save is needed)"
+            f"encoder weights {path} cannot be read as a state dict of tensors ({type(error).__name__}): "
+            "the file is damaged, or is something else; get it again"
         ) from error
     if not isinstance(state, Mapping):
         raise WeightsError(f"encoder weights {path} hold a {type(state).__name__}, not a state dict")
@@ -215,8 +223,10 @@ def _from_bundled_state(state: Mapping[str, Any], source: str, sha256: str) -> E
         try:
             weight = state[f"{key}_W_table"][state[f"{key}_W_q"].long()]
             convolutions[name] = (weight, state[f"{key}_b"])
-        except (KeyError, IndexError, AttributeError) as error:
-            raise WeightsError(f"encoder weights {source} lack layer {name}: they are not VGG-19's") from error
+        except (KeyError, IndexError, AttributeError, TypeError, RuntimeError) as error:
+            raise WeightsError(
+                f"encoder weights {source} lack layer {name} or hold something else there: they are not VGG-19's"
+            ) from error
     _require_shapes(convolutions, source)
     weight, bias = convolutions["conv1_1"]
     # caffe = 255·(std·x + mean) − caffe_mean = 255·std·(x − shift), channel by channel.
@@ -236,7 +246,7 @@ def _from_torchvision_state(state: Mapping[str, Any], source: str) -> EncoderWei
         for prefix in ("features.", ""):
             weight, bias = state.get(f"{prefix}{index}.weight"), state.get(f"{prefix}{index}.bias")
             if isinstance(weight, torch.Tensor) and isinstance(bias, torch.Tensor):
-                convolutions[name] = (weight.float(), bias.float())
+                convolutions[name] = (weight.detach().float(), bias.detach().float())
                 break
         else:
             raise WeightsError(
@@ -251,6 +261,8 @@ def _require_shapes(convolutions: Mapping[str, tuple[torch.Tensor, torch.Tensor]
     previous = 3
     for name, (weight, bias) in convolutions.items():
         channels = CHANNELS_PER_BLOCK[int(name[4]) - 1]
+        if not (isinstance(weight, torch.Tensor) and isinstance(bias, torch.Tensor)):
+            raise WeightsError(f"encoder weights {source} hold something else than tensors at {name}")
         if tuple(weight.shape) != (channels, previous, 3, 3) or tuple(bias.shape) != (channels,):
             raise WeightsError(
                 f"encoder weights {source} have {tuple(weight.shape)} at {name}, "

@@ -83,7 +83,8 @@ def total_variation(images: torch.Tensor, form: TotalVariationForm = "absolute_s
     if form == "absolute_sum":
         return dx.abs().sum(1) + dy.abs().sum(1)
     if form == "absolute_mean":
-        return (dx.abs().mean(1) + dy.abs().mean(1)) / 2
+        # A picture of one row has no vertical differences, and their share is 0, not the mean of nothing.
+        return (dx.abs().sum(1) / max(dx.shape[1], 1) + dy.abs().sum(1) / max(dy.shape[1], 1)) / 2
     return (dx.square().sum(1) + dy.square().sum(1)) / 2
 
 
@@ -171,12 +172,22 @@ class Objective(nn.Module):
         self.weights = weights
         self.content = dict(content)
         self.style = dict(style)
+        self._rows: torch.Tensor | None = None
+        self._rows_content = self.content
+
+    def _content_of(self, rows: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """The targets of some pictures; the selection is kept, as it stays the same over many iterations."""
+        if rows is not self._rows:
+            everything = rows.tolist() == list(range(len(next(iter(self.content.values())))))
+            self._rows_content = (
+                self.content if everything else {name: target[rows] for name, target in self.content.items()}
+            )
+            self._rows = rows
+        return self._rows_content
 
     def forward(self, images: torch.Tensor, rows: torch.Tensor | None = None) -> LossTerms:
         weights = self.weights
-        wanted = self.content
-        if rows is not None and len(rows) < len(next(iter(self.content.values()))):
-            wanted = {name: target[rows] for name, target in self.content.items()}
+        wanted = self.content if rows is None else self._content_of(rows)
         pixels = normalize(images)
         features = self.encoder(pixels)
         zero = images.new_zeros(len(images))

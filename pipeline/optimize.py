@@ -45,10 +45,7 @@ SMOOTHING_CUTOFF = 0.01
 """f₀ of the preconditioner, in cycles a pixel."""
 
 MOST_SHORTENINGS = 8
-"""Rejected steps along one direction before its history is distrusted."""
-
-STALL_WINDOW = 10
-"""A picture whose steps all fail within so many iterations has stalled, later it has converged."""
+"""Rejected steps along one direction before it is given up: then the plain gradient is tried, then nothing."""
 
 GAMUT_MARGIN = 0.4 / 255
 """How far from black and white a bounded variable starts, where the slope of the sine is not yet 0.
@@ -150,6 +147,7 @@ class _Batch:
         self.rule = rule
         self.on_step = on_step
         self.rows = torch.arange(len(start), device=start.device)
+        self.units: torch.Tensor | None = None
         self.traces: list[list[Losses]] = [[] for _ in range(len(start))]
         self.outcomes: dict[int, Outcome] = {}
 
@@ -162,8 +160,21 @@ class _Batch:
         terms = torch.stack((losses.content, losses.style, losses.total_variation)).detach()
         return losses.objective.detach(), gradient, terms
 
+    def evaluate_scaled(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Like `evaluate`, with objective and gradient of each picture in units that keep their squares finite.
+
+        The unit is a power of two near the largest entry of the picture's first gradient: dividing by it
+        rounds nothing, so pictures under weights that differ by a power of two are the same to the bit.
+        """
+        value, gradient, terms = self.evaluate(z)
+        if self.units is None:
+            largest = gradient.flatten(1).abs().amax(1)
+            usable = torch.isfinite(largest) & (largest > 0)
+            self.units = torch.where(usable, torch.exp2(torch.floor(torch.log2(largest))), 1.0)
+        return value / self.units, gradient / _wide(self.units), terms
+
     def record(self, terms: torch.Tensor) -> None:
-        """Adds the losses after one more iteration (3×B) to the traces."""
+        """Adds the losses after one more iteration (3×B) to the traces; those of non-finite ones as they are."""
         for row, values in zip(self.rows.tolist(), terms.T.tolist(), strict=True):
             self.traces[row].append(Losses(*values))
             if self.on_step is not None:
@@ -190,6 +201,8 @@ class _Batch:
         staying = [place for place in range(len(self.rows)) if place not in stops]
         places = torch.tensor(staying, dtype=torch.long, device=self.rows.device)
         self.rows = self.rows[places]
+        if self.units is not None:
+            self.units = self.units[places]
         return places
 
     def result(self) -> list[Outcome]:
@@ -215,16 +228,17 @@ def minimize_lbfgs(
     batch = _Batch(objective, make_variable(variable), start, rule, on_step)
     precondition = _preconditioner(start, smoothing)
     z = batch.variable.from_images(start)
-    value, gradient, terms = batch.evaluate(z)
+    value, gradient, terms = batch.evaluate_scaled(z)
     batch.record(terms)
 
     memory = _CurvatureMemory(history, z)
-    direction, slope = _descent(memory, gradient, precondition, first_step)
+    direction, slope, plain = _descent(memory, gradient, precondition, first_step)
     length = torch.ones_like(value)
     shortenings = torch.zeros_like(value)
-    distrusted = torch.zeros_like(value, dtype=torch.bool)
-    # Nothing can be done from a start whose objective is not finite.
-    stops = dict.fromkeys(_where(~_finite(value, gradient)), StopReason.NONFINITE)
+    # Nothing can be done from a start whose objective is not finite, nor from where it is flat.
+    finite = _finite(value, gradient)
+    stops = dict.fromkeys(_where(~finite), StopReason.NONFINITE)
+    stops |= dict.fromkeys(_where(finite & (slope == 0)), StopReason.CONVERGED)
     stops |= _natural_stops(batch, stops)
 
     while True:
@@ -234,11 +248,11 @@ def minimize_lbfgs(
                 return batch.result()
             z, gradient, direction = z[places], gradient[places], direction[places]
             value, slope, length, terms = value[places], slope[places], length[places], terms[:, places]
-            shortenings, distrusted = shortenings[places], distrusted[places]
+            shortenings, plain = shortenings[places], plain[places]
             memory.keep(places)
 
         trial = z + _wide(length) * direction
-        trial_value, trial_gradient, trial_terms = batch.evaluate(trial)
+        trial_value, trial_gradient, trial_terms = batch.evaluate_scaled(trial)
         # A non-finite trial is a step too long, like one that raises the objective.
         accepted = _finite(trial_value, trial_gradient)
         accepted &= trial_value <= value + SUFFICIENT_DECREASE * length * slope
@@ -256,23 +270,22 @@ def minimize_lbfgs(
         # too, there is nothing lower within reach.
         shortenings = torch.where(accepted, 0.0, shortenings + 1)
         failed = shortenings >= MOST_SHORTENINGS
-        exhausted = failed & distrusted
-        distrusted = torch.where(accepted, False, distrusted | failed)
+        exhausted = failed & plain
         shortenings = torch.where(failed, 0.0, shortenings)
         if bool(failed.any()):
             memory.forget(failed)
         renewed = accepted | failed
         if bool(renewed.any()):
-            new_direction, new_slope = _descent(memory, gradient, precondition, first_step)
+            new_direction, new_slope, new_plain = _descent(memory, gradient, precondition, first_step)
             direction = torch.where(_wide(renewed), new_direction, direction)
             slope = torch.where(renewed, new_slope, slope)
+            plain = torch.where(renewed, new_plain, plain)
         length = torch.where(renewed, 1.0, shorter)
 
-        stops = {}
-        for place in _where(exhausted | (slope == 0)):
-            moved = batch.traces[int(batch.rows[place])]
-            early = len(moved) <= STALL_WINDOW + 2 * MOST_SHORTENINGS and moved[-1] == moved[0]
-            stops[place] = StopReason.STALLED if early else StopReason.CONVERGED
+        stops = dict.fromkeys(_where(slope == 0), StopReason.CONVERGED)
+        for place in _where(exhausted & (slope != 0)):
+            trace = batch.traces[int(batch.rows[place])]
+            stops[place] = StopReason.STALLED if trace[-1] == trace[0] else StopReason.CONVERGED
         stops |= _natural_stops(batch, stops)
 
 
@@ -297,27 +310,29 @@ def minimize_adam(
     z = batch.variable.from_images(start)
     mean = torch.zeros_like(z)
     square = torch.zeros_like(z)
+    last_finite = z
     iteration = 0
     while True:
         value, gradient, terms = batch.evaluate(z)
         finite = _finite(value, gradient)
         batch.record(terms)
         iteration += 1
+        # A picture that became non-finite goes back to the last pixels that were not.
+        last_finite = torch.where(_wide(finite), z, last_finite)
         mean.lerp_(gradient, 1 - 0.9)
         square.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
         rate = learning_rate * decay ** ((iteration - 1) // decay_interval)
         # The paper's ε, which stands beside the bias-corrected second moment.
         root = (square / (1 - 0.999**iteration)).sqrt_().add_(1e-8)
         stepped = z - (rate / (1 - 0.9**iteration)) * mean / root
-        # A picture that became non-finite keeps the last pixels that were not.
-        z = torch.where(_wide(finite), stepped, z)
+        z = torch.where(_wide(finite), stepped, last_finite)
         stops = dict.fromkeys(_where(~finite), StopReason.NONFINITE)
         stops |= _natural_stops(batch, stops)
         if stops:
             places = batch.finish(stops, z)
             if len(places) == 0:
                 return batch.result()
-            z, mean, square = z[places], mean[places], square[places]
+            z, mean, square, last_finite = z[places], mean[places], square[places], last_finite[places]
 
 
 def _natural_stops(batch: _Batch, others: dict[int, StopReason]) -> dict[int, StopReason]:
@@ -332,13 +347,17 @@ def _natural_stops(batch: _Batch, others: dict[int, StopReason]) -> dict[int, St
 class _CurvatureMemory:
     """The last steps s and gradient changes y of each picture, and γ of its newest pair.
 
-    Held as a list over iterations of B×3×H×W tensors; a picture whose step was rejected, or whose pair
-    has no positive curvature, has 1/(s·y) = 0 there, which takes the pair out of both loops.
+    Each picture has a ring of `size` slots and fills its own next slot when one of its steps is accepted, so
+    that its history does not depend on the others'. An empty slot, and one whose pair has no positive
+    curvature, has 1/(s·y) = 0, which takes it out of both loops.
     """
 
     def __init__(self, size: int, z: torch.Tensor) -> None:
-        self.size = size
-        self.pairs: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._size = size
+        self._used = [0] * len(z)
+        self._steps: list[torch.Tensor] = []
+        self._changes: list[torch.Tensor] = []
+        self._inverses: list[torch.Tensor] = []
         self.gamma = z.new_zeros(len(z))
 
     def add(
@@ -348,8 +367,9 @@ class _CurvatureMemory:
         accepted: torch.Tensor,
         precondition: "_Precondition",
     ) -> None:
+        """Remembers the accepted steps (B×3×H×W) and how the gradient changed over them."""
         curvature = _dot(steps, changes)
-        # y·s must be positive for the inverse to stay positive definite; far under |y|·|y| it is
+        # s·y must be positive for the inverse to stay positive definite; far under |y|·|y| it is
         # rounding and would make a huge step.
         usable = accepted & (curvature > 1e-10 * _dot(changes, changes)) & torch.isfinite(curvature)
         # Zeroed where unused: a non-finite gradient times 1/(s·y) = 0 would still be NaN.
@@ -358,31 +378,61 @@ class _CurvatureMemory:
         inverse = torch.where(usable, 1 / curvature, 0.0)
         scaled = curvature / _dot(changes, precondition(changes))
         self.gamma = torch.where(usable, scaled, self.gamma)
-        self.pairs.append((steps, changes, inverse))
-        del self.pairs[: -self.size]
+
+        places = _where(accepted)
+        slots = [self._used[place] % self._size for place in places]
+        while len(self._steps) <= max(slots):
+            self._steps.append(torch.zeros_like(steps))
+            self._changes.append(torch.zeros_like(changes))
+            self._inverses.append(torch.zeros_like(inverse))
+        for slot in set(slots):
+            own = [place for place, its in zip(places, slots, strict=True) if its == slot]
+            if len(own) == len(steps):
+                self._steps[slot], self._changes[slot], self._inverses[slot] = steps, changes, inverse
+            else:
+                self._steps[slot][own] = steps[own]
+                self._changes[slot][own] = changes[own]
+                self._inverses[slot][own] = inverse[own]
+        for place in places:
+            self._used[place] += 1
 
     def inverse_product(self, gradient: torch.Tensor, precondition: "_Precondition") -> torch.Tensor:
         """H·g by the two-loop recursion (algorithm 7.4), with γ·P for the first guess of H."""
         product = gradient.clone()
+        pairs = [self._aged(age) for age in range(len(self._steps))]
         weights = []
-        for step, change, inverse in reversed(self.pairs):
+        for step, change, inverse in pairs:
             weight = inverse * _dot(step, product)
             product.addcmul_(_wide(weight), change, value=-1)
             weights.append(weight)
         product = _wide(self.gamma) * precondition(product)
-        for (step, change, inverse), weight in zip(self.pairs, reversed(weights), strict=True):
+        for (step, change, inverse), weight in zip(reversed(pairs), reversed(weights), strict=True):
             product.addcmul_(_wide(weight - inverse * _dot(change, product)), step)
         return product
 
     def forget(self, which: torch.Tensor) -> None:
         """Drops all pairs of the pictures where `which` (B booleans) is true."""
-        self.pairs = [(step, change, inverse.masked_fill(which, 0.0)) for step, change, inverse in self.pairs]
+        self._inverses = [inverse.masked_fill(which, 0.0) for inverse in self._inverses]
         self.gamma = self.gamma.masked_fill(which, 0.0)
 
     def keep(self, places: torch.Tensor) -> None:
         """Keeps only the pictures at `places`."""
-        self.pairs = [(step[places], change[places], inverse[places]) for step, change, inverse in self.pairs]
+        self._steps = [step[places] for step in self._steps]
+        self._changes = [change[places] for change in self._changes]
+        self._inverses = [inverse[places] for inverse in self._inverses]
+        self._used = [self._used[place] for place in places.tolist()]
         self.gamma = self.gamma[places]
+
+    def _aged(self, age: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The pair that each picture added `age` pairs before its newest."""
+        slots = [(used - 1 - age) % len(self._steps) for used in self._used]
+        if len(set(slots)) == 1:
+            return self._steps[slots[0]], self._changes[slots[0]], self._inverses[slots[0]]
+        return (
+            torch.stack([self._steps[slot][place] for place, slot in enumerate(slots)]),
+            torch.stack([self._changes[slot][place] for place, slot in enumerate(slots)]),
+            torch.stack([self._inverses[slot][place] for place, slot in enumerate(slots)]),
+        )
 
 
 _Precondition = Callable[[torch.Tensor], torch.Tensor]
@@ -402,8 +452,9 @@ def _preconditioner(like: torch.Tensor, exponent: float) -> _Precondition:
 
 def _descent(
     memory: _CurvatureMemory, gradient: torch.Tensor, precondition: _Precondition, first_step: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Direction of each picture's next step, and the objective's slope along it (B, negative or 0)."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Direction of each picture's next step, the objective's slope along it (B, negative or 0), and whether
+    it is the plain gradient's (B)."""
     product = memory.inverse_product(gradient, precondition)
     slope = -_dot(gradient, product)
     # Without history (γ = 0), or where rounding has made H·g point uphill: along the gradient, by a
@@ -415,7 +466,7 @@ def _descent(
         scale = torch.where(norm > 0, first_step / norm, 0.0)
         product = torch.where(_wide(plain), _wide(scale) * downhill, product)
         slope = torch.where(plain, -_dot(gradient, product), slope)
-    return -product, slope
+    return -product, slope, plain
 
 
 def _shortened(

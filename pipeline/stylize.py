@@ -7,7 +7,8 @@ in, the same task gives the same bits.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +21,7 @@ from pipeline.encoder import Encoder, EncoderWeights
 from pipeline.errors import DeviceError, FrameError
 from pipeline.events import Losses
 from pipeline.frames import Size, fit_within, resize, to_array, to_tensor
-from pipeline.layers import require_size
+from pipeline.layers import LAYERS, require_size
 from pipeline.losses import LossWeights, Objective, content_targets, style_targets
 from pipeline.optimize import (
     FIRST_STEP,
@@ -31,6 +32,10 @@ from pipeline.optimize import (
     minimize_adam,
     minimize_lbfgs,
 )
+
+STYLE_CACHE_SIZE = 12
+"""Sizes of reduced styles whose statistics are kept (a megabyte each, on the device); a film has one, a
+folder of photos some."""
 
 StartKind = Literal["content", "matched", "noise", "given"]
 
@@ -100,15 +105,20 @@ def loss_weights(settings: Settings) -> LossWeights:
     """The settings' numbers as the losses take them; layers of weight 0 are left out."""
     return LossWeights(
         content=settings.content.weight,
-        content_layers={name: weight for name, weight in settings.content.layers.items() if weight},
+        content_layers=_in_use(settings.content.layers),
         content_reduction=settings.content.reduction,
         style=settings.style.weight,
-        style_layers={name: weight for name, weight in settings.style.layers.items() if weight},
+        style_layers=_in_use(settings.style.layers),
         gram=settings.style.gram,
         total_variation=settings.total_variation.weight,
         total_variation_form=settings.total_variation.form,
         total_variation_pixels=settings.total_variation.pixels,
     )
+
+
+def _in_use(layers: Mapping[str, float]) -> dict[str, float]:
+    # In the network's order: sums of floats depend on theirs, and settings are the same in any.
+    return {name: layers[name] for name in sorted(layers, key=LAYERS.index) if layers[name]}
 
 
 class Painter:
@@ -130,7 +140,7 @@ class Painter:
         self._weights = loss_weights(settings)
         self._styles = list(styles)
         self._blend = list(blend)
-        self._style_cache: dict[tuple[Size, ...], dict[str, torch.Tensor]] = {}
+        self._style_cache: OrderedDict[tuple[Size, ...], dict[str, torch.Tensor]] = OrderedDict()
         self._colors: starts.ColorStatistics | None = None
         if device.type == "cuda":
             # The same bits in every run and worker; TF32 would round features to 10 bits.
@@ -271,6 +281,9 @@ class Painter:
                 tuple(self._weights.style_layers),
                 self._weights.gram,
             )
+            while len(self._style_cache) > STYLE_CACHE_SIZE:
+                self._style_cache.popitem(last=False)
+        self._style_cache.move_to_end(sizes)
         return self._style_cache[sizes]
 
     def _color_statistics(self) -> starts.ColorStatistics:

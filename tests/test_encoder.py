@@ -1,5 +1,6 @@
 """The encoder computes what the original network does, and no weight file that is not VGG-19 gets through."""
 
+import os
 import pickle
 import shutil
 from collections.abc import Callable, Mapping
@@ -188,6 +189,13 @@ def test_replicated_borders_keep_a_flat_picture_flat(weights: EncoderWeights) ->
     assert (zeros[:, :, 1:-1, 1:-1] - centre).abs().max() < 1e-3 * centre.abs().max()
 
 
+def test_replicated_borders_are_the_picture_continued(weights: EncoderWeights, content_array: np.ndarray) -> None:
+    continued = np.pad(content_array, ((1, 1), (1, 1), (0, 0)), mode="edge")
+    expected = Encoder(weights, ["conv1_1"])(normalize(to_tensor(continued)))["conv1_1"][:, :, 1:-1, 1:-1]
+    features = Encoder(weights, ["conv1_1"], padding="replicate")(normalize(to_tensor(content_array)))["conv1_1"]
+    assert relative(features, expected) < 1e-5
+
+
 @pytest.mark.parametrize(("layers", "count"), [(["relu1_1"], 1), (["pool1", "conv3_2"], 6), (["relu4_2"], 10)])
 def test_nothing_is_kept_behind_the_deepest_layer(weights: EncoderWeights, layers: list[str], count: int) -> None:
     encoder = Encoder(weights, layers)
@@ -288,13 +296,13 @@ def test_every_damage_to_a_pickle_is_one_error(tmp_path: Path) -> None:
 
 
 class Intruder:
-    """A pickle of it creates a file when it is loaded without care."""
+    """A pickle of it makes a folder when it is loaded without care."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open, (str(self.path), "w")
+        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -131,9 +131,7 @@ def test_a_bad_frame_range_is_refused_with_the_value(text: str) -> None:
     assert repr(text) in str(error.value) and "\n" not in str(error.value)
 
 
-@given(
-    start=st.integers(0, 30), length=st.one_of(st.none(), st.integers(1, 30)), frame_count=st.integers(0, 40)
-)
+@given(start=st.integers(0, 30), length=st.one_of(st.none(), st.integers(1, 30)), frame_count=st.integers(0, 40))
 def test_a_range_takes_the_frames_that_exist(start: int, length: int | None, frame_count: int) -> None:
     stop = None if length is None else start + length
     taken = FrameRange(start, stop).clip(frame_count)

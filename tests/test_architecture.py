@@ -1,0 +1,179 @@
+"""The layers of the package, read from its imports; what is light stays light; errors are all accounted for."""
+
+import ast
+import inspect
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline import errors
+
+ROOT = Path(__file__).resolve().parent.parent
+
+ROWS = (
+    {"errors", "events", "layers", "storage", "frames", "config", "__init__"},
+    {"images", "media", "shots", "encoder", "losses", "starts"},
+    {"optimize"},
+    {"stylize", "job", "content"},
+    {"report", "run", "measure"},
+)
+"""A module imports from rows above its own, and within its row only without a circle."""
+
+WITHOUT_TORCH = ("errors", "events", "layers", "storage", "config", "images", "media", "shots", "job", "content")
+
+SOURCES = {path.stem: path for path in sorted((ROOT / "pipeline").glob("*.py"))}
+CLI_SOURCES = {path.stem: path for path in sorted((ROOT / "cli").glob("*.py"))}
+
+
+def imports(path: Path, *, lazy: bool = True) -> Iterator[str]:
+    """The modules of `pipeline` and `cli` that a file imports, as `package.module`; `lazy`: also inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if lazy else iter(tree.body)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            assert node.module is not None
+            names = [node.module]
+            if node.module in ("pipeline", "cli"):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.partition(".")[0] in ("pipeline", "cli", "samples", "tests", "configs"):
+                yield name
+
+
+def row(module: str) -> int:
+    return next(number for number, names in enumerate(ROWS) if module in names)
+
+
+def test_every_module_has_a_row() -> None:
+    assert set(SOURCES) == set().union(*ROWS)
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_modules_import_from_above(module: str) -> None:
+    for name in imports(SOURCES[module]):
+        package, _, imported = name.partition(".")
+        assert package == "pipeline", f"{module} imports {name}"
+        assert row(imported.partition(".")[0]) <= row(module), f"{module} imports {imported}, which stands below it"
+
+
+def test_there_is_no_circle() -> None:
+    graph = {module: {name.split(".")[1] for name in imports(path) if "." in name} for module, path in SOURCES.items()}
+    while graph:
+        free = [module for module, needed in graph.items() if not needed & set(graph)]
+        assert free, f"these import each other: {sorted(graph)}"
+        for module in free:
+            del graph[module]
+
+
+def test_the_command_line_knows_the_pipeline_only() -> None:
+    for name in itertools.chain.from_iterable(map(imports, CLI_SOURCES.values())):
+        assert name.partition(".")[0] in ("pipeline", "cli"), name
+
+
+def test_the_command_line_imports_heavy_modules_inside_its_commands() -> None:
+    for path in CLI_SOURCES.values():
+        for name in imports(path, lazy=False):
+            if name.startswith("pipeline."):
+                assert name.split(".")[1] in ("errors", "events"), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_the_pipeline_never_prints(module: str) -> None:
+    tree = ast.parse(SOURCES[module].read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            assert node.id not in ("print", "input"), f"{module}:{node.lineno}"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sys":
+            assert node.attr not in ("stdout", "stderr", "stdin", "exit"), f"{module}:{node.lineno}"
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name.partition(".")[0] for alias in node.names}
+            assert not names & {"typer", "rich", "logging"}, f"{module}:{node.lineno}"
+
+
+def test_opencv_takes_its_own_channel_order_in_one_module_only() -> None:
+    """OpenCV's BGR never leaves the function that calls OpenCV."""
+    for module, path in SOURCES.items():
+        if "cv2" in path.read_text(encoding="utf-8"):
+            assert module == "shots"
+
+
+def test_light_modules_import_no_torch() -> None:
+    script = """
+import importlib, json, sys
+found = {}
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    found[name] = [heavy for heavy in ("torch", "torchvision", "matplotlib", "scenedetect") if heavy in sys.modules]
+print(json.dumps(found))
+"""
+    names = [f"pipeline.{name}" for name in WITHOUT_TORCH]
+    done = subprocess.run(
+        [sys.executable, "-c", script, "cli.main", "cli.views", "cli.doctor", *names],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert {name: heavy for name, heavy in found.items() if heavy} == {}
+    assert set(found) >= set(names)
+
+
+# Errors
+
+
+def every_error() -> list[type[errors.ImpastoError]]:
+    return [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.ImpastoError)]
+
+
+def drawn() -> dict[str, tuple[str, int | None]]:
+    """Name → (parent, exit code) in the tree of the docstring."""
+    assert errors.__doc__ is not None
+    result: dict[str, tuple[str, int | None]] = {}
+    parents: list[str] = []
+    for line in errors.__doc__.splitlines():
+        bare = line.lstrip(" │├└─")
+        name = bare.partition(" ")[0]
+        if not (name.endswith("Error") or name == "Interrupted"):
+            continue
+        depth = (len(line) - len(bare)) // 4 - 1
+        numbers = [int(word) for word in bare.split()[1:] if word.isdigit()]
+        parents[depth:] = [name]
+        result[name] = (parents[depth - 1] if depth else "Exception", numbers[0] if numbers else None)
+    return result
+
+
+def test_every_error_is_drawn_with_its_parent_and_exit_code() -> None:
+    tree = drawn()
+    assert set(tree) == {kind.__name__ for kind in every_error()}
+    for kind in every_error():
+        parent, code = tree[kind.__name__]
+        assert kind.__bases__[0].__name__ == parent, kind.__name__
+        assert kind.exit_code == code, kind.__name__
+
+
+def test_exit_codes_are_those_of_the_contract() -> None:
+    assert {kind.exit_code for kind in every_error()} == {1, 2, 3, 130}
+    assert {kind.__name__ for kind in every_error() if kind.exit_code == 3} == {"PartialError"}
+    assert {kind.__name__ for kind in every_error() if kind.exit_code == 130} == {"Interrupted"}
+    for kind in every_error():
+        assert (kind.exit_code == 2) == issubclass(kind, errors.UsageError)
+        assert kind.__doc__
+
+
+def test_every_error_is_raised_somewhere() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in (*SOURCES.values(), *CLI_SOURCES.values()))
+    for kind in every_error():
+        if kind not in (errors.ImpastoError, errors.UsageError):
+            assert sources.count(f"{kind.__name__}(") >= 2, f"{kind.__name__} is drawn and never raised"

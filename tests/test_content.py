@@ -1,0 +1,216 @@
+"""What the paths of a command are together, and that nothing is painted onto what is read."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import images, media
+from pipeline.content import ContentKind, FrameReader, Mode, require_outside, resolve_content, scan_film
+from pipeline.errors import ImpastoError, InputError, OutputError, UsageError
+from pipeline.frames import FrameRange
+from samples import scenes
+
+NAMES = """
+a.png b.JPG c.mp4 d.mp4 notes.txt noending photos/x2.png photos/x10.png photos/x1.png photos/readme.txt
+photos/sub/x1.jpg photos/.hidden.png empty/readme.txt films/f.mp4
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Names only: what is in the files plays no part in what they are together."""
+    for name in NAMES.split():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def resolve(content: str, output: str, mode: Mode = "auto") -> object:
+    return resolve_content([Path(name) for name in content.split()], Path(output), mode)
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize(
+    ("content", "output", "mode", "kind", "targets"),
+    [
+        ("a.png", "o.png", "auto", ContentKind.IMAGE, "o.png"),
+        ("a.png", "o.jpeg", "photos", ContentKind.IMAGE, "o.jpeg"),
+        ("a.png", "out", "auto", ContentKind.PHOTOS, "a.png"),
+        ("b.JPG", "out", "auto", ContentKind.PHOTOS, "b.JPG"),
+        ("a.png b.JPG", "out", "auto", ContentKind.PHOTOS, "a.png b.JPG"),
+        ("b.JPG a.png", "out", "auto", ContentKind.PHOTOS, "b.JPG a.png"),
+        ("a.png photos", "out", "auto", ContentKind.PHOTOS, "a.png sub/x1.jpg x1.png x2.png x10.png"),
+        ("photos", "out", "auto", ContentKind.PHOTOS, "sub/x1.jpg x1.png x2.png x10.png"),
+        ("photos", "out", "photos", ContentKind.PHOTOS, "sub/x1.jpg x1.png x2.png x10.png"),
+        ("photos/sub", "out", "sequence", ContentKind.SEQUENCE, "x1.png"),
+        ("photos/sub", "o.mp4", "auto", ContentKind.SEQUENCE, "x1.png"),
+        ("a.png b.JPG", "o.mkv", "auto", ContentKind.SEQUENCE, "a.png b.png"),
+        ("a.png", "o.mp4", "sequence", ContentKind.SEQUENCE, "a.png"),
+        ("a.png", "out", "sequence", ContentKind.SEQUENCE, "a.png"),
+        ("c.mp4", "o.mp4", "auto", ContentKind.VIDEO, ""),
+        ("c.mp4", "out", "auto", ContentKind.VIDEO, ""),
+        ("c.mp4", "o.webm", "sequence", ContentKind.VIDEO, ""),
+    ],
+)
+def test_what_paths_are_together(content: str, output: str, mode: Mode, kind: ContentKind, targets: str) -> None:
+    result = resolve_content([Path(name) for name in content.split()], Path(output), mode)
+    assert result.kind is kind
+    assert result.is_film == (kind in (ContentKind.SEQUENCE, ContentKind.VIDEO))
+    assert " ".join(file.target for file in result.files) == targets
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize(
+    ("content", "output", "mode", "error", "said"),
+    [
+        ("missing.png", "o.png", "auto", InputError, "missing.png does not exist"),
+        ("a.png missing", "out", "auto", InputError, "missing does not exist"),
+        ("empty", "out", "auto", InputError, "empty holds no image"),
+        ("films", "out", "auto", InputError, "films holds no image"),
+        ("notes.txt", "out", "auto", InputError, "notes.txt has the ending of neither"),
+        ("noending", "out", "auto", InputError, "noending has the ending of neither"),
+        ("a.png notes.txt", "out", "auto", InputError, "notes.txt has the ending of neither"),
+        ("c.mp4 d.mp4", "o.mp4", "auto", UsageError, "one video a command"),
+        ("a.png c.mp4", "o.mp4", "auto", UsageError, "one video a command"),
+        ("c.mp4", "out", "photos", UsageError, "--photos"),
+        ("photos", "o.mp4", "photos", UsageError, "--photos"),
+        ("c.mp4", "o.png", "auto", OutputError, "o.png is an image"),
+        ("photos", "o.png", "auto", OutputError, "o.png is one image"),
+        ("a.png b.JPG", "o.png", "auto", OutputError, "o.png is one image"),
+        ("a.png", "o.png", "sequence", OutputError, "o.png is one image"),
+        ("a.png", "o.mp4", "auto", OutputError, "o.mp4 is a video"),
+        ("a.png a.png", "out", "auto", InputError, "a.png"),
+        ("photos photos", "out", "auto", InputError, "x1"),
+        ("photos photos/sub/x1.jpg", "out", "sequence", InputError, "x1"),
+    ],
+)
+def test_what_makes_no_sense(content: str, output: str, mode: Mode, error: type[ImpastoError], said: str) -> None:
+    with pytest.raises(error) as caught:
+        resolve(content, output, mode)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize(("content", "skipped"), [("photos", 2), ("a.png", 0), ("photos empty", 3)])
+def test_files_that_are_passed_over_are_counted(content: str, skipped: int) -> None:
+    assert resolve_content([Path(name) for name in content.split()], Path("out"), "auto").skipped == skipped
+
+
+def test_names_that_would_be_painted_to_one(tree: Path) -> None:
+    for name in ("case/A.png", "case/a.png", "png/x.jpg", "png/x.png"):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).touch()
+    if len(list((tree / "case").iterdir())) == 2:
+        with pytest.raises(InputError, match=r"A\.png and .*a\.png"):
+            resolve("case", "out")
+    resolve("png", "out")
+    with pytest.raises(InputError, match=r"x\.png"):
+        resolve("png", "out", "sequence")
+
+
+@pytest.mark.parametrize(
+    ("content", "output", "mode"),
+    [
+        ("photos", "photos", "auto"),
+        ("photos", "photos/out", "auto"),
+        ("photos", "photos/sub", "auto"),
+        ("photos", "out/../photos/new", "auto"),
+        ("photos", "photos/o.mp4", "auto"),
+        ("a.png", "a.png", "auto"),
+        ("a.png", "./photos/../a.png", "auto"),
+        ("c.mp4", "c.mp4", "auto"),
+        ("a.png", ".", "auto"),
+        ("a.png b.JPG", ".", "auto"),
+        ("photos/x1.png photos/x2.png", "photos", "sequence"),
+        ("photos", "link/out", "auto"),
+        ("a.png", "linked.png", "auto"),
+    ],
+)
+def test_nothing_is_painted_onto_what_is_read(tree: Path, content: str, output: str, mode: Mode) -> None:
+    (tree / "link").symlink_to("photos", target_is_directory=True)
+    (tree / "linked.png").symlink_to("a.png")
+    paths = [Path(name) for name in content.split()]
+    with pytest.raises(OutputError):
+        require_outside(resolve_content(paths, Path(output), mode), paths, Path(output))
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize(
+    ("content", "output"), [("photos", "photos2"), ("photos/sub", "photos"), ("c.mp4", "c"), ("a.png", "photos")]
+)
+def test_outputs_that_are_outside(content: str, output: str) -> None:
+    require_outside(resolve_content([Path(content)], Path(output), "auto"), [Path(content)], Path(output))
+
+
+def test_hashes_tell_contents_apart(tree: Path) -> None:
+    (tree / "photos" / "x1.png").write_bytes(b"one")
+    before = resolve_content([Path("photos")], Path("out"), "auto").fingerprint()
+    assert list(before) == ["sub/x1.jpg", "x1.png", "x2.png", "x10.png"]
+    (tree / "photos" / "x1.png").write_bytes(b"two")
+    after = resolve_content([Path("photos")], Path("out"), "auto").fingerprint()
+    assert [name for name in before if before[name] != after[name]] == ["x1.png"]
+    (tree / "photos" / "x1.png").unlink()
+    (tree / "photos" / "x1.png").symlink_to("nowhere")
+    assert resolve_content([Path("photos")], Path("out"), "auto").fingerprint().get("x1.png") in (None, "unreadable")
+
+
+# Reading
+
+
+def write_frames(folder: Path, frames: Sequence[np.ndarray]) -> list[Path]:
+    paths = [folder / f"f{index}.png" for index in range(len(frames))]
+    for path, frame in zip(paths, frames, strict=True):
+        images.write_image(path, frame)
+    return paths
+
+
+@pytest.fixture
+def footage() -> list[np.ndarray]:
+    scene = scenes.cut((48, 64), 12, 3)
+    return [scene.frame(t) for t in range(12)]
+
+
+def test_a_sequence_is_scanned(tmp_path: Path, footage: list[np.ndarray]) -> None:
+    write_frames(tmp_path / "in", footage)
+    content = resolve_content([tmp_path / "in"], tmp_path / "o.mp4", "auto")
+    seen: list[tuple[int, int | None]] = []
+    scan = scan_film(content, FrameRange().clip, True, Fraction(30000, 1001), lambda *read: seen.append(read))
+    assert scan.size == (48, 64)
+    assert [(shot.start, shot.stop) for shot in scan.shots] == [(0, 6), (6, 12)]
+    assert scan.timing == media.Timing.constant(Fraction(30000, 1001), 12)
+    assert (scan.first, scan.is_partial, scan.damage) == (0, False, None)
+    assert seen == [(index + 1, 12) for index in range(12)]
+    part = scan_film(content, FrameRange(4, 7).clip, True, None, lambda *_: None)
+    assert [(shot.start, shot.stop) for shot in part.shots] == [(4, 6), (6, 7)]
+    assert (part.first, part.is_partial, part.timing.frame_count) == (4, True, 3)
+    whole = scan_film(content, FrameRange().clip, False, None, lambda *_: None)
+    assert [(shot.start, shot.stop) for shot in whole.shots] == [(0, 12)]
+    with pytest.raises(InputError, match="none of the 12"):
+        scan_film(content, FrameRange(12, 20).clip, True, None, lambda *_: None)
+
+
+def test_frames_of_a_sequence_have_one_size(tmp_path: Path, footage: list[np.ndarray]) -> None:
+    write_frames(tmp_path / "in", [footage[0], footage[1][:, :60]])
+    content = resolve_content([tmp_path / "in"], tmp_path / "out", "sequence")
+    with pytest.raises(InputError, match=r"f1\.png is 60×48 .* 64×48"):
+        scan_film(content, FrameRange().clip, True, None, lambda *_: None)
+
+
+def test_frames_of_a_video_are_read_in_any_order(tmp_path: Path, footage: list[np.ndarray]) -> None:
+    path = tmp_path / "in.mkv"
+    with media.VideoWriter(path, (48, 64), media.Timing.constant(25, 12)) as writer:
+        for frame in footage:
+            writer.write(frame)
+    truth = [frame.image for frame in media.read_frames(path)]
+    content = resolve_content([path], tmp_path / "o.mp4", "auto")
+    with FrameReader(content) as reader:
+        for index in (0, 1, 5, 5, 2, 11, 0):
+            np.testing.assert_array_equal(reader.read(index), truth[index])
+        with pytest.raises(InputError):
+            reader.read(12)

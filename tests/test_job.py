@@ -1,0 +1,455 @@
+"""The job folder keeps what it was told, says what is wrong with it, and has one owner at a time."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import storage
+from pipeline.errors import ImpastoError, JobError, JobLockedError, JobMismatchError, StorageError
+from pipeline.events import Losses
+from pipeline.job import LOG_NAME, SCHEMA_VERSION, STORE_NAME, FrameState, Job, PlannedFrame, default_folder, is_job
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE: dict[str, Any] = {"output": "/nowhere/out.mp4", "content": {"kind": "video", "a.mp4": "00"}, "size": 64}
+INVOCATION = {"content": ["/nowhere/ü.mp4"], "rate": None}
+FACTS = {"first": 0, "overwrite": False}
+LOSSES = Losses(1.0, 2.0, 0.5)
+
+
+def planned(count: int = 4) -> list[PlannedFrame]:
+    """Two shots; frame paths in the job's folder."""
+    return [PlannedFrame(i, 0 if i < 2 else 2, f"frame {i}", f"frames/{i:06d}.png", 512 * i) for i in range(count)]
+
+
+def make(folder: Path, **changes: Any) -> Job:
+    values = {"recipe": RECIPE, "invocation": INVOCATION, "facts": FACTS, "frames": planned(), **changes}
+    return Job.create(folder, **values)
+
+
+def paint(job: Job, index: int, *, losses: Losses = LOSSES, seconds: float = 2.0) -> Path:
+    """Does as if the frame had been painted."""
+    frame = job.frame(index)
+    assert frame is not None
+    storage.write_bytes(frame.path, f"frame {index}".encode())
+    job.finish_frame(index, storage.hash_file(frame.path), losses, 7, "limit", None, seconds)
+    return frame.path
+
+
+def one_line(error: ImpastoError, *parts: str) -> None:
+    message = str(error)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+@contextmanager
+def other_process(folder: Path) -> "Iterator[subprocess.Popen[str]]":
+    """A second process that has the job open."""
+    script = """
+import sys
+from pathlib import Path
+from pipeline.job import Job
+with Job.open(Path(sys.argv[1])):
+    print("open", flush=True)
+    sys.stdin.readline()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "open\n"
+        yield process
+    finally:
+        process.communicate("\n", timeout=60)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "out.mp4.impasto"
+
+
+# What is written is what is read
+
+
+def test_the_default_folder_is_beside_the_output() -> None:
+    assert default_folder(Path("a/out.mp4")) == Path("a/out.mp4.impasto")
+    assert default_folder(Path("a/out")) == Path("a/out.impasto")
+
+
+@pytest.mark.parametrize("output", [".", "..", "a/.."])
+def test_the_default_folder_of_a_folder_named_by_dots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    inner = tmp_path / "album" / "inner"
+    (inner / "a").mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    place = default_folder(Path(output))
+    meant = Path(output).resolve()
+    assert place.resolve() == meant.with_name(meant.name + ".impasto")
+
+
+def test_a_job_is_read_as_it_was_made(folder: Path) -> None:
+    with make(folder) as job:
+        assert (job.recipe, job.invocation, job.facts) == (RECIPE, INVOCATION, FACTS)
+    assert is_job(folder)
+    for opened in (Job.open, Job.read):
+        with opened(folder) as job:
+            assert (job.recipe, job.invocation, job.facts) == (RECIPE, INVOCATION, FACTS)
+            frames = job.frames()
+            assert [frame.index for frame in frames] == [0, 1, 2, 3]
+            assert [frame.starts_shot for frame in frames] == [True, False, True, False]
+            assert frames[3].path == folder / "frames/000003.png"
+            assert frames[3].pts == 3 * 512
+            assert {frame.state for frame in frames} == {FrameState.PENDING}
+            assert job.frame(4) is None
+
+
+def test_frames_in_their_states(folder: Path) -> None:
+    losses = Losses(0.1, 1 / 3, 1e-17)
+    with make(folder) as job:
+        job.finish_frame(1, "ab" * 32, losses, 7, "limit", "stalled", 1.5)
+        job.fail_frame(2, "too small")
+    with Job.read(folder) as job:
+        done, failed = job.frame(1), job.frame(2)
+        assert done is not None
+        assert failed is not None
+        assert (done.state, done.sha256, done.losses, done.iterations) == (FrameState.DONE, "ab" * 32, losses, 7)
+        assert (done.stop, done.retried, done.seconds) == ("limit", "stalled", 1.5)
+        assert (failed.state, failed.error, failed.sha256) == (FrameState.FAILED, "too small", None)
+        assert [frame.index for frame in job.frames(FrameState.PENDING)] == [0, 3]
+
+
+def test_frames_are_reset(folder: Path) -> None:
+    with make(folder) as job:
+        for index in range(3):
+            paint(job, index)
+        job.fail_frame(3, "broken")
+        job.reset_frames([1, 3])
+        assert [frame.index for frame in job.frames(FrameState.PENDING)] == [1, 3]
+        again = job.frame(3)
+        assert again is not None
+        assert again.error is None
+        assert [frame.index for frame in job.frames(FrameState.DONE)] == [0, 2]
+
+
+def test_a_reader_writes_nothing(folder: Path) -> None:
+    make(folder).__exit__()
+    with Job.read(folder) as job, pytest.raises(ImpastoError):
+        job.fail_frame(0, "x")
+
+
+def test_the_output_is_finished_and_reopened(folder: Path) -> None:
+    with make(folder) as job:
+        assert job.output_sha256 is None
+        assert not job.status().finished
+        job.finish_output("cd" * 32)
+        assert job.output_sha256 == "cd" * 32
+        assert job.status().finished
+        job.finish_output(None)
+        assert job.output_sha256 == ""
+        job.reopen_output()
+        assert job.output_sha256 is None
+        assert not job.status().finished
+
+
+def test_the_log_grows(folder: Path) -> None:
+    with make(folder) as job:
+        job.log("one")
+        job.log("zwei ü")
+    lines = (folder / LOG_NAME).read_text(encoding="utf-8").splitlines()
+    assert [line.split(" ", 1)[1] for line in lines] == ["one", "zwei ü"]
+
+
+# Status and problems
+
+
+def test_status(folder: Path) -> None:
+    with make(folder) as job:
+        empty = job.status()
+        assert (empty.frame_count, empty.done_count, empty.iterations, empty.losses) == (4, 0, 0, None)
+        assert empty.seconds_left is None
+        paint(job, 0, losses=Losses(1, 2, 3))
+        paint(job, 1, losses=Losses(3, 4, 5))
+        job.fail_frame(2, "broken")
+    with Job.read(folder) as job:
+        status = job.status()
+    assert status.output == Path("/nowhere/out.mp4")
+    assert status.kind == "video"
+    assert (status.frame_count, status.done_count, status.iterations) == (4, 2, 14)
+    assert status.failed == (("frame 2", "broken"),)
+    assert status.losses == Losses(2, 3, 4)
+    assert status.seconds_per_frame == 2.0
+    assert status.seconds_left == 4.0
+    assert status.owner is None
+    assert not status.finished
+
+
+def test_frames_that_were_reset_do_not_count(folder: Path) -> None:
+    with make(folder) as job:
+        paint(job, 0, losses=Losses(1, 1, 1), seconds=1)
+        paint(job, 1, losses=Losses(9, 9, 9), seconds=9)
+        job.reset_frames([1])
+        status = job.status()
+    assert (status.done_count, status.iterations) == (1, 7)
+    assert status.losses == Losses(1, 1, 1)
+    assert status.seconds_per_frame == 1
+
+
+def test_problems_are_found(tmp_path: Path, folder: Path) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"video")
+    with make(folder, recipe={**RECIPE, "output": str(output)}) as job:
+        paths = [paint(job, index) for index in range(3)]
+        job.finish_output(storage.hash_file(output))
+    with Job.read(folder) as job:
+        assert job.problems() == []
+        paths[0].unlink()
+        paths[1].write_bytes(b"frame 2")  # Of the same length.
+        output.write_bytes(b"other")
+        problems = job.problems()
+    assert len(problems) == 3
+    for problem, path, what in zip(problems, (*paths[:2], output), ("is missing", "changed", "changed"), strict=True):
+        assert str(path) in problem
+        assert what in problem
+
+
+# What cannot be used
+
+
+@pytest.mark.parametrize("opened", [Job.open, Job.read])
+def test_no_job(tmp_path: Path, opened: Any) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    for name in ("missing", "file", "empty"):
+        with pytest.raises(JobError) as caught:
+            opened(tmp_path / name)
+        one_line(caught.value, f"no job at {tmp_path / name}")
+
+
+@pytest.mark.parametrize("opened", [Job.open, Job.read])
+def test_a_job_of_another_version(folder: Path, opened: Any) -> None:
+    make(folder).__exit__()
+    with closing(sqlite3.connect(folder / STORE_NAME)) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    before = (folder / STORE_NAME).read_bytes()
+    with pytest.raises(JobError) as caught:
+        opened(folder)
+    one_line(caught.value, "another version", str(SCHEMA_VERSION + 1), "--force")
+    assert (folder / STORE_NAME).read_bytes() == before
+    make(folder, replace=True).__exit__()  # The refusal has freed the lock.
+
+
+def look_through(folder: Path) -> None:
+    with Job.read(folder) as job:
+        assert job.recipe
+        assert job.invocation
+        assert job.facts
+        job.status()
+        job.problems()
+
+
+@pytest.mark.parametrize("length", [10, 100, 1000, 4096, 8192, 12288])
+def test_a_store_that_is_cut_off(folder: Path, length: int) -> None:
+    make(folder).__exit__()
+    data = (folder / STORE_NAME).read_bytes()
+    assert len(data) > length
+    (folder / STORE_NAME).write_bytes(data[:length])
+    with pytest.raises(JobError) as caught:
+        look_through(folder)
+    one_line(caught.value, str(folder), "damaged", "--force")
+    make(folder, replace=True).__exit__()
+    look_through(folder)
+
+
+@pytest.mark.parametrize("data", [b"", b"not a database at all" * 500])
+def test_a_store_of_something_else(folder: Path, data: bytes) -> None:
+    make(folder).__exit__()
+    (folder / STORE_NAME).write_bytes(data)
+    for use in (look_through, Job.open):
+        with pytest.raises(JobError) as caught:
+            use(folder)
+        one_line(caught.value, "damaged", "--force")
+
+
+@pytest.mark.parametrize("key", ["recipe", "invocation", "facts"])
+@pytest.mark.parametrize("value", ["{", "[1]"])
+def test_values_that_are_damaged(folder: Path, key: str, value: str) -> None:
+    make(folder).__exit__()
+    with closing(sqlite3.connect(folder / STORE_NAME)) as connection, connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
+    with pytest.raises(JobError) as caught:
+        look_through(folder)
+    one_line(caught.value, "damaged")
+
+
+def test_a_kill_in_the_middle_of_a_write_is_no_damage(folder: Path, tmp_path: Path) -> None:
+    """SQLite leaves a journal, and whoever opens the store next puts it right: also one who only looks."""
+    make(folder).__exit__()
+    script = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE frames SET state = 'done', sha256 = 'x'")
+connection.execute("INSERT INTO meta VALUES ('pad', ?)", ("x" * 200_000,))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(folder / STORE_NAME)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert (folder / f"{STORE_NAME}-journal").exists()
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    with Job.open(copy) as job:
+        assert job.status().done_count == 0
+    with Job.read(folder) as job:
+        assert job.status().done_count == 0
+
+
+def test_create_refuses_a_job_that_is_there(folder: Path) -> None:
+    with make(folder) as job:
+        paint(job, 0)
+    with pytest.raises(JobError, match="a job has appeared"):
+        make(folder)
+    with Job.read(folder) as job:
+        assert job.status().done_count == 1
+        assert job.problems() == []
+    with make(folder, replace=True) as job:
+        assert job.status().done_count == 0
+        assert not (folder / "frames").exists()
+
+
+def test_create_leaves_what_is_not_of_a_job(folder: Path) -> None:
+    """`--job` may name any folder, and one that holds no job is somebody's."""
+    mine = [folder / "frames" / "a.png", folder / "plots" / "b.png", folder / "log.txt", folder / "notes.txt"]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"mine")
+    with pytest.raises(ImpastoError):
+        make(folder)
+    assert [path.read_bytes() for path in mine] == [b"mine"] * 4
+
+
+def test_a_folder_in_the_way_of_a_file(folder: Path) -> None:
+    (folder / LOG_NAME / "x").mkdir(parents=True)
+    with pytest.raises(ImpastoError) as caught:
+        make(folder).__exit__()
+    one_line(caught.value, str(folder))
+
+
+def test_the_folder_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StorageError) as caught:
+        make(tmp_path / "file" / "job")
+    one_line(caught.value, str(tmp_path / "file" / "job"))
+
+
+def test_names_that_are_not_utf_8(folder: Path) -> None:
+    name = os.fsdecode(b"\xff.png")
+    with make(folder, frames=[PlannedFrame(0, 0, name, f"/nowhere/{name}")]) as job:
+        (frame,) = job.frames()
+        assert frame.path == Path(f"/nowhere/{name}")
+
+
+def test_a_kill_in_the_middle_of_create(folder: Path) -> None:
+    script = """
+import os, signal, sys
+from pathlib import Path
+from pipeline.job import Job, PlannedFrame
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Job.create(Path(sys.argv[1]), {}, {}, {}, [PlannedFrame(0, 0, "a", "a")])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert not is_job(folder)
+    make(folder).__exit__()
+    assert {path.name for path in folder.iterdir()} <= {STORE_NAME, "lock"}
+    look_through(folder)
+
+
+# The recipe
+
+
+def test_the_same_recipe_is_the_same(folder: Path) -> None:
+    with make(folder) as job:
+        job.require_same(dict(reversed(RECIPE.items())))
+
+
+def test_differences_are_named(folder: Path) -> None:
+    with make(folder) as job:
+        other = {"output": RECIPE["output"], "content": {"kind": "image", "b.mp4": "00"}, "size": None}
+        with pytest.raises(JobMismatchError) as caught:
+            job.require_same(other)
+    assert caught.value.differences == [
+        "content.kind: video → image",
+        "content.a.mp4: 00 → (not set)",
+        "size: 64 → None",
+        "content.b.mp4: (not set) → 00",
+    ]
+    one_line(caught.value, *caught.value.differences, "--force")
+
+
+def test_many_differences_are_not_all_shown(folder: Path) -> None:
+    recipe = {"content": {f"{i}.png": "0" for i in range(9)}}
+    with make(folder, recipe=recipe) as job, pytest.raises(JobMismatchError) as caught:
+        job.require_same({"content": {f"{i}.png": "1" for i in range(9)}})
+    assert len(caught.value.differences) == 9
+    one_line(caught.value, "and 4 more")
+
+
+# One owner
+
+
+def test_a_second_process_is_told_of_the_first(folder: Path) -> None:
+    make(folder).__exit__()
+    with other_process(folder) as process:
+        for attempt in (Job.open, lambda path: make(path, replace=True)):
+            with pytest.raises(JobLockedError) as caught:
+                attempt(folder)
+            one_line(caught.value, f"process {process.pid} ", str(folder))
+        with Job.read(folder) as job:
+            owner = job.status().owner
+            assert owner is not None
+            assert f"process {process.pid} " in owner
+    with Job.open(folder) as job:
+        assert job.recipe == RECIPE
+    with Job.read(folder) as job:
+        assert job.status().owner is None
+
+
+def test_the_lock_goes_with_a_process_that_is_killed(folder: Path) -> None:
+    make(folder).__exit__()
+    with other_process(folder) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=60)
+        with Job.read(folder) as job:
+            assert job.status().owner is None
+        with Job.open(folder) as job:
+            assert job.status().frame_count == 4
+
+
+def test_whoever_looks_takes_no_lock(folder: Path) -> None:
+    make(folder).__exit__()
+    with Job.read(folder), Job.read(folder), Job.open(folder) as job:
+        job.fail_frame(0, "x")
+
+
+def test_an_error_in_the_block_frees_the_job(folder: Path) -> None:
+    with pytest.raises(ZeroDivisionError), make(folder):
+        raise ZeroDivisionError
+    Job.open(folder).__exit__()
