@@ -19,8 +19,8 @@ from rich.text import Text
 
 import pipeline
 from cli.views import View, make_view, print_json
-from cli.words import duration, loss, short_path, size_of
-from pipeline.errors import ImpastoError, Interrupted, SettingsError, UsageError
+from cli.words import counted, duration, loss, printable, short_path, size_of
+from pipeline.errors import ImpastoError, Interrupted, SettingsError, StorageError, UsageError
 from pipeline.events import StopSignal
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def stylize(
     as_json: JsonOption = False,
 ) -> None:
     """Paint an image, a folder of photos or a video. The same command again goes on where it stopped."""
-    with _session(quiet, as_json) as (view, stop):
+    with _session(quiet, as_json, graceful=not dry_run) as (view, stop):
         if sequence and photos:
             raise UsageError("--sequence and --photos exclude each other: give one")
         settings = _settings(config, set_, size, iterations, weights)
@@ -200,12 +200,12 @@ def verify(job: JobArgument, as_json: JsonOption = False) -> None:
         else:
             for problem in problems:
                 _out(problem)
-            what = f"{len(problems)} problems" if problems else "all are what they were when they were written"
+            what = counted(len(problems), "problem") if problems else "all are what they were when they were written"
             _out(f"{state.done_count} of {state.frame_count} frames are painted; {what}")
         if problems:
-            _fail(
-                ImpastoError(f"{len(problems)} files are not as written: mend them with: impasto resume {job}"), as_json
-            )
+            files = "1 file is" if len(problems) == 1 else f"{len(problems)} files are"
+            remedy = f"impasto resume {job} paints what is missing; first move away what you changed yourself"
+            _fail(ImpastoError(f"{files} not as written: {remedy}"), as_json)
 
 
 @app.command()
@@ -226,8 +226,6 @@ def measure(
         from pipeline.measure import measure as run
         from pipeline.stylize import pick_device
 
-        if style_weight and len(style_weight) != len(style):
-            raise UsageError(f"{len(style_weight)} style weights for {len(style)} styles: give one each")
         table = Table("picture", "size", "objective", "content", "style", "tv", box=None, pad_edge=False)
         for column in table.columns[1:]:
             column.justify = "right"
@@ -330,13 +328,20 @@ def main() -> NoReturn:
 
 
 @contextlib.contextmanager
-def _session(quiet: bool, as_json: bool, *, live: bool = True) -> "Iterator[tuple[View, StopSignal]]":
-    """The view and the stop signal of a command; errors become one line and the exit code."""
+def _session(
+    quiet: bool, as_json: bool, *, live: bool = True, graceful: bool | None = None
+) -> Iterator[tuple[View, StopSignal]]:
+    """The view and the stop signal of a command; errors become one line and the exit code.
+
+    `live`: whether there is a job to watch. `graceful`: whether the first Ctrl-C waits for the frame under
+    way, which only a command that paints has.
+    """
     view = make_view(Console(stderr=True, highlight=False), quiet=quiet or not live, as_json=as_json)
     stop = _StopOnSignal(view)
+    paints = live if graceful is None else graceful
     code = 0
     try:
-        with view, stop:
+        with view, stop if paints else contextlib.nullcontext():
             yield view, stop
     except ImpastoError as error:
         if _debug:
@@ -344,12 +349,20 @@ def _session(quiet: bool, as_json: bool, *, live: bool = True) -> "Iterator[tupl
         view.error(error)
         code = error.exit_code
     except KeyboardInterrupt:
-        view.error(Interrupted("stopped at once; the same command, or impasto resume JOB, goes on"))
+        goes_on = "; the same command, or impasto resume JOB, goes on" if paints else ""
+        view.error(Interrupted(f"stopped at once{goes_on}"))
         code = Interrupted.exit_code
     except BrokenPipeError:
         # Whoever read our output has gone; nobody is left to tell.
         sys.stdout = None
         code = 1
+    except OSError as error:
+        # What the pipeline could not foresee of a disk: a name that is too long, a folder that has gone.
+        if _debug:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        view.error(StorageError(f"{place}{error.strerror or error}"))
+        code = StorageError.exit_code
     if code:
         raise typer.Exit(code)
 
@@ -384,16 +397,18 @@ def _settings(
 ) -> "Settings":
     from pipeline.config import load_settings
 
-    own = list(overrides or [])
+    own: list[str | tuple[str, Any]] = list(overrides or [])
     if size is not None:
-        own.append(f"size={size}")
+        own.append(("size", size))
     if iterations is not None:
         parts = iterations.split(",")
-        if not 1 <= len(parts) <= 2 or not all(part.strip().isdigit() for part in parts):
+        if not 1 <= len(parts) <= 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
             raise SettingsError(f"--iterations {iterations!r} is not of the form FIRST or FIRST,NEXT, as in 300,40")
-        own += [f"iterations.{key}={part.strip()}" for key, part in zip(("first", "next"), parts, strict=False)]
+        if any(len(part.strip()) > 9 for part in parts):
+            raise SettingsError(f"--iterations {iterations[:20]}… is out of range: at most 1000000")
+        own += [(f"iterations.{key}", int(part)) for key, part in zip(("first", "next"), parts, strict=False)]
     if weights is not None:
-        own.append(f"encoder.weights={weights}")
+        own.append(("encoder.weights", weights))
     return load_settings(config, own)
 
 
@@ -424,9 +439,9 @@ def _show_plan(plan: "DryRun", view: View, as_json: bool) -> None:
     rows: list[tuple[str, str]] = [
         (
             "content",
-            f"{plan.kind}, {plan.frame_count} frames in {plan.shot_count} shots"
+            f"{plan.kind}, {counted(plan.frame_count, 'frame')} in {counted(plan.shot_count, 'shot')}"
             if plan.kind in ("video", "sequence")
-            else f"{plan.kind}, {plan.frame_count}",
+            else f"{plan.kind}, {counted(plan.frame_count, 'picture')}",
         ),
         ("size", f"{width}×{height}"),
         ("output", short_path(plan.output)),
@@ -475,7 +490,7 @@ def _status_record(state: "JobStatus") -> dict[str, object]:
 
 
 def _out(text: str, *, markup: bool = False, style: str | None = None) -> None:
-    Console(highlight=False).print(text, markup=markup, style=style, soft_wrap=True)
+    Console(highlight=False).print(printable(text), markup=markup, style=style, soft_wrap=True)
 
 
 def _fail(error: ImpastoError, as_json: bool) -> None:

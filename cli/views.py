@@ -15,11 +15,11 @@ from typing import Protocol, Self
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from cli.words import counted, duration, loss, short_path
+from cli.words import counted, duration, loss, printable, short_path
 from pipeline.errors import ImpastoError
 from pipeline.events import (
     Assembling,
@@ -123,7 +123,7 @@ class QuietView:
         pass
 
     def error(self, error: ImpastoError) -> None:
-        self.console.print(Text("impasto: ", style="bold red"), Text(str(error)), sep="", soft_wrap=True)
+        self.console.print(Text("impasto: ", style="bold red"), Text(printable(str(error))), sep="", soft_wrap=True)
 
     def say(self, text: str) -> None:
         pass
@@ -176,7 +176,7 @@ class PlainView(QuietView):
 
     def _line(self, text: str) -> None:
         self._spoken = self._clock()
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(printable(text)), soft_wrap=True)
 
 
 class LiveView(QuietView):
@@ -188,7 +188,7 @@ class LiveView(QuietView):
         self._progress = Progress(
             TextColumn("{task.description}", justify="right"),
             BarColumn(bar_width=None),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            MofNCompleteColumn(),
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
             expand=True,
@@ -210,33 +210,33 @@ class LiveView(QuietView):
         self._pace(event)
         match event:
             case Notice():
-                self._above(Text.assemble(("note: ", "yellow"), event.text))
+                self._above(Text.assemble(("note: ", "yellow"), printable(event.text)))
             case Scanning():
                 self._show(self._current, "reading", event.frames_read, event.frame_count_declared, event.path.name)
             case JobStarted():
                 for line in _opening(event):
-                    self._above(Text(line))
+                    self._above(Text(printable(line)))
                 self._device = event.device
                 self._show(self._current, "", 0, None, "", visible=False)
                 self._show(self._overall, "frames", event.done_count, event.frame_count, "")
             case FrameStarted():
                 height, width = event.size
                 note = f"{width}×{height} from {event.start}"
-                self._show(self._current, escape(event.name), 0, event.iterations, note)
+                self._show(self._current, event.name, 0, event.iterations, note)
             case FrameProgress():
                 self._losses = event.losses
                 self._progress.update(self._current, completed=event.iteration)
             case FrameDone():
                 self._progress.advance(self._overall)
             case FrameFailed():
-                self._above(Text.assemble((f"{event.name}: failed: ", "red"), event.message))
+                self._above(Text.assemble((printable(f"{event.name}: failed: "), "red"), printable(event.message)))
             case Assembling():
                 self._losses = None
                 self._show(self._current, "writing", event.frames_written, event.frame_count, event.output.name)
             case JobDone():
                 self._live.stop()
                 for line in summary_lines(event):
-                    self.console.print(Text(line), soft_wrap=True)
+                    self.console.print(Text(printable(line)), soft_wrap=True)
 
     def error(self, error: ImpastoError) -> None:
         self._live.stop()
@@ -253,10 +253,10 @@ class LiveView(QuietView):
     ) -> None:
         self._progress.update(
             task,  # type: ignore[arg-type]
-            description=description,
+            description=escape(printable(description)),
             completed=done,
             total=total,
-            note=note,
+            note=escape(printable(note)),
             visible=visible,
         )
 
@@ -313,7 +313,7 @@ def make_view(console: Console, *, quiet: bool, as_json: bool) -> View:
 
 def print_json(record: Mapping[str, object]) -> None:
     """One JSON object on a line of stdout, at once."""
-    sys.stdout.write(json.dumps(dict(record), ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(dict(record), allow_nan=False) + "\n")
     sys.stdout.flush()
 
 

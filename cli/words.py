@@ -41,9 +41,15 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def printable(text: str) -> str:
+    """The text with whatever a terminal cannot take (bytes of a name that are no UTF-8) written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def short_path(path: Path) -> str:
     """The path from the current folder when it lies below it."""
     try:
-        return str(path.absolute().relative_to(Path.cwd()))
+        shown = str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
-        return str(path)
+        shown = str(path)
+    return printable(shown)

@@ -209,15 +209,15 @@ def preset_names() -> list[str]:
     return sorted(names, key=lambda name: (name != "default", name))
 
 
-def load_settings(config: str = "default", overrides: Sequence[str] = ()) -> Settings:
-    """Settings of a preset or file, with `KEY=VALUE` overrides on top.
+def load_settings(config: str = "default", overrides: Sequence[str | tuple[str, Any]] = ()) -> Settings:
+    """Settings of a preset or file, with overrides on top: `KEY=VALUE` with the value in YAML, or (key, value).
 
     Raises `SettingsError` for a preset or file that is not there, YAML that cannot be read, an unknown
     key, and a value of the wrong type or out of range; the message names what is allowed.
     """
     values = _read_values(config, ())
     for override in overrides:
-        _apply_override(values, override)
+        _set_value(values, *(_read_override(override) if isinstance(override, str) else override))
     return parse_settings(values)
 
 
@@ -302,7 +302,7 @@ def _read_values(config: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise SettingsError(f"no {'settings file' if is_file else 'preset'} {config!r}{hint}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: a date that is none, bytes that are no text
         first = (str(error).splitlines() or [""])[0]
         raise SettingsError(f"settings file {path} is not readable as YAML: {first}") from error
     values = {} if values is None else values
@@ -329,19 +329,23 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def _read_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
         raise SettingsError(f"--set {override!r} is not of the form KEY=VALUE, as in style.weight=200")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise SettingsError(f"--set {override!r}: the value is not readable as YAML") from error
     if isinstance(value, str):
         # YAML 1.1 takes 1e4 for a word; everybody else takes it for a number.
         with contextlib.suppress(ValueError):
             value = float(value)
+    return key, value
+
+
+def _set_value(values: dict[str, Any], key: str, value: Any) -> None:
     *parents, leaf = key.split(".")
     node = values
     for part in parents:

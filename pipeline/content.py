@@ -1,6 +1,8 @@
 """The content of a job: which files it is, in which order, and how to read one frame of it."""
 
 import contextlib
+import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -55,6 +57,11 @@ class Content:
         """Whether the frames follow each other in time."""
         return self.kind in (ContentKind.SEQUENCE, ContentKind.VIDEO)
 
+    def order_hash(self) -> str:
+        """Short hash of the names in their order: the frames of a film in another order are another film."""
+        names = "\0".join(file.name for file in self.files)
+        return hashlib.sha256(os.fsencode(names)).hexdigest()[:16]
+
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of each file by its name; `unreadable` where it cannot be read."""
         hashes = {}
@@ -100,6 +107,8 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode) -> Content:
             raise UsageError(f"--photos does not go with the video {videos[0]}")
         if images.is_image_name(output):
             raise OutputError(f"output {output} is an image and content {videos[0]} a video: name a video or a folder")
+        if not media.is_video_name(output):
+            _require_known_ending(output)
         return Content(ContentKind.VIDEO, (ContentFile(videos[0], videos[0].name, ""),))
 
     to_video = media.is_video_name(output)
@@ -110,6 +119,7 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode) -> Content:
             raise OutputError(f"output {output} is a video and content {paths[0]} one image: name an image")
         if images.is_image_name(output):
             return Content(ContentKind.IMAGE, (ContentFile(paths[0], paths[0].name, output.name),))
+        _require_known_ending(output)
     if images.is_image_name(output):
         raise OutputError(f"output {output} is one image and the content is not: name a folder")
     files, skipped = _list_files(paths)
@@ -220,6 +230,15 @@ def require_outside(content: Content, paths: Sequence[Path], output: Path) -> No
             raise OutputError(f"painting {file.path} would overwrite it: name another output folder")
 
 
+def _require_known_ending(output: Path) -> None:
+    """What one file is painted to has an ending that can be written, or none, or is a folder that is there."""
+    if output.suffix and not output.is_dir():
+        known = " ".join((*sorted(images.IMAGE_SUFFIXES), *media.OUTPUT_SUFFIXES))
+        raise OutputError(
+            f"output {output} has an ending that cannot be written ({known}): a folder is named without one"
+        )
+
+
 def _list_files(paths: Sequence[Path]) -> tuple[list[ContentFile], int]:
     """The images among the paths and in the folders among them, with the tree below each folder kept."""
     files: list[ContentFile] = []
@@ -252,6 +271,8 @@ def _require_distinct(files: Sequence[ContentFile]) -> None:
     for file in files:
         # Case folded: on many disks A.jpg and a.jpg are one file.
         other = seen.setdefault(file.target.casefold(), file)
+        if other is not file and other.path.resolve() == file.path.resolve():
+            raise InputError(f"content {file.path} is given twice: give it once")
         if other is not file:
             raise InputError(
                 f"{other.path} and {file.path} would both be painted to {file.target}: paint them by two commands"

@@ -5,6 +5,7 @@ live view, the `--json` lines and the job's log.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -165,7 +166,10 @@ def to_record(event: Event) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Losses):
-        return {**dataclasses.asdict(value), "objective": value.objective}
+        terms = {**dataclasses.asdict(value), "objective": value.objective}
+        return {name: _plain(term) for name, term in terms.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, tuple):

@@ -84,7 +84,7 @@ class FrameRange:
     @classmethod
     def parse(cls, text: str) -> "FrameRange":
         """Reads `A:B`, `A:` or `:B`. Raises `SettingsError` for anything else, and for an empty range."""
-        match = re.fullmatch(r"(\d*):(\d*)", text.strip())
+        match = re.fullmatch(r"(\d{0,12}):(\d{0,12})", text.strip())
         if match is None:
             raise SettingsError(
                 f"frame range {text!r} is not of the form A:B, with frames counted from 0 and B left out"

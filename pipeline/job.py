@@ -23,7 +23,7 @@ import filelock
 
 from pipeline import storage
 from pipeline.config import differences
-from pipeline.errors import JobError, JobLockedError, JobMismatchError, StorageError
+from pipeline.errors import JobError, JobLockedError, JobMismatchError, OutputError, StorageError
 from pipeline.events import Losses
 
 FOLDER_SUFFIX = ".impasto"
@@ -128,7 +128,12 @@ class JobStatus:
 
 def default_folder(output: Path) -> Path:
     """`OUTPUT.impasto` beside the output."""
-    return output.with_name(output.name + FOLDER_SUFFIX)
+    place = Path(os.path.abspath(output))
+    if not place.name:
+        raise OutputError(f"output {output} is the top of a disk: name a folder on it")
+    # As it was typed where that is enough, so that messages stay short.
+    named = output if output.name not in ("", "..") else place
+    return named.with_name(named.name + FOLDER_SUFFIX)
 
 
 class Job:
@@ -167,6 +172,8 @@ class Job:
         try:
             if is_job(folder) and not replace:
                 raise JobError(f"a job has appeared in {folder} meanwhile: run the same command again to go on with it")
+            if not is_job(folder):
+                _require_nobodys(folder)
             _remove_contents(folder)
             # Built under another name: a folder with a job.db always has a whole plan in it.
             path = folder / STORE_NAME
@@ -181,7 +188,10 @@ class Job:
                     connection.execute("INSERT INTO meta VALUES ('created', ?)", (_now(),))
                     connection.executemany(
                         "INSERT INTO frames (idx, shot, name, path, pts) VALUES (?, ?, ?, ?, ?)",
-                        ((frame.index, frame.shot, frame.name, frame.path, frame.pts) for frame in frames),
+                        (
+                            (frame.index, frame.shot, _to_store(frame.name), _to_store(frame.path), frame.pts)
+                            for frame in frames
+                        ),
                     )
                 connection.close()
             with _translated(folder):
@@ -219,10 +229,12 @@ class Job:
         """Opens an existing job to look at it, whoever owns it; nothing can be written."""
         _require_job(folder)
         with _translated(folder):
-            uri = f"{(folder / STORE_NAME).absolute().as_uri()}?mode=ro"
-            connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
-            connection.row_factory = sqlite3.Row
-            _require_schema(connection, folder)
+            uri = (folder / STORE_NAME).absolute().as_uri()
+            try:
+                connection = _look_at(f"{uri}?mode=ro", folder)
+            except sqlite3.OperationalError:
+                # A write was cut short by a crash, and SQLite has to take it back before anybody reads.
+                connection = _look_at(f"{uri}?mode=rw", folder)
         return cls(folder, connection, None)
 
     def __enter__(self) -> Self:
@@ -291,16 +303,26 @@ class Job:
 
     def fail_frame(self, index: int, message: str) -> None:
         """Records a frame that could not be painted; it is tried again when the job is resumed."""
-        self._write("UPDATE frames SET state = 'failed', error = ? WHERE idx = ?", (message, index))
+        self._write("UPDATE frames SET state = 'failed', error = ? WHERE idx = ?", (_to_store(message), index))
 
     def reset_frames(self, indices: Sequence[int]) -> None:
         """Puts frames back to be painted: their files are missing, damaged, or had failed."""
         with _translated(self.folder), self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany(
-                "UPDATE frames SET state = 'pending', sha256 = NULL, error = NULL WHERE idx = ?",
+                "UPDATE frames SET state = 'pending', sha256 = NULL, content = NULL, style = NULL, "
+                "total_variation = NULL, iterations = NULL, stop = NULL, retried = NULL, seconds = NULL, "
+                "error = NULL WHERE idx = ?",
                 [(index,) for index in indices],
             )
+
+    def begin_output(self) -> None:
+        """Records that the output is about to be written where nothing was: what a crash leaves there is the job's."""
+        self._set_meta("output_begun", _now())
+
+    @property
+    def has_begun_output(self) -> bool:
+        return self._meta("output_begun") is not None
 
     def finish_output(self, sha256: str | None) -> None:
         """Records that the output is complete under its name (with its hash, where it is one file)."""
@@ -357,7 +379,10 @@ class Job:
 
     def log(self, line: str) -> None:
         """Adds a line, with the time, to the job's log."""
-        with contextlib.suppress(OSError), open(self.folder / LOG_NAME, "a", encoding="utf-8") as file:
+        with (
+            contextlib.suppress(OSError),
+            open(self.folder / LOG_NAME, "a", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             file.write(f"{_now()} {line}\n")
 
     def _record(self, row: sqlite3.Row) -> FrameRecord:
@@ -365,8 +390,8 @@ class Job:
         return FrameRecord(
             index=row["idx"],
             shot=row["shot"],
-            name=row["name"],
-            path=self.folder / row["path"],
+            name=_from_store(row["name"]),
+            path=self.folder / _from_store(row["path"]),
             pts=row["pts"],
             state=FrameState(row["state"]),
             sha256=row["sha256"],
@@ -375,11 +400,18 @@ class Job:
             stop=row["stop"],
             retried=row["retried"],
             seconds=row["seconds"],
-            error=row["error"],
+            error=None if row["error"] is None else _from_store(row["error"]),
         )
 
     def _values(self, key: str) -> dict[str, Any]:
-        values: dict[str, Any] = json.loads(self._meta(key) or "{}")
+        try:
+            values = json.loads(self._meta(key) or "")
+        except ValueError as error:
+            raise JobError(
+                f"the store of the job in {self.folder} is damaged ({key}): start over with --force"
+            ) from error
+        if not isinstance(values, dict):
+            raise JobError(f"the store of the job in {self.folder} is damaged ({key}): start over with --force")
         return values
 
     def _meta(self, key: str) -> str | None:
@@ -420,12 +452,26 @@ def _require_job(folder: Path) -> None:
 
 def _require_schema(connection: sqlite3.Connection, folder: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        raise JobError(f"the store of the job in {folder} is damaged (it is empty): start over with --force")
     if version != SCHEMA_VERSION:
         raise JobError(
             f"the job in {folder} was made by another version of impasto (its store is {version}, "
             f"this one reads {SCHEMA_VERSION}): "
             "finish it with that version, or start over with --force"
         )
+
+
+def _look_at(uri: str, folder: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    try:
+        _require_schema(connection, folder)
+        connection.execute("SELECT COUNT(*) FROM meta").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -484,6 +530,13 @@ def _living_owner(folder: Path, owner: str | None) -> str | None:
     return None
 
 
+def _require_nobodys(folder: Path) -> None:
+    """`--job` may name any folder; what lies in it under the names of a job's parts, without a store, is somebody's."""
+    for name in (FRAMES_NAME, PLOTS_NAME, LOG_NAME):
+        if (folder / name).exists():
+            raise OutputError(f"the job's folder {folder} holds {name} and no job: name another with --job")
+
+
 def _remove_contents(folder: Path) -> None:
     """Removes what a job leaves in its folder, and nothing else that may lie there."""
     for name in (STORE_NAME, f"{STORE_NAME}-journal", f"{STORE_NAME}-wal", f"{STORE_NAME}-shm", LOG_NAME):
@@ -491,6 +544,19 @@ def _remove_contents(folder: Path) -> None:
     for name in (FRAMES_NAME, PLOTS_NAME):
         shutil.rmtree(folder / name, ignore_errors=True)
     storage.remove_partial_files(folder)
+
+
+def _to_store(text: str) -> str | bytes:
+    """A file's name may hold bytes that are no UTF-8, which SQLite keeps only as bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text)
+    return text
+
+
+def _from_store(value: str | bytes) -> str:
+    return os.fsdecode(value) if isinstance(value, bytes) else value
 
 
 def _now() -> str:

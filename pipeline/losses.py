@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from pipeline.encoder import Encoder
-from pipeline.frames import normalize
+from pipeline.frames import denormalize, normalize
 
 ContentReduction = Literal["mean", "half_sum"]
 GramNormalization = Literal["chw", "hw"]
@@ -153,11 +153,11 @@ def content_targets(encoder: Encoder, content: torch.Tensor, layers: Sequence[st
 
 
 class Objective(nn.Module):
-    """What is minimised for one batch: `objective(images)` gives its `LossTerms`.
+    """What is minimised for one batch: `objective(pixels)` gives its `LossTerms`.
 
     `content` (B×C×h×w a layer) and `style` (1×C×C a layer) are targets from `content_targets` and
-    `style_targets`. `images` are B×3×H×W in [0, 1]; values outside, which only a free variable has, are
-    taken as they are. With `rows`, `images` are only those pictures of the batch.
+    `style_targets`. `pixels` are B×3×H×W, ImageNet-normalised RGB, as the encoder takes them. With `rows`,
+    they are only those pictures of the batch.
     """
 
     def __init__(
@@ -185,12 +185,11 @@ class Objective(nn.Module):
             self._rows = rows
         return self._rows_content
 
-    def forward(self, images: torch.Tensor, rows: torch.Tensor | None = None) -> LossTerms:
+    def forward(self, pixels: torch.Tensor, rows: torch.Tensor | None = None) -> LossTerms:
         weights = self.weights
         wanted = self.content if rows is None else self._content_of(rows)
-        pixels = normalize(images)
         features = self.encoder(pixels)
-        zero = images.new_zeros(len(images))
+        zero = pixels.new_zeros(len(pixels))
         content = sum(
             (
                 weight * content_loss(features[name], wanted[name], weights.content_reduction)
@@ -207,6 +206,6 @@ class Objective(nn.Module):
         )
         variation = zero
         if weights.total_variation:
-            unit = pixels if weights.total_variation_pixels == "normalized" else images * 255
+            unit = pixels if weights.total_variation_pixels == "normalized" else denormalize(pixels) * 255
             variation = weights.total_variation * total_variation(unit, weights.total_variation_form)
         return LossTerms(weights.content * content, weights.style * style, variation)

@@ -13,7 +13,7 @@ from pipeline.encoder import load_weights
 from pipeline.errors import InputError
 from pipeline.events import Losses
 from pipeline.frames import Size, resize
-from pipeline.stylize import Painter
+from pipeline.stylize import Painter, style_blend
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def measure(
     """Losses of each picture of `result`, with the weights and layers of `settings`.
 
     `result` and `content` are both images, or each a folder of images or a video. Folders are paired by
-    the paths below them without their endings, anything with a video by order. The content is resized to
+    the paths below them, where need be without their endings; anything with a video by order. The content is resized to
     the result's size, as it was when it was painted.
     Raises `InputError` when a result has no content to go with it, or a video has frames left over.
     """
@@ -46,8 +46,8 @@ def measure(
             raise InputError(f"{path} does not exist: check the name")
     if result.is_dir() != content.is_dir() and not (media.is_video_name(result) or media.is_video_name(content)):
         raise InputError(f"{result} and {content} do not go together: give two images, or two of folder and video")
+    blend = style_blend(style_weights, len(styles))
     pictures = [images.read_image(path) for path in styles]
-    blend = style_weights or (1.0,) * len(pictures)
     painter = Painter(settings, load_weights(settings.encoder.weights), pictures, blend, torch.device(device))
     for index, (name, picture, original) in enumerate(_pairs(result, content)):
         size = (picture.shape[0], picture.shape[1])
@@ -56,10 +56,11 @@ def measure(
 
 def _pairs(result: Path, content: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     if result.is_dir() and content.is_dir():
-        originals = {path.relative_to(content).with_suffix(""): path for path in _images(content)}
+        named = {path.relative_to(content): path for path in _images(content)}
+        stems = {path.with_suffix(""): original for path, original in named.items()}
         for path in _images(result):
             relative = path.relative_to(result)
-            original = originals.get(relative.with_suffix(""))
+            original = named.get(relative) or stems.get(relative.with_suffix(""))
             if original is None:
                 raise InputError(f"{path} has no picture of that name in {content}")
             yield relative.as_posix(), images.read_image(path), images.read_image(original)

@@ -95,9 +95,9 @@ class Outcome:
 
 
 class BatchObjective(Protocol):
-    """Losses of the pictures `rows` of a batch, given as len(rows)×3×H×W."""
+    """Losses of the pictures `rows` of a batch, given as len(rows)×3×H×W ImageNet-normalised pixels."""
 
-    def __call__(self, images: torch.Tensor, rows: torch.Tensor) -> LossTerms: ...
+    def __call__(self, pixels: torch.Tensor, rows: torch.Tensor) -> LossTerms: ...
 
 
 StepListener = Callable[[int, int, Losses], None]
@@ -110,6 +110,9 @@ class BoundedVariable:
     def to_images(self, z: torch.Tensor) -> torch.Tensor:
         return 0.5 + 0.5 * torch.sin(z)
 
+    def to_pixels(self, z: torch.Tensor) -> torch.Tensor:
+        return normalize(self.to_images(z))
+
     def from_images(self, images: torch.Tensor) -> torch.Tensor:
         return torch.asin(2 * images.clamp(GAMUT_MARGIN, 1 - GAMUT_MARGIN) - 1)
 
@@ -119,6 +122,9 @@ class FreeVariable:
 
     def to_images(self, z: torch.Tensor) -> torch.Tensor:
         return denormalize(z)
+
+    def to_pixels(self, z: torch.Tensor) -> torch.Tensor:
+        return z
 
     def from_images(self, images: torch.Tensor) -> torch.Tensor:
         return normalize(images)
@@ -154,7 +160,7 @@ class _Batch:
     def evaluate(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Objective (B), gradient (B×3×H×W) and the three terms (3×B) at z."""
         z = z.detach().requires_grad_(True)
-        losses = self.objective(self.variable.to_images(z), self.rows)
+        losses = self.objective(self.variable.to_pixels(z), self.rows)
         # The sum over the batch: each picture's pixels get the gradient of its own objective.
         (gradient,) = torch.autograd.grad(losses.objective.sum(), z)
         terms = torch.stack((losses.content, losses.style, losses.total_variation)).detach()

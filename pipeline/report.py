@@ -1,5 +1,7 @@
 """What a person looks at afterwards: plots of how the losses fell."""
 
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +28,8 @@ def plot_losses(trace: Sequence[Losses], path: Path, title: str) -> None:
 
     figure = Figure(figsize=(10.5, 3.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    title = title.encode("utf-8", "backslashreplace").decode()
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
     iterations = range(1, len(trace) + 1)
     terms = {
         "content": [losses.content for losses in trace],
@@ -35,16 +38,20 @@ def plot_losses(trace: Sequence[Losses], path: Path, title: str) -> None:
     }
     shown = EngFormatter(places=2, sep="")
     for axes, (name, values) in zip(figure.subplots(1, len(terms)), terms.items(), strict=True):
-        axes.plot(iterations, values, color=_COLORS[name], linewidth=1.8)
-        axes.set_title(f"{name}: {shown(values[-1])}", fontsize=10, color=_COLORS[name])
-        settled = values[_LEAD_IN:] if len(values) > 2 * _LEAD_IN else values
-        low, high = min(settled), max(settled)
-        margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-        axes.set_ylim(low - margin, high + margin)
+        axes.plot(iterations, values, color=_COLORS[name], linewidth=1.8, marker="o" if len(values) == 1 else None)
+        last = shown(values[-1]) if math.isfinite(values[-1]) else "not finite"
+        axes.set_title(f"{name}: {last}", fontsize=10, color=_COLORS[name])
+        settled = [value for value in values[_LEAD_IN if len(values) > 2 * _LEAD_IN else 0 :] if math.isfinite(value)]
+        if settled:
+            low, high = min(settled), max(settled)
+            margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+            axes.set_ylim(low - margin, high + margin)
         axes.yaxis.set_major_formatter(EngFormatter(sep=""))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("iteration")
         axes.grid(color="#dddddd", linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)
-    with storage.atomic_file(path) as temporary:
+    with storage.atomic_file(path) as temporary, warnings.catch_warnings():
+        # A name in a script that the font does not have is drawn as boxes, which is no reason to complain.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(temporary, format="png")

@@ -1,5 +1,6 @@
 """A job from end to end: content → shots → frame tasks → frames on the disk → output."""
 
+import os
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +54,7 @@ from pipeline.job import (
 )
 from pipeline.layers import require_size
 from pipeline.optimize import StopRule
-from pipeline.stylize import FrameTask, Painter, StartKind, device_label, pick_device
+from pipeline.stylize import FrameTask, Painter, StartKind, device_label, pick_device, style_blend
 
 ENGINE = 1
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
@@ -92,12 +93,17 @@ class Request:
 
     def to_values(self) -> dict[str, Any]:
         """Plain JSON values from which `from_values` makes the request again, wherever it is run."""
+        settings = to_values(self.settings)
+        if self.settings.start.first not in START_KINDS:
+            settings["start"]["first"] = os.path.abspath(self.settings.start.first)
+        if self.settings.encoder.weights not in ("bundled", "torchvision"):
+            settings["encoder"]["weights"] = os.path.abspath(self.settings.encoder.weights)
         return {
-            "content": [str(path.absolute()) for path in self.content],
-            "styles": [str(path.absolute()) for path in self.styles],
+            "content": [os.path.abspath(path) for path in self.content],
+            "styles": [os.path.abspath(path) for path in self.styles],
             "style_weights": list(self.style_weights),
-            "output": str(self.output.absolute()),
-            "settings": to_values(self.settings),
+            "output": os.path.abspath(self.output),
+            "settings": settings,
             "device": self.device,
             "mode": self.mode,
             "frames": [self.frames.start, self.frames.stop],
@@ -187,18 +193,11 @@ class _Run:
         if not self.content.is_film and request.frames != FrameRange():
             raise UsageError("--frames takes a part of a video or a sequence; photos are all painted")
         contents.require_outside(self.content, request.content, request.output)
+        contents.require_outside(self.content, request.content, request.job_folder)
         self.styles = [images.read_image(path) for path in request.styles]
         for path, style in zip(request.styles, self.styles, strict=True):
             require_size((style.shape[0], style.shape[1]), self.settings.style.layers, f"style {path}")
-        if request.style_weights and len(request.style_weights) != len(request.styles):
-            raise UsageError(
-                f"{len(request.style_weights)} style weights for {len(request.styles)} styles: give one each"
-            )
-        if any(weight < 0 for weight in request.style_weights) or (
-            request.style_weights and not any(request.style_weights)
-        ):
-            raise UsageError("style weights must be at least 0, and one of them over 0")
-        self.blend = request.style_weights or (1.0,) * len(self.styles)
+        self.blend = style_blend(request.style_weights, len(request.styles))
         self.start_picture = self._read_start_picture()
 
     # --- the two ways through ---
@@ -247,8 +246,7 @@ class _Run:
         device = pick_device(request.device)
         plan = self._plan()
         with FrameReader(self.content) as reader:
-            first = plan.frames[0]
-            array = self._at_painting_size(reader.read(first.index))
+            first, array = self._first_readable(plan, reader)
         painter = Painter(settings, load_weights(settings.encoder.weights), self.styles, self.blend, device)
         require_size(array.shape[:2], settings.layers, first.name)
         seconds_per_iteration = painter.seconds_per_iteration(array)
@@ -274,6 +272,16 @@ class _Run:
             job=request.job_folder,
         )
 
+    def _first_readable(self, plan: _Plan, reader: FrameReader) -> tuple[PlannedFrame, np.ndarray]:
+        """The first frame that can be read; among photos some that cannot may come before it."""
+        for frame in plan.frames:
+            try:
+                return frame, self._at_painting_size(reader.read(frame.index))
+            except InputError:
+                if self.content.is_film or frame is plan.frames[-1]:
+                    raise
+        raise InputError("there is no frame to paint")
+
     # --- what is to be done ---
 
     def _recipe(self, weights: EncoderWeights) -> dict[str, Any]:
@@ -294,10 +302,14 @@ class _Run:
                 f"{place}": f"{storage.hash_file(path)} × {weight / total:.9g}"
                 for place, (path, weight) in enumerate(zip(request.styles, self.blend, strict=True), start=1)
             },
-            "content": {"kind": str(self.content.kind), **self.content.fingerprint()},
+            "content": {
+                "kind": str(self.content.kind),
+                "order": self.content.order_hash(),
+                "files": self.content.fingerprint(),
+            },
             "frames": f"{request.frames.start}:{'' if request.frames.stop is None else request.frames.stop}",
             "rate": None if request.rate is None or self.content.kind is ContentKind.VIDEO else str(request.rate),
-            "output": str(request.output.absolute()),
+            "output": os.path.abspath(request.output),
         }
 
     def _open_or_create(self, folder: Path, recipe: Mapping[str, Any]) -> Job:
@@ -342,7 +354,13 @@ class _Run:
 
     def _plan(self) -> _Plan:
         if self.content.skipped:
-            self.listener(Notice(f"{self.content.skipped} files in the content are no images and were passed over"))
+            count = self.content.skipped
+            files = (
+                "1 file in the content is no image and was"
+                if count == 1
+                else f"{count} files in the content are no images and were"
+            )
+            self.listener(Notice(f"{files} passed over"))
         if self.settings.is_retuned:
             self.listener(
                 Notice(
@@ -417,26 +435,37 @@ class _Run:
 
     def _reconcile(self, job: Job) -> list[FrameRecord]:
         """Compares the store with the files; returns the frames to paint, in order."""
+        output = self.request.output
+        if self.to_video:
+            storage.remove_partial_file(output)
         damaged, failed = [], []
         for frame in job.frames():
-            if frame.state is FrameState.DONE and (problem := file_problem(frame.path, frame.sha256)):
+            if frame.state is not FrameState.DONE:
+                storage.remove_partial_file(frame.path)
+            if frame.state is FrameState.FAILED:
+                failed.append(frame.index)
+            elif frame.state is FrameState.DONE and (problem := file_problem(frame.path, frame.sha256)):
+                if frame.path.exists() and not self._may_overwrite(job, frame.path):
+                    # In the user's folder a file that was changed may be the user's own work.
+                    raise OutputError(
+                        f"{frame.path} has changed since this job wrote it, and is kept: "
+                        "move it away to have it painted again, or start over with --force"
+                    )
                 damaged.append(frame.index)
                 self._notice(job, f"{frame.path} {problem}: it is painted again")
-            elif frame.state is FrameState.FAILED:
-                failed.append(frame.index)
         if damaged or failed:
             job.reset_frames(damaged + failed)
-        pending = job.frames(FrameState.PENDING)
-        output = self.request.output
-        if job.output_sha256 is not None and (
-            pending or (job.output_sha256 and file_problem(output, job.output_sha256) is not None)
-        ):
-            if output.is_file() and file_problem(output, job.output_sha256) is not None and not job.facts["overwrite"]:
+        if job.output_sha256 and (problem := file_problem(output, job.output_sha256)):
+            if output.exists() and not job.facts["overwrite"]:
                 raise OutputError(
                     f"output {output} has changed since this job wrote it: move it away, or start over with --force"
                 )
+            # Frames that are painted again are the same to the bit, so a film that is whole stays valid.
             job.reopen_output()
-        return pending
+        return job.frames(FrameState.PENDING)
+
+    def _may_overwrite(self, job: Job, path: Path) -> bool:
+        return path.is_relative_to(job.folder) or bool(job.facts["overwrite"])
 
     def _tell_of_environment(self, job: Job, device: torch.device) -> None:
         before, now = job.facts.get("environment", {}), _environment(device)
@@ -559,8 +588,7 @@ class _Run:
 
     def _save(self, job: Job, frame: FrameRecord, image: np.ndarray) -> None:
         """Writes the painting; a file of somebody else's that has appeared in its place is kept."""
-        is_own = frame.path.is_relative_to(job.folder) or job.facts["overwrite"]
-        if is_own or not frame.path.exists():
+        if self._may_overwrite(job, frame.path) or not frame.path.exists():
             images.write_image(frame.path, image)
             return
         # Either this job wrote it and was killed before it said so, or it came from elsewhere.
@@ -583,8 +611,9 @@ class _Run:
 
     def _assemble(self, job: Job) -> None:
         output, facts = self.request.output, job.facts
-        if output.exists() and not facts["overwrite"]:
+        if output.exists() and not facts["overwrite"] and not job.has_begun_output:
             raise OutputError(f"output {output} has appeared since the job began: move it away and resume")
+        job.begin_output()
         frames = job.frames()
         timing = media.Timing(
             time_base=Fraction(facts["time_base"]),

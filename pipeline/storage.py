@@ -22,8 +22,13 @@ _BLOCK_BYTES = 1 << 20
 
 
 def temporary_beside(path: Path) -> Path:
-    """A hidden name in the folder of `path`, with its ending, for a file that is not yet complete."""
-    return path.with_name(f".{path.stem}{TEMPORARY_MARK}-{os.getpid()}{path.suffix}")
+    """A hidden name in the folder of `path`, with its ending, for a file that is not yet complete.
+
+    It follows from the name alone, so that whoever goes on after a crash writes over what was left. A
+    digest stands for the name, which may already be as long as the disk takes.
+    """
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    return path.with_name(f".{digest}{TEMPORARY_MARK}{path.suffix}")
 
 
 @contextlib.contextmanager
@@ -49,7 +54,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` as the whole of `path`, atomically and durably."""
-    with atomic_file(path) as temporary, open(temporary, "xb") as file:
+    with atomic_file(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
 
 
@@ -68,6 +73,12 @@ def remove_partial_files(folder: Path) -> None:
         for entry in folder.iterdir():
             if TEMPORARY_MARK in entry.name and entry.name.startswith("."):
                 entry.unlink(missing_ok=True)
+
+
+def remove_partial_file(path: Path) -> None:
+    """Removes what an interrupted `atomic_file(path)` left."""
+    with contextlib.suppress(OSError):
+        temporary_beside(path).unlink(missing_ok=True)
 
 
 def hash_file(path: Path) -> str:

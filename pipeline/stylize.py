@@ -18,9 +18,9 @@ import torch
 from pipeline import starts
 from pipeline.config import Settings
 from pipeline.encoder import Encoder, EncoderWeights
-from pipeline.errors import DeviceError, FrameError
+from pipeline.errors import DeviceError, FrameError, UsageError
 from pipeline.events import Losses
-from pipeline.frames import Size, fit_within, resize, to_array, to_tensor
+from pipeline.frames import Size, fit_within, normalize, resize, to_array, to_tensor
 from pipeline.layers import LAYERS, require_size
 from pipeline.losses import LossWeights, Objective, content_targets, style_targets
 from pipeline.optimize import (
@@ -121,6 +121,22 @@ def _in_use(layers: Mapping[str, float]) -> dict[str, float]:
     return {name: layers[name] for name in sorted(layers, key=LAYERS.index) if layers[name]}
 
 
+def style_blend(weights: Sequence[float], styles: int) -> tuple[float, ...]:
+    """The weights of `styles` styles: those given, or equal ones.
+
+    Raises `UsageError` for too few, too many, negative ones, and none over 0.
+    """
+    if not weights:
+        return (1.0,) * styles
+    if len(weights) != styles:
+        raise UsageError(f"{len(weights)} style weights for {styles} styles: give one each")
+    if any(not math.isfinite(weight) or weight < 0 for weight in weights) or not any(weights):
+        raise UsageError(
+            f"style weights {', '.join(map(str, weights))}: each must be at least 0, and one of them over 0"
+        )
+    return tuple(weights)
+
+
 class Painter:
     """Paints and measures pictures in one style with one set of settings on one device.
 
@@ -211,7 +227,7 @@ class Painter:
 
     @torch.no_grad()
     def _losses(self, objective: Objective, image: np.ndarray) -> Losses:
-        terms = objective(to_tensor(image, self.device))
+        terms = objective(normalize(to_tensor(image, self.device)))
         return Losses(terms.content.item(), terms.style.item(), terms.total_variation.item())
 
     def _start(self, task: FrameTask) -> torch.Tensor:

@@ -93,6 +93,29 @@ class Textbook:
         return history
 
 
+class SameWeights(Textbook):
+    """The recipe with the very numbers that the encoder has loaded, for ImageNet-normalised pixels.
+
+    Folding the input convention into the weights rounds them, which 30 epochs at a rate of 0.3 make visible.
+    """
+
+    def __init__(self, weights: EncoderWeights) -> None:
+        super().__init__(torch.float32)
+        self.weights = weights
+
+    def features(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = x - torch.tensor(self.weights.first_shift).view(1, 3, 1, 1)
+        found: dict[str, torch.Tensor] = {}
+        for block, count in enumerate(BLOCKS, start=1):
+            for index in range(1, count + 1):
+                kernel, bias = self.weights.convolutions[f"conv{block}_{index}"]
+                x = functional.conv2d(x, kernel, bias, padding=1)
+                found[f"conv{block}_{index}"] = x
+                x = x.relu()
+            x = functional.max_pool2d(x, 2)
+        return found
+
+
 def deviation(ours: list[Losses], theirs: list[Losses]) -> float:
     """The largest relative difference of any term after the first epoch.
 
@@ -150,11 +173,11 @@ def test_the_losses_are_the_textbooks(
 def test_the_painter_follows_the_recipe(
     settings: Settings, weights: EncoderWeights, style_array: np.ndarray, content: np.ndarray
 ) -> None:
-    """In single precision two programs part by rounding: 2e-6 after 13 epochs, and 2e-3 after 30."""
+    """The whole pipeline in single precision, beside the recipe with the same weights: 1.4e-6 after 30 epochs."""
     painter = Painter(settings, weights, [style_array], [1.0], torch.device("cpu"))
     painted = painter.paint(FrameTask(0, content, "content", StopRule(EPOCHS)))
     assert painted.stop is StopReason.ITERATIONS and painted.retried is None
     ours = [(step.content, step.style, step.total_variation) for step in painted.trace]
-    theirs = Textbook(torch.float32).losses(content, style_array, EPOCHS)
-    assert deviation(ours[:12], theirs[:12]) < 1e-4
-    assert deviation(ours, theirs) < 1e-2
+    theirs = SameWeights(weights).losses(content, style_array, EPOCHS)
+    assert theirs[-1][1] < theirs[0][1] / 10, "it paints"
+    assert deviation(ours, theirs) < 1e-4

@@ -195,7 +195,7 @@ def test_the_terms_are_the_weighted_parts() -> None:
     contents, image = uniform(1, 3, 12, 10, seed=1), uniform(1, 3, 12, 10, seed=2)
     styles = [uniform(1, 3, 9, 14, seed=3)]
     objective = make_objective(weights, contents, styles)
-    terms = objective(image)
+    terms = objective(normalize(image))
     encoder = objective.encoder
     painted, given, model = (encoder(normalize(picture)) for picture in (image, contents, styles[0]))
 
@@ -219,7 +219,7 @@ def test_total_variation_in_normalized_pixels() -> None:
     weights = make_weights(
         total_variation=2.0, total_variation_form="absolute_mean", total_variation_pixels="normalized"
     )
-    terms = make_objective(weights, image, [image])(image)
+    terms = make_objective(weights, image, [image])(normalize(image))
     normal = normalize(image)
     expected = normal.diff(dim=2).abs().mean() + normal.diff(dim=3).abs().mean()
     assert terms.total_variation.item() == pytest.approx(expected.item(), rel=1e-10)

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.config import Settings
 from pipeline.encoder import EncoderWeights
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UsageError
 from pipeline.events import Losses
 from pipeline.frames import resize
 from pipeline.images import read_image, write_image
@@ -193,5 +193,5 @@ def test_what_does_not_go_together_is_refused(
 def test_style_weights_that_cannot_be_are_refused(
     content_file: Path, style_file: Path, tiny_settings: Settings, weights: tuple[float, ...]
 ) -> None:
-    with pytest.raises(InputError, match="weight"):
+    with pytest.raises(UsageError, match="weight"):
         list(measure(content_file, content_file, [style_file, style_file], tiny_settings, weights))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.events import Losses
-from pipeline.frames import normalize, to_array, to_tensor
+from pipeline.frames import denormalize, normalize, to_array, to_tensor
 from pipeline.losses import LossTerms
 from pipeline.optimize import (
     GAMUT_MARGIN,
@@ -37,7 +37,8 @@ class Problem:
         self.images: list[torch.Tensor] = []
         self.rows: list[list[int]] = []
 
-    def __call__(self, images: Images, rows: torch.Tensor) -> LossTerms:
+    def __call__(self, pixels: torch.Tensor, rows: torch.Tensor) -> LossTerms:
+        images = denormalize(pixels)
         self.images.append(images.detach().clone())
         self.rows.append(rows.tolist())
         value = self.value(images, rows)

@@ -429,8 +429,8 @@ def another_output(asked: Request) -> Request:
         (changed_blend, "styles.2"),
         (changed_range, "frames: 0: → 0:5"),
         (changed_rate, "rate: None → 25"),
-        (changed_frame, "content.f3.png"),
-        (one_frame_less, "content.f6.png"),
+        (changed_frame, "content.files.f3.png"),
+        (one_frame_less, "content.files.f6.png"),
         (another_output, "output: "),
     ],
 )
