@@ -293,8 +293,8 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _read_values(config: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    """The nested values of a preset or file, with those of its `base` beneath them."""
+def _read_values(config: str, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """The nested values of a preset or file, with those of its `base` beneath them; `seen` are the files above it."""
     is_file = config.endswith((".yaml", ".yml")) or "/" in config
     path = Path(config) if is_file else PRESET_FOLDER / f"{config}.yaml"
     if not path.is_file():
@@ -302,7 +302,8 @@ def _read_values(config: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise SettingsError(f"no {'settings file' if is_file else 'preset'} {config!r}{hint}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: a date that is none, bytes that are no text
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
+        # ValueError: a date that is none, bytes that are no text. RecursionError: a thousand brackets.
         first = (str(error).splitlines() or [""])[0]
         raise SettingsError(f"settings file {path} is not readable as YAML: {first}") from error
     values = {} if values is None else values
@@ -311,11 +312,14 @@ def _read_values(config: str, seen: tuple[str, ...]) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    if not isinstance(base, str) or base in seen:
-        raise SettingsError(f"settings file {path}: base = {base!r} must name another preset or file")
+    seen = (*seen, path.resolve())
+    if not isinstance(base, str):
+        raise SettingsError(f"settings file {path}: base = {base!r} must name a preset or file")
     if base.endswith((".yaml", ".yml")):
         base = str(path.parent / base)  # as the file's author sees it, wherever the command is typed
-    return _merge(_read_values(base, (*seen, config)), values)
+        if Path(base).resolve() in seen:
+            raise SettingsError(f"settings file {path}: base = {base!r} leads back to a file that it is the base of")
+    return _merge(_read_values(base, seen), values)
 
 
 def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

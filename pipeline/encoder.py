@@ -13,6 +13,7 @@ picture) is kept exactly and not only in the interior.
 
 import contextlib
 import hashlib
+import http.client
 import importlib.util
 import io
 import pickle
@@ -167,12 +168,12 @@ def _from_torchvision() -> EncoderWeights:
         # torch.hub tells of a download on stdout, which belongs to whoever reads our JSON.
         with contextlib.redirect_stdout(io.StringIO()):
             state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise WeightsError(
             f"torchvision's VGG-19 weights could not be downloaded ({error}): use --weights bundled, or give "
             f"the file {_TORCHVISION_FILE} as --weights FILE"
         ) from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         raise WeightsError(
             f"torchvision's weights {path} are corrupted ({_first_line(error)}): delete the file and try again"
         ) from error

@@ -47,7 +47,7 @@ def plot_losses(trace: Sequence[Losses], path: Path, title: str) -> None:
             margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
             axes.set_ylim(low - margin, high + margin)
         axes.yaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_xlabel("iteration")
         axes.grid(color="#dddddd", linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)

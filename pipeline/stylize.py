@@ -288,7 +288,7 @@ class Painter:
         sizes = tuple(fit_within(_size(style), longest) for style in self._styles)
         if sizes not in self._style_cache:
             for size in sizes:
-                require_size(size, self._weights.style_layers, "the style")
+                require_size(size, self._weights.style_layers, "the style, reduced to fit this content,")
             reduced = [resize(style, size) for style, size in zip(self._styles, sizes, strict=True)]
             self._style_cache[sizes] = style_targets(
                 self.encoder,

@@ -186,7 +186,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("\tstyle: 3\n", "YAML"),
         ("style: !!python/object:os.system {}\n", "YAML"),
         ("base: nonsense\n", "no preset 'nonsense'"),
-        ("base: [default]\n", "must name another preset"),
+        ("base: [default]\n", "must name a preset"),
         ("base: nothing-here.yaml\n", "no settings file"),
         ("style: 3\n", "style"),
         ("style: [1, 2]\n", "style"),
@@ -218,18 +218,18 @@ def test_bases_in_a_circle(tmp_path: Path) -> None:
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     write(first, f"base: {second}\n")
     write(second, f"base: {first}\n")
-    assert "must name another" in refused(config=str(first))
+    assert "leads back" in refused(config=str(first))
     write(first, f"base: {first}\n")
-    assert "must name another" in refused(config=str(first))
+    assert "leads back" in refused(config=str(first))
 
 
 def test_bases_in_a_circle_of_bare_names(tmp_path: Path) -> None:
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     write(first, "base: second.yaml\n")
     write(second, "base: first.yaml\n")
-    assert "must name another" in refused(config=str(first))
+    assert "leads back" in refused(config=str(first))
     write(second, "base: ./second.yaml\n")
-    assert "must name another" in refused(config=str(first))
+    assert "leads back" in refused(config=str(first))
 
 
 # --- overrides --------------------------------------------------------------------------------------------------------
