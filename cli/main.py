@@ -349,7 +349,7 @@ def _session(
         view.error(error)
         code = error.exit_code
     except KeyboardInterrupt:
-        goes_on = "; the same command, or impasto resume JOB, goes on" if paints else ""
+        goes_on = "; a job that had begun goes on with: impasto resume OUTPUT.impasto" if paints else ""
         view.error(Interrupted(f"stopped at once{goes_on}"))
         code = Interrupted.exit_code
     except BrokenPipeError:

@@ -140,6 +140,7 @@ class PlainView(QuietView):
         self._clock = clock
         self._pace = Pace(clock)
         self._count = self._done = 0
+        self._name = ""
         self._spoken = clock()
 
     def __call__(self, event: Event) -> None:
@@ -151,9 +152,11 @@ class PlainView(QuietView):
                 self._count, self._done = event.frame_count, event.done_count
                 for line in _opening(event):
                     self._line(line)
+            case FrameStarted():
+                self._name = event.name
             case FrameProgress() | Scanning():
                 if self._clock() - self._spoken >= self.PROGRESS_SECONDS:
-                    self._line(_progress_words(event))
+                    self._line(_progress_words(event, self._name))
             case FrameDone():
                 self._done += 1
                 self._line(
@@ -348,12 +351,10 @@ def _opening(event: JobStarted) -> list[str]:
     return lines
 
 
-def _progress_words(event: FrameProgress | Scanning) -> str:
+def _progress_words(event: FrameProgress | Scanning, name: str) -> str:
     if isinstance(event, Scanning):
         return f"reading {event.path.name}: {counted(event.frames_read, 'frame')}"
-    return (
-        f"frame {event.index}: iteration {event.iteration}/{event.iterations}, objective {loss(event.losses.objective)}"
-    )
+    return f"{name or f'frame {event.index}'}: iteration {event.iteration}/{event.iterations}, objective {loss(event.losses.objective)}"
 
 
 def _terms(losses: Losses) -> str:

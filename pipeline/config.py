@@ -126,8 +126,13 @@ class OptimizerSettings(_Section):
         le=10,
         description="Adam's step, in units of the variable (radians of its sine, or normalised pixels).",
     )
-    learning_rate_decay: float = Field(1.0, gt=0, le=1, description="Adam's step is multiplied by this …")
-    decay_interval: int = Field(50, ge=1, le=1_000_000, description="… after each so many iterations.")
+    learning_rate_decay: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Adam's step is multiplied by this after every decay_interval iterations; 1 keeps it.",
+    )
+    decay_interval: int = Field(50, ge=1, le=1_000_000, description="Iterations between two decays of Adam's step.")
 
 
 class IterationSettings(_Section):
@@ -145,7 +150,12 @@ class IterationSettings(_Section):
         lt=1,
         description="Stop when the objective falls by less than this share of itself over an interval; 0 never.",
     )
-    interval: int = Field(50, ge=1, le=1_000_000, description="Iterations between two looks at the tolerance.")
+    interval: int = Field(
+        50,
+        ge=1,
+        le=1_000_000,
+        description="Iterations between two looks at the tolerance; the first comes after two intervals.",
+    )
 
 
 class StartSettings(_Section):
@@ -236,6 +246,10 @@ def parse_settings(values: Mapping[str, Any]) -> Settings:
             raise SettingsError(
                 f"{section}.layers: every weight is 0; leave one layer its weight, or set {section}.weight=0"
             )
+    if not (settings.content.weight or settings.style.weight or settings.total_variation.weight):
+        raise SettingsError(
+            "content.weight, style.weight and total_variation.weight are all 0: nothing would be painted"
+        )
     return settings
 
 

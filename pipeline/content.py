@@ -217,8 +217,15 @@ class FrameReader:
             self._frames = None
 
 
-def require_outside(content: Content, paths: Sequence[Path], output: Path) -> None:
-    """Raises `OutputError` when the output would lie inside a folder that is read, or on a file that is read."""
+def require_outside(content: Content, paths: Sequence[Path], output: Path, others: Sequence[Path] = ()) -> None:
+    """Raises `OutputError` when the output would lie inside a folder that is read, or on a file that is read.
+
+    `paths` are the content's, `others` single files that are read besides: styles, weights.
+    """
+    kept = {path.resolve() for path in others}
+    for target in (output, *(output / file.target for file in content.files if file.target)):
+        if target.resolve() in kept:
+            raise OutputError(f"painting would overwrite {target}, which is read: name another output")
     target = output.resolve()
     for path in paths:
         read = path.resolve()

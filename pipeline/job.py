@@ -44,6 +44,7 @@ CREATE TABLE frames (
     name TEXT NOT NULL,
     path TEXT NOT NULL,
     pts INTEGER,
+    work INTEGER NOT NULL,
     state TEXT NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'done', 'failed')),
     sha256 TEXT,
     content REAL,
@@ -72,6 +73,7 @@ class PlannedFrame:
     `index`: its place in the content, from 0. `shot`: index of the first frame of its shot (a photo is a
     shot of its own). `name`: what a person calls it. `path`: where its painting goes, absolute, or
     relative to the job's folder. `pts`: presentation time in units of the content's time base, if any.
+    `work`: the most iterations that it takes, for estimates of time.
     """
 
     index: int
@@ -79,6 +81,7 @@ class PlannedFrame:
     name: str
     path: str
     pts: int | None = None
+    work: int = 1
 
 
 @dataclass(frozen=True)
@@ -187,9 +190,16 @@ class Job:
                         connection.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(values)))
                     connection.execute("INSERT INTO meta VALUES ('created', ?)", (_now(),))
                     connection.executemany(
-                        "INSERT INTO frames (idx, shot, name, path, pts) VALUES (?, ?, ?, ?, ?)",
+                        "INSERT INTO frames (idx, shot, name, path, pts, work) VALUES (?, ?, ?, ?, ?, ?)",
                         (
-                            (frame.index, frame.shot, _to_store(frame.name), _to_store(frame.path), frame.pts)
+                            (
+                                frame.index,
+                                frame.shot,
+                                _to_store(frame.name),
+                                _to_store(frame.path),
+                                frame.pts,
+                                frame.work,
+                            )
                             for frame in frames
                         ),
                     )
@@ -263,9 +273,18 @@ class Job:
         """What reading the content has shown."""
         return self._values("facts")
 
-    def require_same(self, recipe: Mapping[str, Any]) -> None:
-        """Raises `JobMismatchError`, with a line for each difference, unless `recipe` is the job's own."""
-        different = differences(self.recipe, recipe)
+    def require_same(self, recipe: Mapping[str, Any], mendable: Sequence[str] = ()) -> None:
+        """Raises `JobMismatchError`, with a line for each difference, unless `recipe` is the job's own.
+
+        `mendable` names files of the content that may have changed, because their frames failed; what they
+        are now becomes part of the job's recipe.
+        """
+        own = self.recipe
+        files = own.get("content", {}).get("files", {})
+        now = recipe["content"]["files"] if mendable else {}
+        mended = {name: now[name] for name in mendable if name in files and now.get(name, files[name]) != files[name]}
+        files.update(mended)
+        different = differences(own, recipe)
         if different:
             shown = "; ".join(different[:_MOST_DIFFERENCES_SHOWN])
             more = len(different) - _MOST_DIFFERENCES_SHOWN
@@ -275,6 +294,8 @@ class Job:
                 "repeat the command as it was, choose another --output, or start over with --force",
                 different,
             )
+        if mended:
+            self._set_meta("recipe", json.dumps(own))
 
     def frames(self, state: FrameState | None = None) -> list[FrameRecord]:
         """All frames in the order of the content, or those in one state."""
@@ -316,18 +337,22 @@ class Job:
                 [(index,) for index in indices],
             )
 
-    def begin_output(self) -> None:
-        """Records that the output is about to be written where nothing was: what a crash leaves there is the job's."""
-        self._set_meta("output_begun", _now())
+    def expect_output(self, sha256: str) -> None:
+        """Records the hash of the output before it gets its name, by which a crash right after is recognised."""
+        self._set_meta("output_expected", sha256)
 
     @property
-    def has_begun_output(self) -> bool:
-        return self._meta("output_begun") is not None
+    def expected_sha256(self) -> str | None:
+        return self._meta("output_expected")
 
     def finish_output(self, sha256: str | None) -> None:
         """Records that the output is complete under its name (with its hash, where it is one file)."""
-        self._set_meta("finished", _now())
-        self._set_meta("output_sha256", sha256 or "")
+        with _translated(self.folder), self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                [("finished", _now()), ("output_sha256", sha256 or "")],
+            )
 
     def reopen_output(self) -> None:
         """Takes back `finish_output`: the output is missing or no longer what was written."""
@@ -356,12 +381,16 @@ class Job:
         """How far the job is; the time left follows from the frames painted so far."""
         recipe = self.recipe
         with _translated(self.folder):
-            total, done, seconds, iterations, content, style, variation = self._connection.execute(
-                "SELECT COUNT(*), COUNT(sha256), AVG(seconds), TOTAL(iterations), AVG(content), AVG(style), "
-                "AVG(total_variation) FROM frames"
+            total, done, seconds, spent, iterations, content, style, variation = self._connection.execute(
+                "SELECT COUNT(*), COUNT(sha256), AVG(seconds), TOTAL(seconds), TOTAL(iterations), AVG(content), "
+                "AVG(style), AVG(total_variation) FROM frames"
+            ).fetchone()
+            # In shares of the planned work: the first frame of a shot takes many times that of the others.
+            worked, left = self._connection.execute(
+                "SELECT TOTAL(CASE WHEN sha256 IS NULL THEN 0 ELSE work END), "
+                "TOTAL(CASE WHEN sha256 IS NULL THEN work ELSE 0 END) FROM frames"
             ).fetchone()
         failed = tuple((frame.name, frame.error or "") for frame in self.frames(FrameState.FAILED))
-        left = total - done
         return JobStatus(
             folder=self.folder,
             output=Path(recipe["output"]),
@@ -370,7 +399,7 @@ class Job:
             done_count=done,
             failed=failed,
             seconds_per_frame=seconds,
-            seconds_left=None if seconds is None else seconds * left,
+            seconds_left=spent / worked * left if worked else None,
             iterations=int(iterations),
             losses=None if content is None else Losses(content, style, variation),
             finished=self._meta("finished") is not None,
@@ -539,10 +568,13 @@ def _require_nobodys(folder: Path) -> None:
 
 def _remove_contents(folder: Path) -> None:
     """Removes what a job leaves in its folder, and nothing else that may lie there."""
-    for name in (STORE_NAME, f"{STORE_NAME}-journal", f"{STORE_NAME}-wal", f"{STORE_NAME}-shm", LOG_NAME):
-        (folder / name).unlink(missing_ok=True)
     for name in (FRAMES_NAME, PLOTS_NAME):
         shutil.rmtree(folder / name, ignore_errors=True)
+    # The store last: until then what is left is a job that misses frames, which resuming copes with.
+    for leftover in folder.glob("output.*"):
+        leftover.unlink(missing_ok=True)
+    for name in (LOG_NAME, STORE_NAME, f"{STORE_NAME}-journal", f"{STORE_NAME}-wal", f"{STORE_NAME}-shm"):
+        (folder / name).unlink(missing_ok=True)
     storage.remove_partial_files(folder)
 
 

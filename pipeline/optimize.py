@@ -353,9 +353,9 @@ def _natural_stops(batch: _Batch, others: dict[int, StopReason]) -> dict[int, St
 class _CurvatureMemory:
     """The last steps s and gradient changes y of each picture, and γ of its newest pair.
 
-    Each picture has a ring of `size` slots and fills its own next slot when one of its steps is accepted, so
-    that its history does not depend on the others'. An empty slot, and one whose pair has no positive
-    curvature, has 1/(s·y) = 0, which takes it out of both loops.
+    Each picture has a ring of `size` slots and fills its own next slot with each step that is accepted and
+    has positive curvature, so that its history does not depend on the others'. An empty slot has
+    1/(s·y) = 0, which takes it out of both loops.
     """
 
     def __init__(self, size: int, z: torch.Tensor) -> None:
@@ -385,7 +385,9 @@ class _CurvatureMemory:
         scaled = curvature / _dot(changes, precondition(changes))
         self.gamma = torch.where(usable, scaled, self.gamma)
 
-        places = _where(accepted)
+        places = _where(usable)
+        if not places:
+            return
         slots = [self._used[place] % self._size for place in places]
         while len(self._steps) <= max(slots):
             self._steps.append(torch.zeros_like(steps))
@@ -445,7 +447,7 @@ _Precondition = Callable[[torch.Tensor], torch.Tensor]
 
 
 def _preconditioner(like: torch.Tensor, exponent: float) -> _Precondition:
-    """P·v for B×3×H×W v: multiplies each spatial frequency by (f² + f₀²)^-p, scaled to a mean of 1."""
+    """P·v for B×3×H×W v: multiplies each spatial frequency by (f² + f₀²)^-p, scaled to about 1 on average."""
     if exponent == 0:
         return lambda v: v
     height, width = like.shape[-2:]

@@ -192,8 +192,12 @@ class _Run:
             raise OutputError(f"cannot write a video as {request.output.name}: use {' '.join(media.OUTPUT_SUFFIXES)}")
         if not self.content.is_film and request.frames != FrameRange():
             raise UsageError("--frames takes a part of a video or a sequence; photos are all painted")
-        contents.require_outside(self.content, request.content, request.output)
+        read = [*request.styles, Path(self.settings.encoder.weights), Path(self.settings.start.first)]
+        contents.require_outside(self.content, request.content, request.output, read)
         contents.require_outside(self.content, request.content, request.job_folder)
+        self._require_job_apart()
+        if request.rate is not None and not (self.to_video and self.content.kind is ContentKind.SEQUENCE):
+            raise UsageError("--fps is for videos made from single images; a video keeps its own rate")
         self.styles = [images.read_image(path) for path in request.styles]
         for path, style in zip(request.styles, self.styles, strict=True):
             require_size((style.shape[0], style.shape[1]), self.settings.style.layers, f"style {path}")
@@ -244,7 +248,11 @@ class _Run:
     def estimate(self) -> DryRun:
         request, settings = self.request, self.settings
         device = pick_device(request.device)
+        if not is_job(request.job_folder) and not request.force:
+            self._require_output_free()
         plan = self._plan()
+        if not is_job(request.job_folder) and not request.force:
+            self._require_targets_free(plan.frames)
         with FrameReader(self.content) as reader:
             first, array = self._first_readable(plan, reader)
         painter = Painter(settings, load_weights(settings.encoder.weights), self.styles, self.blend, device)
@@ -316,7 +324,9 @@ class _Run:
         if is_job(folder) and not self.request.force:
             job = Job.open(folder)
             try:
-                job.require_same(recipe)
+                # A photo that could not be read may be replaced by one that can.
+                photos = self.content.kind is ContentKind.PHOTOS
+                job.require_same(recipe, [frame.name for frame in job.frames(FrameState.FAILED)] if photos else ())
             except BaseException:
                 job.__exit__()
                 raise
@@ -331,9 +341,20 @@ class _Run:
             "threads": torch.get_num_threads(),
             **plan.facts,
             "environment": _environment(pick_device(self.request.device)),
-            "overwrite": self.request.force,
+            "replaces": self._replaced_files(plan.frames),
         }
         return Job.create(folder, recipe, self.request.to_values(), facts, plan.frames, replace=self.request.force)
+
+    def _require_job_apart(self) -> None:
+        """The job's folder and an output folder do not hold each other: one is cleared by --force, the other is not."""
+        if self.to_video or self.content.kind is ContentKind.IMAGE:
+            return
+        job, output = self.request.job_folder.resolve(), self.request.output.resolve()
+        if job.is_relative_to(output) or output.is_relative_to(job):
+            raise OutputError(
+                f"the job's folder {self.request.job_folder} and output {self.request.output} overlap: "
+                "name another with --job"
+            )
 
     def _require_output_free(self) -> None:
         output = self.request.output
@@ -344,6 +365,15 @@ class _Run:
             raise OutputError(f"output {output} is a file, and the output of this content is a folder: name another")
         if is_one_file and output.exists() and not self.request.force:
             raise OutputError(f"output {output} exists: choose another name, or overwrite it with --force")
+
+    def _replaced_files(self, frames: Sequence[PlannedFrame]) -> dict[str, str]:
+        """What `--force` allows this job to overwrite: the files that are there now, each by its hash."""
+        if not self.request.force:
+            return {}
+        targets = [Path(frame.path) for frame in frames if Path(frame.path).is_absolute()]
+        if self.to_video:
+            targets.append(Path(os.path.abspath(self.request.output)))
+        return {str(path): storage.hash_file(path) for path in targets if path.is_file()}
 
     def _require_targets_free(self, frames: Sequence[PlannedFrame]) -> None:
         """No file in an output folder is overwritten that this job has not made."""
@@ -377,9 +407,10 @@ class _Run:
                 )
             output = self.request.output.absolute()
             base = output.parent if self.content.kind is ContentKind.IMAGE else output
+            most = self.settings.iterations.first
             return _Plan(
                 [
-                    PlannedFrame(index, index, file.name, str(base / file.target))
+                    PlannedFrame(index, index, file.name, str(base / file.target), work=most)
                     for index, file in enumerate(self.content.files)
                 ]
             )
@@ -394,12 +425,14 @@ class _Run:
                 raise Interrupted("stopped while reading the content; nothing was begun yet")
 
         rate = self.request.rate
-        if rate is not None and self.content.kind is ContentKind.VIDEO:
-            raise UsageError("--fps is for films made from single images; a video keeps its own rate")
         if rate is None and self.content.kind is ContentKind.SEQUENCE and self.to_video:
             rate = DEFAULT_SEQUENCE_RATE
             self.listener(Notice(f"the video gets {rate} frames a second; --fps says otherwise"))
         scan = contents.scan_film(self.content, self.request.frames.clip, self.settings.shots.detect, rate, on_progress)
+        wanted = self.request.frames.stop
+        if wanted is not None and wanted > scan.first + scan.timing.frame_count:
+            last = scan.first + scan.timing.frame_count
+            self.listener(Notice(f"{path} ends with frame {last - 1}: frames {scan.first}:{last} are painted"))
         if scan.damage:
             self.listener(Notice(f"{path} is damaged, and its good frames are painted: {scan.damage}"))
         require_size(fit_within(scan.size, self.settings.size), self.settings.layers, f"the content {path}")
@@ -416,7 +449,7 @@ class _Run:
             else:
                 path = str(self.request.output.absolute() / f"{index:06d}.png")
             name = self.content.files[index].name if self.content.kind is ContentKind.SEQUENCE else f"frame {index}"
-            yield PlannedFrame(index, shot_of[index], name, path, pts)
+            yield PlannedFrame(index, shot_of[index], name, path, pts, self._rule(index, shot_of[index]).iterations)
 
     def _pixels(self, plan: _Plan, first: np.ndarray) -> list[int]:
         """Pixels of each painting; pictures that cannot be read count as the first one."""
@@ -438,6 +471,7 @@ class _Run:
         output = self.request.output
         if self.to_video:
             storage.remove_partial_file(output)
+            storage.remove_partial_file(job.folder / f"output{output.suffix}")
         damaged, failed = [], []
         for frame in job.frames():
             if frame.state is not FrameState.DONE:
@@ -445,7 +479,7 @@ class _Run:
             if frame.state is FrameState.FAILED:
                 failed.append(frame.index)
             elif frame.state is FrameState.DONE and (problem := file_problem(frame.path, frame.sha256)):
-                if frame.path.exists() and not self._may_overwrite(job, frame.path):
+                if frame.path.exists() and not frame.path.is_relative_to(job.folder):
                     # In the user's folder a file that was changed may be the user's own work.
                     raise OutputError(
                         f"{frame.path} has changed since this job wrote it, and is kept: "
@@ -456,7 +490,7 @@ class _Run:
         if damaged or failed:
             job.reset_frames(damaged + failed)
         if job.output_sha256 and (problem := file_problem(output, job.output_sha256)):
-            if output.exists() and not job.facts["overwrite"]:
+            if output.exists():
                 raise OutputError(
                     f"output {output} has changed since this job wrote it: move it away, or start over with --force"
                 )
@@ -465,7 +499,11 @@ class _Run:
         return job.frames(FrameState.PENDING)
 
     def _may_overwrite(self, job: Job, path: Path) -> bool:
-        return path.is_relative_to(job.folder) or bool(job.facts["overwrite"])
+        """Whether a file in the way of a painting is the job's own, or is just what `--force` was given for."""
+        if path.is_relative_to(job.folder):
+            return True
+        replaced = job.facts["replaces"].get(os.path.abspath(path))
+        return replaced is not None and file_problem(path, replaced) is None
 
     def _tell_of_environment(self, job: Job, device: torch.device) -> None:
         before, now = job.facts.get("environment", {}), _environment(device)
@@ -520,6 +558,10 @@ class _Run:
         saved = images.read_image(frame.path)
         losses = painted.losses if np.array_equal(saved, painted.image) else painter.measure(saved, array)
         seconds = time.perf_counter() - began
+        if frame.index == (job.facts.get("first") or 0):
+            # Before the frame counts as done, or a crash in between would leave the job without it.
+            plot = job.folder / PLOTS_NAME / f"losses-{frame.index:06d}.png"
+            report.plot_losses(painted.trace, plot, f"{frame.name}: how the weighted losses fell")
         job.finish_frame(
             frame.index,
             storage.hash_file(frame.path),
@@ -536,9 +578,6 @@ class _Run:
                 f"and was repeated from a safe start ({painted.stop})",
             )
         job.log(f"{frame.name}: {painted.iterations} iterations, objective {losses.objective:.6g}, {seconds:.1f} s")
-        if frame.index == (job.facts.get("first") or 0):
-            plot = job.folder / PLOTS_NAME / f"losses-{frame.index:06d}.png"
-            report.plot_losses(painted.trace, plot, f"{frame.name}: how the weighted losses fell")
         self.listener(
             FrameDone(
                 frame.index,
@@ -611,9 +650,11 @@ class _Run:
 
     def _assemble(self, job: Job) -> None:
         output, facts = self.request.output, job.facts
-        if output.exists() and not facts["overwrite"] and not job.has_begun_output:
+        if output.exists() and job.expected_sha256 and file_problem(output, job.expected_sha256) is None:
+            return  # complete, and only the store had not heard of it
+        if output.exists() and not self._may_overwrite(job, output):
             raise OutputError(f"output {output} has appeared since the job began: move it away and resume")
-        job.begin_output()
+        whole = job.folder / f"output{output.suffix}"
         frames = job.frames()
         timing = media.Timing(
             time_base=Fraction(facts["time_base"]),
@@ -624,7 +665,7 @@ class _Run:
         first = images.read_image(frames[0].path)
         source = self.content.files[0].path if self.content.kind is ContentKind.VIDEO else None
         with media.VideoWriter(
-            output,
+            whole,
             (first.shape[0], first.shape[1]),
             timing,
             color=media.VideoColor(**facts["color"]) if facts["color"] else None,
@@ -632,10 +673,14 @@ class _Run:
             audio_range=timing.span_seconds if facts["is_partial"] else None,
         ) as writer:
             for written, frame in enumerate(frames):
+                if self.stop.requested:
+                    raise Interrupted(f"stopped while writing {output}; continue with: impasto resume {job.folder}")
                 writer.write(images.read_image(frame.path))
                 self.listener(Assembling(output, written + 1, len(frames)))
         for note in writer.notes:
             self._notice(job, note)
+        job.expect_output(storage.hash_file(whole))
+        storage.move(whole, output)
 
     def _summarise(self, job: Job, failed: Sequence[FrameRecord], painted: int, seconds: float) -> JobDone:
         done = job.frames(FrameState.DONE)

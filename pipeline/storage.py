@@ -58,6 +58,25 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def move(source: Path, target: Path) -> None:
+    """Puts a complete file under its final name, durably, also when that is on another disk."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            flush(source)
+            os.replace(source, target)
+            flush(target.parent)
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+    except OSError as error:
+        raise storage_error(error, target) from error
+    with atomic_file(target) as temporary:
+        shutil.copyfile(source, temporary)
+    source.unlink(missing_ok=True)
+
+
 def flush(path: Path) -> None:
     """Asks the operating system to put a file, or a folder's list of names, on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -104,4 +123,6 @@ def storage_error(error: OSError, path: Path) -> StorageError:
         return StorageError(f"no space left on the disk while writing {path}: free some and run the same command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError(f"not allowed to write {path}: {error.strerror}")
+    if error.errno == errno.ENOENT:
+        return StorageError(f"could not write {path}: its folder cannot be made or has gone; name another place")
     return StorageError(f"could not write {path}: {error.strerror or error}")

@@ -37,6 +37,9 @@ STYLE_CACHE_SIZE = 12
 """Sizes of reduced styles whose statistics are kept (a megabyte each, on the device); a film has one, a
 folder of photos some."""
 
+STALL_LOOK = 4
+"""After so many iterations a cold start whose objective is no lower than at the start has stalled."""
+
 StartKind = Literal["content", "matched", "noise", "given"]
 
 
@@ -203,8 +206,8 @@ class Painter:
         first_step = WARM_FIRST_STEP if task.warm else FIRST_STEP
         outcome = self._minimize(objective, self._start(task), task.rule, on_progress, first_step)
         retried = None
-        if outcome.stop in (StopReason.STALLED, StopReason.NONFINITE):
-            retried = str(outcome.stop)
+        if outcome.stop is StopReason.NONFINITE or _has_stalled(outcome, task):
+            retried = str(StopReason.NONFINITE if outcome.stop is StopReason.NONFINITE else StopReason.STALLED)
             safe = starts.softened(to_tensor(task.content, self.device))
             second = self._minimize(objective, safe, task.rule, on_progress, FIRST_STEP / 10, careful=True)
             if second.stop is StopReason.NONFINITE and outcome.stop is StopReason.NONFINITE:
@@ -214,7 +217,8 @@ class Painter:
                 )
             outcome = _better(outcome, second)
         image = to_array(outcome.image)
-        return PaintedFrame(image, self._losses(objective, image), outcome.stop, outcome.trace, retried)
+        stop = StopReason.STALLED if _has_stalled(outcome, task) else outcome.stop
+        return PaintedFrame(image, self._losses(objective, image), stop, outcome.trace, retried)
 
     def seconds_per_iteration(self, content: np.ndarray, iterations: int = 3) -> float:
         """Measured time of one iteration on `content`, after one that warms the device up."""
@@ -306,6 +310,22 @@ class Painter:
         if self._colors is None:
             self._colors = starts.color_statistics([to_tensor(style) for style in self._styles], self._blend)
         return starts.ColorStatistics(self._colors.mean.to(self.device), self._colors.covariance.to(self.device))
+
+
+def _has_stalled(outcome: Outcome, task: FrameTask) -> bool:
+    """Whether the optimisation got nowhere, whatever reason it gave for ending.
+
+    A picture that starts from a finished one may have nothing left to do; one that starts cold has, and
+    stopping by a tolerance that it met before it fell is how blurry frames come to be saved as done.
+    """
+    if outcome.stop is StopReason.STALLED:
+        return True
+    if task.warm or outcome.iterations < STALL_LOOK or outcome.stop is StopReason.CONVERGED:
+        return False
+    first, last = outcome.trace[0].objective, outcome.trace[-1].objective
+    if outcome.stop is StopReason.TOLERANCE:
+        return first - last < 10 * task.rule.tolerance * abs(first)
+    return last >= first
 
 
 def _is_out_of_memory(error: Exception) -> bool:

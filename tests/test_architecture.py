@@ -67,6 +67,12 @@ def test_modules_import_from_above(module: str) -> None:
         assert row(imported.partition(".")[0]) <= row(module), f"{module} imports {imported}, which stands below it"
 
 
+def test_settings_are_unpacked_above_the_numerics() -> None:
+    """Below, functions take plain numbers and tensors."""
+    for module in set().union(*ROWS[:3]) - {"config"}:
+        assert "pipeline.config" not in set(imports(SOURCES[module])), module
+
+
 def test_there_is_no_circle() -> None:
     graph = {module: {name.split(".")[1] for name in imports(path) if "." in name} for module, path in SOURCES.items()}
     while graph:

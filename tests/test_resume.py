@@ -337,9 +337,10 @@ def test_a_finished_film_that_was_changed_is_kept(painted: Request) -> None:
         assert painted.output.read_bytes() == b"cut by hand"
 
 
-def test_a_film_that_appeared_is_kept(material: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["done 4", "assembling 3", "before-rename 6"])
+def test_a_film_that_appeared_is_kept(material: Path, tmp_path: Path, place: str) -> None:
     asked = film(material, tmp_path)
-    killed_at(asked, "done 4")
+    killed_at(asked, place)
     asked.output.write_bytes(b"mine")
     with pytest.raises(OutputError, match=r"out\.mp4"):
         stylize(asked)
@@ -347,6 +348,24 @@ def test_a_film_that_appeared_is_kept(material: Path, tmp_path: Path) -> None:
     asked.output.unlink()
     stylize(asked)
     same_as_whole(tmp_path, material / "whole-film")
+
+
+def test_a_film_that_was_put_in_the_place_of_one_that_was_moved_is_kept(painted: Request) -> None:
+    painted.output.rename(painted.output.with_name("moved.mp4"))
+    stop = StopSignal()
+    flipped(painted.job_folder / "frames" / "000004.png")
+    flipped(painted.job_folder / "frames" / "000005.png")
+
+    def stopping(event: Event) -> None:
+        if isinstance(event, FrameDone):
+            stop.request()
+
+    with pytest.raises(Interrupted):
+        stylize(painted, stopping, stop)
+    painted.output.write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"out\.mp4"):
+        stylize(painted)
+    assert painted.output.read_bytes() == b"mine"
 
 
 def test_a_photo_that_appeared_is_kept(material: Path, tmp_path: Path) -> None:
@@ -503,6 +522,8 @@ def test_a_job_keeps_its_number_of_threads(material: Path, tmp_path: Path) -> No
     torch.set_num_threads(2)
     try:
         stylize(asked)
+        # Pictures this small come out alike with any number, so the bits alone would not show it.
+        assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
     same_as_whole(tmp_path, material / "whole-film")

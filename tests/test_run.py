@@ -573,6 +573,17 @@ def test_a_job_in_a_folder_of_mine_takes_nothing(tmp_path: Path, style_file: Pat
     assert (tmp_path / "project" / "log.txt").read_text() == "mine"
 
 
+def test_starting_over_does_not_take_the_content_away(tmp_path: Path, style_file: Path) -> None:
+    """The frames of an earlier job are painted once more, and its folder is named for the new job too."""
+    write_frames(tmp_path / "in", footage())
+    stylize(request(tmp_path / "in", style_file, tmp_path / "o.mp4"))
+    job = tmp_path / "o.mp4.impasto"
+    before = tree(job)
+    with pytest.raises(UsageError):
+        stylize(request(job / "frames", style_file, tmp_path / "p.mp4", job=job, force=True))
+    assert tree(job) == before
+
+
 def test_a_job_elsewhere(tmp_path: Path, content_file: Path, style_file: Path) -> None:
     asked = request(content_file, style_file, tmp_path / "out" / "o.png", job=tmp_path / "jobs" / "one")
     stylize(asked)

@@ -172,6 +172,28 @@ for letter in itertools.cycle(b"abc"):
         assert names(tmp_path) == {"file.bin"}
 
 
+def test_two_processes_that_write_one_file(tmp_path: Path) -> None:
+    """Two jobs with the same output, say: the file is whole at any time, and of one of them."""
+    path = tmp_path / "file.bin"
+    script = """
+import sys
+from pathlib import Path
+from pipeline.storage import write_bytes
+for _ in range(60):
+    write_bytes(Path(sys.argv[1]), sys.argv[2].encode() * 3_000_000)
+"""
+    processes = [child(script, path, letter) for letter in "ab"]
+    while any(process.poll() is None for process in processes):
+        if path.exists():
+            data = path.read_bytes()
+            assert len(data) == 3_000_000
+            assert len(set(data)) == 1
+    for process in processes:
+        assert process.communicate()[1] == ""
+        assert process.returncode == 0
+    assert names(tmp_path) == {"file.bin"}
+
+
 def test_the_file_is_on_the_disk_before_its_name_and_the_name_before_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
