@@ -346,7 +346,12 @@ class _Run:
         return Job.create(folder, recipe, self.request.to_values(), facts, plan.frames, replace=self.request.force)
 
     def _require_job_apart(self) -> None:
-        """The job's folder and an output folder do not hold each other: one is cleared by --force, the other is not."""
+        """--force clears the job's folder: it holds no content, and neither holds nor lies in an output folder."""
+        for path in self.request.content:
+            if path.resolve().is_relative_to(self.request.job_folder.resolve()):
+                raise OutputError(
+                    f"content {path} lies inside the job's folder {self.request.job_folder}: name another with --job"
+                )
         if self.to_video or self.content.kind is ContentKind.IMAGE:
             return
         job, output = self.request.job_folder.resolve(), self.request.output.resolve()

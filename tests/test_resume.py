@@ -171,12 +171,13 @@ def same_as_whole(folder: Path, whole: Path) -> None:
         "assembling 3",
         "before-rename 6",
         "after-rename 6",
+        "after-rename 7",
     ],
 )
 def test_a_film_killed_at_a_place(material: Path, tmp_path: Path, place: str) -> None:
     asked = film(material, tmp_path)
     killed_at(asked, place)
-    if place == "after-rename 6":
+    if place == "after-rename 7":  # Six frames, then the film in the job's folder, then under its name.
         assert media.scan(asked.output).frame_count == 6  # The film is there; only the store does not know.
     else:
         assert not asked.output.exists()
