@@ -354,7 +354,8 @@ def _opening(event: JobStarted) -> list[str]:
 def _progress_words(event: FrameProgress | Scanning, name: str) -> str:
     if isinstance(event, Scanning):
         return f"reading {event.path.name}: {counted(event.frames_read, 'frame')}"
-    return f"{name or f'frame {event.index}'}: iteration {event.iteration}/{event.iterations}, objective {loss(event.losses.objective)}"
+    words = f"iteration {event.iteration}/{event.iterations}, objective {loss(event.losses.objective)}"
+    return f"{name or f'frame {event.index}'}: {words}"
 
 
 def _terms(losses: Losses) -> str:

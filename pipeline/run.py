@@ -474,13 +474,12 @@ class _Run:
     def _reconcile(self, job: Job) -> list[FrameRecord]:
         """Compares the store with the files; returns the frames to paint, in order."""
         output = self.request.output
+        unfinished = [frame.path for frame in job.frames() if frame.state is not FrameState.DONE]
         if self.to_video:
-            storage.remove_partial_file(output)
-            storage.remove_partial_file(job.folder / f"output{output.suffix}")
+            unfinished += [output, job.folder / f"output{output.suffix}"]
+        storage.remove_partial_files_of(unfinished)
         damaged, failed = [], []
         for frame in job.frames():
-            if frame.state is not FrameState.DONE:
-                storage.remove_partial_file(frame.path)
             if frame.state is FrameState.FAILED:
                 failed.append(frame.index)
             elif frame.state is FrameState.DONE and (problem := file_problem(frame.path, frame.sha256)):

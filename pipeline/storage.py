@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline.errors import StorageError
@@ -24,11 +24,14 @@ _BLOCK_BYTES = 1 << 20
 def temporary_beside(path: Path) -> Path:
     """A hidden name in the folder of `path`, with its ending, for a file that is not yet complete.
 
-    It follows from the name alone, so that whoever goes on after a crash writes over what was left. A
-    digest stands for the name, which may already be as long as the disk takes.
+    A digest stands for the name, which may already be as long as the disk takes; the number of the process
+    keeps two that write the same file apart.
     """
-    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    return path.with_name(f".{digest}{TEMPORARY_MARK}{path.suffix}")
+    return path.with_name(f"{_digest(path)}-{os.getpid()}{path.suffix}")
+
+
+def _digest(path: Path) -> str:
+    return f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}{TEMPORARY_MARK}"
 
 
 @contextlib.contextmanager
@@ -94,10 +97,29 @@ def remove_partial_files(folder: Path) -> None:
                 entry.unlink(missing_ok=True)
 
 
-def remove_partial_file(path: Path) -> None:
-    """Removes what an interrupted `atomic_file(path)` left."""
-    with contextlib.suppress(OSError):
-        temporary_beside(path).unlink(missing_ok=True)
+def remove_partial_files_of(paths: Iterable[Path]) -> None:
+    """Removes what interrupted `atomic_file`s of these paths left; what a living process is writing stays."""
+    wanted: dict[Path, set[str]] = {}
+    for path in paths:
+        wanted.setdefault(path.parent, set()).add(_digest(path))
+    for folder, digests in wanted.items():
+        with contextlib.suppress(OSError):
+            for entry in folder.iterdir():
+                digest, _, rest = entry.name.rpartition("-")
+                if digest in digests and not _is_alive(rest.partition(".")[0]):
+                    entry.unlink(missing_ok=True)
+
+
+def _is_alive(process: str) -> bool:
+    if not process.isdecimal() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def hash_file(path: Path) -> str:
