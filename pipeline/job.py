@@ -291,7 +291,7 @@ class Job:
             raise JobMismatchError(
                 f"the job in {self.folder} was made with other settings or content ({shown}"
                 f"{f'; and {more} more' if more > 0 else ''}): "
-                "repeat the command as it was, choose another --output, or start over with --force",
+                "repeat the command as it was, choose another --output, or start over with stylize --force",
                 different,
             )
         if mended:
@@ -437,10 +437,10 @@ class Job:
             values = json.loads(self._meta(key) or "")
         except ValueError as error:
             raise JobError(
-                f"the store of the job in {self.folder} is damaged ({key}): start over with --force"
+                f"the store of the job in {self.folder} is damaged ({key}): start over with stylize --force"
             ) from error
         if not isinstance(values, dict):
-            raise JobError(f"the store of the job in {self.folder} is damaged ({key}): start over with --force")
+            raise JobError(f"the store of the job in {self.folder} is damaged ({key}): start over with stylize --force")
         return values
 
     def _meta(self, key: str) -> str | None:
@@ -482,12 +482,12 @@ def _require_job(folder: Path) -> None:
 def _require_schema(connection: sqlite3.Connection, folder: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
-        raise JobError(f"the store of the job in {folder} is damaged (it is empty): start over with --force")
+        raise JobError(f"the store of the job in {folder} is damaged (it is empty): start over with stylize --force")
     if version != SCHEMA_VERSION:
         raise JobError(
             f"the job in {folder} was made by another version of impasto (its store is {version}, "
             f"this one reads {SCHEMA_VERSION}): "
-            "finish it with that version, or start over with --force"
+            "finish it with that version, or start over with stylize --force"
         )
 
 
@@ -524,16 +524,19 @@ def _translated(folder: Path) -> Iterator[None]:
             ) from error
         raise JobError(f"the store of the job in {folder} cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise JobError(f"the store of the job in {folder} is damaged ({error}): start over with --force") from error
+        raise JobError(
+            f"the store of the job in {folder} is damaged ({error}): start over with stylize --force"
+        ) from error
     except OSError as error:
         raise storage.storage_error(error, folder) from error
 
 
 def _acquire(folder: Path) -> filelock.BaseFileLock:
     """The OS's lock on the folder: it goes with its process, however that ends."""
-    lock = filelock.FileLock(folder / _LOCK_NAME, blocking=False)
+    # A moment's patience: `status` holds the lock for an instant to see whether anybody does.
+    lock = filelock.FileLock(folder / _LOCK_NAME, timeout=0.5)
     try:
-        lock.acquire()
+        lock.acquire(poll_interval=0.02)
     except filelock.Timeout as error:
         owner = "another process"
         with contextlib.suppress(Exception), Job.read(folder) as job:
