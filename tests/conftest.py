@@ -1,6 +1,7 @@
 """What the tests share: small pictures and clips from the samples, the bundled weights, tiny settings."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,14 @@ TINY = (
 def _one_thread_is_plenty() -> None:
     """Pictures of 64 pixels are not worth more, and the machine may be busy."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_are_heard() -> Iterator[None]:
+    """A shell that starts the tests in the background has SIGINT ignored, for them and for all their children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
