@@ -175,7 +175,7 @@ def resume(
 @app.command()
 def status(job: JobArgument, as_json: JsonOption = False) -> None:
     """Say how far a job is, how fast, and how long it still takes."""
-    with _session(False, as_json, live=False) as (view, _):
+    with _session(False, as_json, live=False):
         from pipeline.job import Job
 
         with Job.read(job) as open_job:
@@ -184,7 +184,6 @@ def status(job: JobArgument, as_json: JsonOption = False) -> None:
             print_json({"event": "status", **_status_record(state)})
         else:
             _print_status(state)
-        del view
 
 
 @app.command()

@@ -15,7 +15,7 @@ from typing import Protocol, Self
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -252,10 +252,10 @@ class LiveView(QuietView):
         self._live.console.print(text, soft_wrap=True)
 
     def _show(
-        self, task: object, description: str, done: int, total: int | None, note: str, visible: bool = True
+        self, task: TaskID, description: str, done: int, total: int | None, note: str, visible: bool = True
     ) -> None:
         self._progress.update(
-            task,  # type: ignore[arg-type]
+            task,
             description=escape(printable(description)),
             completed=done,
             total=total,

@@ -1,9 +1,8 @@
 """The content of a job: which files it is, in which order, and how to read one frame of it."""
 
-import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -17,6 +16,9 @@ from pipeline.errors import InputError, OutputError, UsageError
 from pipeline.shots import CutDetector, Shot, shots_from_cuts
 
 Mode = Literal["auto", "sequence", "photos"]
+
+DEFAULT_SEQUENCE_RATE = Fraction(24)
+"""Frames a second of a video that is made from single images, unless it is said."""
 
 
 class ContentKind(StrEnum):
@@ -139,7 +141,8 @@ def scan_film(
 ) -> ContentScan:
     """Reads a video or sequence once from end to end: its frames, their times and its cuts.
 
-    `frame_range` gives the indices wanted out of so many frames. `rate`: frames a second of a sequence.
+    `frame_range` gives the indices wanted out of so many frames. `rate`: frames a second of a sequence,
+    `DEFAULT_SEQUENCE_RATE` where it is None.
     `on_progress` is called with the frames read and, where the file says it, how many there will be.
     """
     detector = CutDetector()
@@ -166,7 +169,7 @@ def scan_film(
             if detect_cuts:
                 detector.feed(index, images.read_image(file.path))
             on_progress(index + 1, len(content.files))
-        timing, damage, info = media.Timing.constant(rate or 24, len(content.files)), None, None
+        timing, damage, info = media.Timing.constant(rate or DEFAULT_SEQUENCE_RATE, len(content.files)), None, None
 
     wanted = frame_range(timing.frame_count)
     if not wanted:
@@ -187,7 +190,7 @@ class FrameReader:
 
     def __init__(self, content: Content) -> None:
         self._content = content
-        self._frames: Iterator[media.VideoFrame] | None = None
+        self._frames: Generator[media.VideoFrame, None, None] | None = None
         self._next_index = 0
 
     def __enter__(self) -> Self:
@@ -212,8 +215,7 @@ class FrameReader:
 
     def _close(self) -> None:
         if self._frames is not None:
-            with contextlib.suppress(AttributeError):
-                self._frames.close()  # type: ignore[attr-defined]
+            self._frames.close()
             self._frames = None
 
 

@@ -299,11 +299,10 @@ class Job:
 
     def frames(self, state: FrameState | None = None) -> list[FrameRecord]:
         """All frames in the order of the content, or those in one state."""
-        query, values = "SELECT * FROM frames", ()
-        if state is not None:
-            query, values = f"{query} WHERE state = ?", (state,)  # type: ignore[assignment]
+        values: tuple[str, ...] = () if state is None else (state,)
+        query = f"SELECT * FROM frames {'WHERE state = ?' if values else ''} ORDER BY idx"
         with _translated(self.folder):
-            return [self._record(row) for row in self._connection.execute(f"{query} ORDER BY idx", values)]
+            return [self._record(row) for row in self._connection.execute(query, values)]
 
     def frame(self, index: int) -> FrameRecord | None:
         """One frame, or None when the job has no such."""
@@ -317,8 +316,7 @@ class Job:
         """Records a frame whose file is complete on the disk."""
         self._write(
             "UPDATE frames SET state = 'done', sha256 = ?, content = ?, style = ?, total_variation = ?, "
-            "iterations = ?, "
-            "stop = ?, retried = ?, seconds = ?, error = NULL WHERE idx = ?",
+            "iterations = ?, stop = ?, retried = ?, seconds = ?, error = NULL WHERE idx = ?",
             (sha256, losses.content, losses.style, losses.total_variation, iterations, stop, retried, seconds, index),
         )
 

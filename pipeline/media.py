@@ -341,7 +341,7 @@ def probe(path: Path) -> VideoInfo:
 
 def read_frames(
     path: Path, start: int = 0, stop: int | None = None, *, accept_damage: bool = False
-) -> Iterator[VideoFrame]:
+) -> Generator[VideoFrame, None, None]:
     """The frames `[start, stop)` of a video in presentation order, each once; `stop` None means to the end.
 
     Frames are upright, have the size that `probe` says (pixels that are not square are stretched to be)

@@ -54,16 +54,13 @@ from pipeline.job import (
 )
 from pipeline.layers import require_size
 from pipeline.optimize import StopRule
-from pipeline.stylize import FrameTask, Painter, StartKind, device_label, pick_device, style_blend
+from pipeline.stylize import FrameTask, Painter, device_label, pick_device, style_blend
 
 ENGINE = 1
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
 
 START_KINDS = ("content", "matched", "noise")
 """Values of `start.first` that are no file."""
-
-DEFAULT_SEQUENCE_RATE = Fraction(24)
-"""Frames a second of a video that is made from single images, unless it is said."""
 
 
 @dataclass(frozen=True)
@@ -316,7 +313,7 @@ class _Run:
                 "files": self.content.fingerprint(),
             },
             "frames": f"{request.frames.start}:{'' if request.frames.stop is None else request.frames.stop}",
-            "rate": None if request.rate is None or self.content.kind is ContentKind.VIDEO else str(request.rate),
+            "rate": None if request.rate is None else str(request.rate),
             "output": os.path.abspath(request.output),
         }
 
@@ -431,8 +428,9 @@ class _Run:
 
         rate = self.request.rate
         if rate is None and self.content.kind is ContentKind.SEQUENCE and self.to_video:
-            rate = DEFAULT_SEQUENCE_RATE
-            self.listener(Notice(f"the video gets {rate} frames a second; --fps says otherwise"))
+            self.listener(
+                Notice(f"the video gets {contents.DEFAULT_SEQUENCE_RATE} frames a second; --fps says otherwise")
+            )
         scan = contents.scan_film(self.content, self.request.frames.clip, self.settings.shots.detect, rate, on_progress)
         wanted = self.request.frames.stop
         if wanted is not None and wanted > scan.first + scan.timing.frame_count:
@@ -474,12 +472,11 @@ class _Run:
     def _reconcile(self, job: Job) -> list[FrameRecord]:
         """Compares the store with the files; returns the frames to paint, in order."""
         output = self.request.output
-        unfinished = [frame.path for frame in job.frames() if frame.state is not FrameState.DONE]
-        if self.to_video:
-            unfinished += [output, job.folder / f"output{output.suffix}"]
-        storage.remove_partial_files_of(unfinished)
+        frames = job.frames()
+        unfinished = [frame.path for frame in frames if frame.state is not FrameState.DONE]
+        storage.remove_partial_files_of([*unfinished, output] if self.to_video else unfinished)
         damaged, failed = [], []
-        for frame in job.frames():
+        for frame in frames:
             if frame.state is FrameState.FAILED:
                 failed.append(frame.index)
             elif frame.state is FrameState.DONE and (problem := file_problem(frame.path, frame.sha256)):
@@ -596,16 +593,15 @@ class _Run:
         )
 
     def _task(self, job: Job, frame: FrameRecord, array: np.ndarray) -> FrameTask:
-        start: StartKind
-        given: np.ndarray | None = None
+        rule = self._rule(frame.index, frame.shot)
         if not self._starts_cold(frame.index, frame.shot):
-            start, given = "given", self._previous_picture(job, frame)
-        elif frame.starts_shot and self.start_picture is not None:
-            start, given = "given", resize(self.start_picture, (array.shape[0], array.shape[1]))
-        else:
-            start = self._cold_start(frame)
-        warm = not self._starts_cold(frame.index, frame.shot)
-        return FrameTask(frame.index, array, start, self._rule(frame.index, frame.shot), given, warm)
+            return FrameTask(frame.index, array, "given", rule, self._previous_picture(job, frame), warm=True)
+        if frame.starts_shot and self.start_picture is not None:
+            given = resize(self.start_picture, (array.shape[0], array.shape[1]))
+            return FrameTask(frame.index, array, "given", rule, given)
+        kind = self._start_name(frame)
+        assert kind in START_KINDS, kind
+        return FrameTask(frame.index, array, kind, rule)  # type: ignore[arg-type]
 
     def _rule(self, index: int, shot: int) -> StopRule:
         iterations = self.settings.iterations
@@ -614,11 +610,6 @@ class _Run:
 
     def _starts_cold(self, index: int, shot: int) -> bool:
         return index == shot or self.settings.start.next != "previous"
-
-    def _cold_start(self, frame: FrameRecord) -> StartKind:
-        kind = self.settings.start.first if frame.starts_shot else self.settings.start.next
-        assert kind in ("content", "matched", "noise"), kind
-        return kind  # type: ignore[return-value]
 
     def _start_name(self, frame: FrameRecord) -> str:
         return self.settings.start.first if frame.starts_shot else self.settings.start.next

@@ -210,8 +210,30 @@ class Scene:
         return to_x, to_y
 
 
+class _TwoScenes:
+    """What footage joined of two scenes has in common: truth is that of the scene which two frames share."""
+
+    def light(self, t: int) -> Floats:
+        raise NotImplementedError
+
+    def _shared(self, a: int, b: int) -> tuple[Footage, int]:
+        """The scene that frames `a` and `b` both belong to, and the frame at which it begins."""
+        raise NotImplementedError
+
+    def frame(self, t: int) -> Frame:
+        return to_frame(self.light(t))
+
+    def flow(self, a: int, b: int) -> Floats:
+        footage, start = self._shared(a, b)
+        return footage.flow(a - start, b - start)
+
+    def occluded(self, a: int, b: int) -> Mask:
+        footage, start = self._shared(a, b)
+        return footage.occluded(a - start, b - start)
+
+
 @dataclass(frozen=True)
-class Cut:
+class Cut(_TwoScenes):
     """One scene, then another, with a hard cut."""
 
     first: Footage
@@ -234,17 +256,6 @@ class Cut:
         footage, start = self._part(t)
         return footage.light(t - start)
 
-    def frame(self, t: int) -> Frame:
-        return to_frame(self.light(t))
-
-    def flow(self, a: int, b: int) -> Floats:
-        footage, start = self._shared(a, b)
-        return footage.flow(a - start, b - start)
-
-    def occluded(self, a: int, b: int) -> Mask:
-        footage, start = self._shared(a, b)
-        return footage.occluded(a - start, b - start)
-
     def _part(self, t: int) -> tuple[Footage, int]:
         _check_frames(self, t)
         return (self.first, 0) if t < self.cut_frame else (self.second, self.cut_frame)
@@ -257,7 +268,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Dissolve:
+class Dissolve(_TwoScenes):
     """One scene, then another, blended linearly over the frames [blend_start, blend_stop).
 
     The weight of the second scene in frame t is (t - blend_start + 1) / (blend_stop - blend_start + 1): no blended
@@ -299,17 +310,6 @@ class Dissolve:
         # Both scenes are clipped as a camera would clip them, or noise beyond white would count in the blend.
         first = self.first.light(t)
         return np.clip(first, 0.0, 1.0) * np.float32(1.0 - weight) + np.clip(second, 0.0, 1.0) * np.float32(weight)
-
-    def frame(self, t: int) -> Frame:
-        return to_frame(self.light(t))
-
-    def flow(self, a: int, b: int) -> Floats:
-        footage, start = self._shared(a, b)
-        return footage.flow(a - start, b - start)
-
-    def occluded(self, a: int, b: int) -> Mask:
-        footage, start = self._shared(a, b)
-        return footage.occluded(a - start, b - start)
 
     def _shared(self, a: int, b: int) -> tuple[Footage, int]:
         _check_frames(self, a, b)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.images import read_image
-from pipeline.layers import CHANNELS_PER_BLOCK, CONVOLUTIONS_PER_BLOCK, LAYERS, deepest
+from pipeline.layers import CHANNELS_PER_BLOCK, LAYERS, deepest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -57,7 +57,6 @@ def operations_an_iteration(size: tuple[int, int], layers: Sequence[str]) -> flo
             incoming = outgoing
         elif name.startswith("pool"):
             height, width = height // 2, width // 2
-    assert len(CHANNELS_PER_BLOCK) == len(CONVOLUTIONS_PER_BLOCK)
     return 2 * total
 
 
