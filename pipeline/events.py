@@ -13,15 +13,25 @@ from typing import Any, TypeAlias
 
 @dataclasses.dataclass(frozen=True)
 class Losses:
-    """Weighted terms of the objective of one picture; `objective` is their sum."""
+    """Weighted losses of one picture.
+
+    `objective` is content, style and total variation: what is asked of a picture alone. `temporal` is what it
+    differs from the frames before it, which weighs in while it is painted and is no part of the objective.
+    """
 
     content: float
     style: float
     total_variation: float
+    temporal: float = 0.0
 
     @property
     def objective(self) -> float:
         return self.content + self.style + self.total_variation
+
+    @property
+    def total(self) -> float:
+        """What is minimised."""
+        return self.objective + self.temporal
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,17 +88,35 @@ def total_variation(images: torch.Tensor, form: TotalVariationForm = "absolute_s
     return (dx.square().sum(1) + dy.square().sum(1)) / 2
 
 
+def temporal_loss(images: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Mean over pixels and channels of `weight` · squared difference, B values (Ruder et al. 2016, eq. 8).
+
+    `images` and `reference` (an earlier frame brought onto this one) are B×3×H×W in one unit; `weight` is
+    B×1×H×W in [0, 1], 0 where the earlier frame shows something else.
+    """
+    return ((images - reference).square() * weight).flatten(1).mean(1)
+
+
+@dataclass(frozen=True)
+class TemporalReference:
+    """Earlier frames that a picture is held to: 1×3×H×W images in [0, 1], each with its 1×1×H×W weight."""
+
+    images: tuple[torch.Tensor, ...]
+    weights: tuple[torch.Tensor, ...]
+
+
 @dataclass(frozen=True)
 class LossTerms:
-    """The weighted terms of the objective, B values each; their sum is what is minimised."""
+    """The weighted losses, B values each; their sum is what is minimised."""
 
     content: torch.Tensor
     style: torch.Tensor
     total_variation: torch.Tensor
+    temporal: torch.Tensor
 
     @property
-    def objective(self) -> torch.Tensor:
-        return self.content + self.style + self.total_variation
+    def total(self) -> torch.Tensor:
+        return self.content + self.style + self.total_variation + self.temporal
 
 
 @dataclass(frozen=True)
@@ -114,6 +132,7 @@ class LossWeights:
     total_variation: float
     total_variation_form: TotalVariationForm
     total_variation_pixels: PixelUnit
+    temporal: float = 0.0
 
     @property
     def layers(self) -> frozenset[str]:
@@ -157,7 +176,7 @@ class Objective(nn.Module):
 
     `content` (B×C×h×w a layer) and `style` (1×C×C a layer) are targets from `content_targets` and
     `style_targets`. `pixels` are B×3×H×W, ImageNet-normalised RGB, as the encoder takes them. With `rows`,
-    they are only those pictures of the batch.
+    they are only those pictures of the batch. `temporal` holds a batch of one to the frames before it, in 0 to 255.
     """
 
     def __init__(
@@ -166,12 +185,14 @@ class Objective(nn.Module):
         weights: LossWeights,
         content: Mapping[str, torch.Tensor],
         style: Mapping[str, torch.Tensor],
+        temporal: TemporalReference | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.weights = weights
         self.content = dict(content)
         self.style = dict(style)
+        self.temporal = temporal
         self._rows: torch.Tensor | None = None
         self._rows_content = self.content
 
@@ -208,4 +229,9 @@ class Objective(nn.Module):
         if weights.total_variation:
             unit = pixels if weights.total_variation_pixels == "normalized" else denormalize(pixels) * 255
             variation = weights.total_variation * total_variation(unit, weights.total_variation_form)
-        return LossTerms(weights.content * content, weights.style * style, variation)
+        held = zero
+        if self.temporal is not None and weights.temporal:
+            image = denormalize(pixels) * 255
+            for reference, weight in zip(self.temporal.images, self.temporal.weights, strict=True):
+                held = held + weights.temporal * temporal_loss(image, reference * 255, weight)
+        return LossTerms(weights.content * content, weights.style * style, variation, held)

@@ -58,6 +58,8 @@ class StopReason(enum.StrEnum):
 
     ITERATIONS = "iterations"
     """All the iterations that it was given."""
+    TARGET = "target"
+    """The objective is as low as it was asked to be."""
     TOLERANCE = "tolerance"
     """The objective fell by less than the tolerance over an interval."""
     CONVERGED = "converged"
@@ -70,11 +72,14 @@ class StopReason(enum.StrEnum):
 
 @dataclass(frozen=True)
 class StopRule:
-    """At most `iterations`; earlier when the relative change over `interval` of them is under `tolerance`."""
+    """At most `iterations`; earlier when the relative change over `interval` of them is under `tolerance`, or,
+    with a `target`, when the objective (without the temporal term) is no higher, but not before `floor` of them."""
 
     iterations: int
     tolerance: float = 0.0
     interval: int = 50
+    target: float | None = None
+    floor: int = 1
 
 
 @dataclass(frozen=True)
@@ -158,13 +163,13 @@ class _Batch:
         self.outcomes: dict[int, Outcome] = {}
 
     def evaluate(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Objective (B), gradient (B×3×H×W) and the three terms (3×B) at z."""
+        """What is minimised (B), its gradient (B×3×H×W) and the four terms (4×B) at z."""
         z = z.detach().requires_grad_(True)
         losses = self.objective(self.variable.to_pixels(z), self.rows)
         # The sum over the batch: each picture's pixels get the gradient of its own objective.
-        (gradient,) = torch.autograd.grad(losses.objective.sum(), z)
-        terms = torch.stack((losses.content, losses.style, losses.total_variation)).detach()
-        return losses.objective.detach(), gradient, terms
+        (gradient,) = torch.autograd.grad(losses.total.sum(), z)
+        terms = torch.stack((losses.content, losses.style, losses.total_variation, losses.temporal)).detach()
+        return losses.total.detach(), gradient, terms
 
     def evaluate_scaled(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Like `evaluate`, with objective and gradient of each picture in units that keep their squares finite.
@@ -180,7 +185,7 @@ class _Batch:
         return value / self.units, gradient / _wide(self.units), terms
 
     def record(self, terms: torch.Tensor) -> None:
-        """Adds the losses after one more iteration (3×B) to the traces; those of non-finite ones as they are."""
+        """Adds the losses after one more iteration (4×B) to the traces; those of non-finite ones as they are."""
         for row, values in zip(self.rows.tolist(), terms.T.tolist(), strict=True):
             self.traces[row].append(Losses(*values))
             if self.on_step is not None:
@@ -192,8 +197,10 @@ class _Batch:
         done = len(trace)
         if done >= rule.iterations:
             return StopReason.ITERATIONS
+        if rule.target is not None and done >= rule.floor and trace[-1].objective <= rule.target:
+            return StopReason.TARGET
         if rule.tolerance > 0 and done % rule.interval == 0 and done > rule.interval:
-            before, now = trace[-1 - rule.interval].objective, trace[-1].objective
+            before, now = trace[-1 - rule.interval].total, trace[-1].total
             if before - now < rule.tolerance * abs(before):
                 return StopReason.TOLERANCE
         return None

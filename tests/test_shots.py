@@ -1,16 +1,35 @@
-"""Shots cover their range; cuts are found where films were joined and nowhere else."""
+"""Shots cover their range; cuts, fades and dissolves are found where films were joined and nowhere else."""
 
+import itertools
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from scenedetect import FrameTimecode
+from scenedetect.output import write_scene_list
 
-from pipeline.shots import CutDetector, Shot, cuts_from_scores, detect_cuts, shots_from_cuts
+from pipeline.errors import SettingsError
+from pipeline.shots import (
+    Boundary,
+    CutDetector,
+    Cuts,
+    Shot,
+    cuts_from_scores,
+    detect_boundaries,
+    detect_cuts,
+    parse_cuts,
+    read_cuts,
+    shots_from_cuts,
+)
+from samples import scenes
 
 SINTEL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sintel"
 
@@ -143,3 +162,251 @@ def test_importing_shots_loads_nothing_heavy() -> None:
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# Fades and dissolves
+
+
+SIZE = (64, 96)
+
+
+def pictures(footage: scenes.Footage) -> list[np.ndarray]:
+    return [footage.frame(t) for t in range(footage.frame_count)]
+
+
+def lit(frames: list[np.ndarray], light: Callable[[int], float], tone: float = 0.0) -> list[np.ndarray]:
+    """Frame `t` with the weight `light(t)`, the rest of it black or white, and a little grain."""
+    generator = np.random.default_rng(len(frames))
+    mixed = [frame * light(t) + tone * (1 - light(t)) for t, frame in enumerate(frames)]
+    grain = [generator.normal(0, 1, frame.shape) for frame in frames]
+    return [np.rint(np.clip(f + g, 0, 255)).astype(np.uint8) for f, g in zip(mixed, grain, strict=True)]
+
+
+def fading(lengths: tuple[int, int, int], tone: float = 0.0, seed: int = 0) -> list[np.ndarray]:
+    """20 frames of a pan, a fade out, a flat part, a fade in and 20 frames of a zoom, of the `lengths` given."""
+    out, flat, into = lengths
+    before = lit(pictures(scenes.pan(SIZE, 20 + out, seed)), lambda t: min(1.0, 1 - (t - 19) / (out + 1)), tone)
+    after = lit(pictures(scenes.zoom(SIZE, into + 20, seed + 50)), lambda t: min(1.0, (t + 1) / (into + 1)), tone)
+    return before + [np.full((*SIZE, 3), int(tone), np.uint8)] * flat + after
+
+
+@pytest.mark.parametrize("tone", [0, 255])
+@pytest.mark.parametrize("lengths", [(8, 6, 8), (12, 1, 12), (24, 12, 5), (4, 9, 20), (3, 4, 3)])
+def test_a_fade_is_one_boundary_in_the_middle_of_the_black_or_white(lengths: tuple[int, int, int], tone: int) -> None:
+    out, flat, into = lengths
+    (found,) = detect_boundaries(fading(lengths, tone, seed=sum(lengths)))
+    assert found.kind == "fade"
+    assert abs(found.index - (20 + out + flat / 2)) <= 2
+    assert abs(found.first - 20) <= 3
+    assert abs(found.last - (19 + out + flat + into)) <= 3
+
+
+@pytest.mark.parametrize("black", [0, 1, 9])
+def test_a_film_that_fades_in_and_out_has_no_boundary_there(black: int) -> None:
+    frames = pictures(scenes.pan(SIZE, 44, 3))
+    dark = [np.zeros((*SIZE, 3), np.uint8)] * black
+    assert detect_boundaries(dark + lit(frames, lambda t: min(1.0, t / 10, (43 - t) / 10)) + dark) == []
+    assert detect_boundaries([np.zeros((*SIZE, 3), np.uint8)] * 12) == []
+
+
+def test_black_between_hard_cuts_keeps_both_cuts() -> None:
+    first, second = pictures(scenes.pan(SIZE, 15, 1)), pictures(scenes.zoom(SIZE, 15, 2))
+    frames = first + [np.zeros((*SIZE, 3), np.uint8)] * 10 + second
+    assert detect_boundaries(frames) == [Boundary(15, "cut", 15, 15), Boundary(25, "cut", 25, 25)]
+
+
+def test_a_fade_out_before_a_hard_cut_is_one_boundary_at_the_cut() -> None:
+    frames = fading((12, 5, 0), seed=4)
+    assert detect_boundaries(frames) == [Boundary(37, "cut", 37, 37)]
+
+
+def test_light_that_is_dimmed_and_comes_back_is_no_fade() -> None:
+    frames = pictures(scenes.pan(SIZE, 44, 3))
+    assert detect_boundaries(lit(frames, lambda t: 0.1 + 0.9 * min(1.0, abs(t - 22) / 14))) == []
+
+
+def test_a_flash_is_no_fade() -> None:
+    frames = pictures(scenes.pan(SIZE, 40, 3))
+    flash = lit(frames, lambda t: 1.0 if t < 15 else 1 - 0.85 ** max(0, t - 17), 255)
+    assert [found.kind for found in detect_boundaries(flash) if found.kind != "cut"] == []
+
+
+@pytest.mark.parametrize("length", [4, 6, 9, 12, 16, 24])
+@pytest.mark.parametrize("seed", [21, 22])
+def test_a_dissolve_is_one_boundary_in_its_middle(length: int, seed: int) -> None:
+    start = 8 + seed % 5 + length // 2
+    footage = scenes.dissolve(SIZE, start + length + 14, seed, blend=(start, start + length))
+    (found,) = detect_boundaries(pictures(footage))
+    assert found.kind == "dissolve"
+    assert abs(found.index - (start + length / 2)) <= 2
+    assert found.first <= found.index <= found.last
+    assert start - 3 <= found.first
+    assert found.last <= start + length + 2
+
+
+@pytest.mark.parametrize("seed", [31, 32, 33])
+def test_a_dissolve_between_scenes_that_zoom_and_stand_still(seed: int) -> None:
+    first, second = scenes.zoom(SIZE, 28, seed, rate=1.006), scenes.still(SIZE, 30, seed + 7)
+    (found,) = detect_boundaries(pictures(scenes.Dissolve(first, second, 18, 28)))
+    assert found.kind == "dissolve"
+    assert abs(found.index - 23) <= 2
+
+
+def test_cut_fade_and_dissolve_in_one_film() -> None:
+    dissolve = pictures(scenes.dissolve(SIZE, 50, 41, blend=(20, 30)))
+    frames = dissolve + fading((8, 5, 8), seed=43)
+    found = detect_boundaries(frames)
+    assert [boundary.kind for boundary in found] == ["dissolve", "cut", "fade"]
+    assert [boundary.index for boundary in found] == detect_cuts(frames)
+    assert found[1].index == 50
+    assert len(shots_from_cuts(len(frames), detect_cuts(frames))) == 4
+
+
+def test_a_dissolve_does_not_move_a_hard_cut_near_it() -> None:
+    dissolve = pictures(scenes.dissolve(SIZE, 38, 41, blend=(18, 26)))
+    frames = dissolve + pictures(scenes.pan(SIZE, 20, 77))
+    dissolved, cut = detect_boundaries(frames)
+    assert dissolved.kind == "dissolve"
+    assert abs(dissolved.index - 22) <= 2
+    assert cut == Boundary(38, "cut", 38, 38)
+
+
+def giant(seed: int) -> scenes.Scene:
+    """An object larger than the picture that passes in front of it."""
+    ground = scenes.pan(SIZE, 50, seed, velocity=(0.4, 0.0)).layers[0]
+    texture = scenes.blob((110, 120), np.random.default_rng(seed))
+    layer = scenes.Layer("object", texture, lambda t: scenes.affine(shift=(-150 + 5 * t, -20)))
+    return scenes.Scene(SIZE, 50, [ground, layer])
+
+
+ONE_SHOT: dict[str, Callable[[int], scenes.Footage]] = {
+    "pan": lambda seed: scenes.pan(SIZE, 50, seed),
+    "fast pan": lambda seed: scenes.pan(SIZE, 40, seed, velocity=(8.0, 3.0)),
+    "zoom in": lambda seed: scenes.zoom(SIZE, 40, seed, rate=1.04),
+    "zoom out": lambda seed: scenes.zoom(SIZE, 40, seed, rate=0.97),
+    "rotation": lambda seed: scenes.rotation(SIZE, 50, seed, degrees=3.0),
+    "grain": lambda seed: scenes.still(SIZE, 50, seed, sigma=6.0),
+    "object": lambda seed: scenes.occluder(SIZE, 50, seed),
+    "object near the camera": giant,
+}
+
+
+@pytest.mark.parametrize("kind", ONE_SHOT)
+def test_nothing_in_one_shot_is_a_boundary(kind: str) -> None:
+    for seed in (51, 52):
+        assert detect_boundaries(pictures(ONE_SHOT[kind](seed))) == []
+
+
+@pytest.mark.parametrize("change", ["brighter", "a lamp", "a shadow passes", "out of focus and back", "pulsating"])
+def test_nothing_in_a_change_of_light_or_focus_is_a_boundary(change: str) -> None:
+    across = np.arange(SIZE[1])[None, :, None]
+    for seed, footage in (
+        (61, scenes.pan(SIZE, 50, 61)),
+        (62, scenes.still(SIZE, 50, 62)),
+        (4, scenes.pan(SIZE, 50, 4)),
+    ):
+        frames = []
+        for t, frame in enumerate(pictures(footage)):
+            rise = min(1.0, max(0.0, (t - 18) / 14))
+            light = {
+                "brighter": np.array([0.3 + 0.7 * rise, 0.5 + 0.5 * rise, 1 - 0.4 * rise]),
+                "a lamp": 0.25 + 0.75 * rise * across / SIZE[1],
+                "a shadow passes": 1 - 0.8 * np.exp(-(((across + 40 - 4 * t) / 18.0) ** 2)),
+                "pulsating": np.array(0.6 + 0.4 * np.cos(t / 4)),
+            }.get(change, np.array(1.0))
+            blur = 6 * max(0.0, 1 - abs(t - 25) / 9) if change == "out of focus and back" else 0.0
+            frames.append(np.rint(cv2.GaussianBlur(frame, (0, 0), 0.1 + blur) * light).astype(np.uint8))
+        assert detect_boundaries(frames) == [], f"seed {seed}"
+
+
+def test_the_sample_clip_has_its_hard_cut_only() -> None:
+    with av.open(str(Path(__file__).resolve().parents[1] / "samples" / "clip.mp4")) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert detect_boundaries(frames) == [Boundary(26, "cut", 26, 26)]
+
+
+def test_fast_motion_forth_and_back_has_no_boundary() -> None:
+    frames = sintel("ambush_4")
+    assert detect_boundaries(frames + frames[::-1]) == []
+    assert detect_boundaries([frame for frame in frames for _ in range(2)]) == []
+
+
+def test_the_memory_of_the_detector_is_bounded() -> None:
+    detector = CutDetector()
+    frames = pictures(scenes.pan((18, 32), 20, 5))
+    for index in range(80):
+        detector.feed(index, frames[index % 20])
+        assert len(detector.dissolves) <= detector.dissolves.memory
+    assert len(detector.dissolves) == detector.dissolves.memory < 70
+
+
+def test_boundaries_do_not_depend_on_the_first_index_nor_on_when_they_are_asked_for() -> None:
+    frames = pictures(scenes.dissolve(SIZE, 44, 21, blend=(18, 28)))
+    detector = CutDetector()
+    for index, frame in enumerate(frames, start=100):
+        detector.feed(index, frame)
+        detector.finish()
+    shifted = [Boundary(b.index + 100, b.kind, b.first + 100, b.last + 100) for b in detect_boundaries(frames)]
+    assert detector.finish_boundaries() == shifted
+    assert detector.finish() == [boundary.index for boundary in shifted] != []
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (9, 400), (300, 5)])
+def test_frames_of_any_size_are_taken(size: tuple[int, int]) -> None:
+    generator = np.random.default_rng(0)
+    detect_boundaries(generator.integers(0, 255, (14, *size, 3), dtype=np.uint8))
+
+
+# Cuts that are given
+
+
+@pytest.mark.parametrize(
+    ("text", "cuts"),
+    [
+        ("auto", "auto"),
+        (" None ", "none"),
+        ("120,240,512", (120, 240, 512)),
+        ("240, 120,240,", (120, 240)),
+        ("0", (0,)),
+    ],
+)
+def test_cuts_are_parsed(text: str, cuts: Cuts) -> None:
+    assert parse_cuts(text) == cuts
+
+
+@pytest.mark.parametrize("text", ["", ",", "-3", "12,-4", "12,x", "1.5", "nowhere.csv", "0x10", "²", "x" * 5000])
+def test_what_is_no_cuts_is_said_in_one_line(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_cuts(text)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "120,240" in message
+    assert any(part in message for part in (repr(text), text.rpartition(",")[2] or repr(text)))
+
+
+def test_cuts_are_read_from_a_file_of_one_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "cuts.txt"
+    path.write_text("# first frames\n120\n\n  7 # the sea\n120\n", encoding="utf-8")
+    assert read_cuts(path) == parse_cuts(str(path)) == (7, 120)
+    path.write_text("12\n-3\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"cuts\.txt: '-3' is no frame"):
+        read_cuts(path)
+
+
+@pytest.mark.parametrize("include_cut_list", [True, False])
+def test_cuts_are_read_from_the_list_of_scenes_that_scenedetect_writes(tmp_path: Path, include_cut_list: bool) -> None:
+    edges = [FrameTimecode(frame, fps=24.0) for frame in (0, 120, 240, 300)]
+    path = tmp_path / "film-Scenes.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        write_scene_list(file, list(itertools.pairwise(edges)), include_cut_list=include_cut_list)
+    assert read_cuts(path) == (120, 240)
+
+
+def test_a_file_that_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "cuts.txt"
+    for content in (None, b"\xff\xfe\x00"):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(SettingsError, match="is not readable as text") as caught:
+            read_cuts(path)
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,173 @@
+"""Carrying a painting along the motion of its content, and judging how still it holds.
+
+Conventions, used everywhere in `pipeline`:
+
+- Flow a → b is `B×2×H×W`, (dx, dy) in pixels, given on the grid of a: what is at x in a is at x + flow in b.
+- To bring picture b onto the grid of a, sample it at x + flow(a → b). The painting of the frame before comes onto
+  the current frame by flow(current → previous).
+- x runs to the right, y down, integers are pixel centres; the frame is the rectangle of its pixel centres,
+  [0, W - 1] × [0, H - 1], and what is sampled outside it takes the colour of the nearest border pixel.
+- Masks are `B×1×H×W` in [0, 1]; 1 = trust.
+
+All functions are pure and follow the device of their tensors.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import torch
+from torch.nn import functional
+
+Kernel: TypeAlias = Literal["bilinear", "bicubic", "lanczos"]
+
+_REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 4}
+"""Taps on each side of the sampled place, on each axis."""
+
+CONSISTENCY_SLOPE = 0.01
+CONSISTENCY_OFFSET = 0.5
+"""Ruder et al. 2016, eq. 6 (after Sundaram et al. 2010): how far forward and backward flow may miss each other,
+as a share of their squared lengths and in squared pixels."""
+
+BOUNDARY_SLOPE = 0.01
+BOUNDARY_OFFSET = 0.002
+"""Ruder et al. 2016, eq. 7: how steep a flow may be that is no motion boundary."""
+
+
+def warp(images: torch.Tensor, flow: torch.Tensor, kernel: Kernel = "lanczos") -> torch.Tensor:
+    """`images` (B×C×H×W) sampled at x + flow(x), flow B×2×H×W in pixels; see the conventions above.
+
+    `lanczos` (a = 4) keeps the most of fine detail, which a film needs where each frame resamples the last;
+    `bicubic` is that of Keys (1981) with a = -½; `bilinear` is the sampling of Lai et al. (2018). Weights add up
+    to 1, so flat colour stays, and a flow of whole pixels copies exactly. The result may overshoot the range.
+    """
+    batch, channels, height, width = images.shape
+    reach = _REACH[kernel]
+    y, x = torch.meshgrid(
+        torch.arange(height, device=images.device), torch.arange(width, device=images.device), indexing="ij"
+    )
+    # Far outside every place is the same border pixel; a flow of 1e9 must not overflow an index.
+    place_x = (x + flow[:, 0]).clamp(0, width - 1)
+    place_y = (y + flow[:, 1]).clamp(0, height - 1)
+    left, top = place_x.floor(), place_y.floor()
+    weights_x, weights_y = _tap_weights(place_x - left, kernel), _tap_weights(place_y - top, kernel)
+    left, top = left.long(), top.long()
+    flat = images.flatten(2)
+    result = torch.zeros_like(images)
+    for row in range(2 * reach):
+        source_y = (top + row - reach + 1).clamp_(0, height - 1) * width
+        across = torch.zeros_like(images)
+        for column in range(2 * reach):
+            index = source_y + (left + column - reach + 1).clamp_(0, width - 1)
+            taps = flat.gather(2, index.view(batch, 1, -1).expand(-1, channels, -1)).view_as(images)
+            across.addcmul_(taps, weights_x[column].unsqueeze(1))
+        result.addcmul_(across, weights_y[row].unsqueeze(1))
+    return result
+
+
+def _tap_weights(fraction: torch.Tensor, kernel: Kernel) -> list[torch.Tensor]:
+    """Weights of the taps at floor(x) - reach + 1 … floor(x) + reach, for a place `fraction` beyond floor(x)."""
+    reach = _REACH[kernel]
+    distances = [(fraction - (tap - reach + 1)).abs() for tap in range(2 * reach)]
+    if kernel == "bilinear":
+        return [1 - distance for distance in distances]
+    if kernel == "bicubic":
+        near = [((1.5 * d - 2.5) * d) * d + 1 for d in distances]
+        far = [((-0.5 * d + 2.5) * d - 4) * d + 2 for d in distances]
+        return [torch.where(d <= 1, n, f) for d, n, f in zip(distances, near, far, strict=True)]
+    weights = [torch.sinc(d) * torch.sinc(d / reach) for d in distances]
+    total = torch.stack(weights).sum(0)
+    return [weight / total for weight in weights]
+
+
+def in_frame(flow: torch.Tensor) -> torch.Tensor:
+    """1 where x + flow(x) lies in the frame, else 0: B×1×H×W for B×2×H×W."""
+    height, width = flow.shape[-2:]
+    y, x = torch.meshgrid(
+        torch.arange(height, device=flow.device), torch.arange(width, device=flow.device), indexing="ij"
+    )
+    # A hundredth of a pixel beyond the last centre is rounding, and no part of the picture is missing.
+    slack = 0.01
+    to_x, to_y = x + flow[:, 0], y + flow[:, 1]
+    inside = (to_x >= -slack) & (to_x <= width - 1 + slack) & (to_y >= -slack) & (to_y <= height - 1 + slack)
+    return inside.unsqueeze(1).to(flow.dtype)
+
+
+def consistency(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+    """1 where going along `flow` (a → b) and returning along `back` (b → a) ends near the start, else 0.
+
+    Where it does not, the pixel of a is hidden in b, or one flow is wrong: |w̃ + ŵ|² > 0.01 (|w̃|² + |ŵ|²) + 0.5
+    (Ruder et al. 2016, eq. 6), with ŵ = `flow` and w̃ = `back` brought onto the grid of a.
+    """
+    returned = warp(back, flow, "bilinear")
+    miss = (returned + flow).square().sum(1, keepdim=True)
+    lengths = returned.square().sum(1, keepdim=True) + flow.square().sum(1, keepdim=True)
+    return (miss <= CONSISTENCY_SLOPE * lengths + CONSISTENCY_OFFSET).to(flow.dtype)
+
+
+def motion_boundaries(flow: torch.Tensor) -> torch.Tensor:
+    """1 where the flow is smooth, 0 at edges of moving things: |∇u|² + |∇v|² > 0.01 |w|² + 0.002
+    (Ruder et al. 2016, eq. 7), with central differences."""
+    padded = functional.pad(flow, (1, 1, 1, 1), mode="replicate")
+    across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+    down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    steepness = (across.square() + down.square()).sum(1, keepdim=True)
+    return (steepness <= BOUNDARY_SLOPE * flow.square().sum(1, keepdim=True) + BOUNDARY_OFFSET).to(flow.dtype)
+
+
+def trust(flow: torch.Tensor, back: torch.Tensor | None, *, boundaries: bool = True) -> torch.Tensor:
+    """Where what `flow` (a → b) points to is the same thing: in the frame, consistent with `back`, no motion
+    boundary. `back` None leaves the consistency out; Ruder et al. test boundaries on the flow that is followed."""
+    mask = in_frame(flow)
+    if back is not None:
+        mask = mask * consistency(flow, back)
+    if boundaries:
+        mask = mask * motion_boundaries(flow)
+    return mask
+
+
+def soft_seam(mask: torch.Tensor, sigma: float = 1.0) -> torch.Tensor:
+    """The mask with its edges drawn inward into a ramp: 0 stays 0, and 1 is reached some 3 `sigma` pixels inside."""
+    radius = max(1, math.ceil(2.5 * sigma))
+    eroded = 1 - functional.max_pool2d(1 - mask, 2 * radius + 1, stride=1, padding=radius)
+    return torch.minimum(blur(eroded, sigma), mask)
+
+
+def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """B×C×H×W with a Gaussian of `sigma` pixels, borders replicated."""
+    radius = max(1, math.ceil(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    weights = torch.exp(-offsets.square() / (2 * sigma * sigma))
+    weights = weights / weights.sum()
+    channels = images.shape[1]
+    padded = functional.pad(images, (radius, radius, radius, radius), mode="replicate")
+    across = functional.conv2d(padded, weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    return functional.conv2d(across, weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+
+
+def long_term_weights(masks: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Masks of several earlier frames, nearest first, so that each pixel answers to the nearest that shows it:
+    c_long(i - j) = max(c(i - j) - Σ over nearer k of c(i - k), 0) (Ruder et al. 2016, eq. 10)."""
+    weights: list[torch.Tensor] = []
+    taken = torch.zeros_like(masks[0])
+    for mask in masks:
+        weights.append((mask - taken).clamp(min=0))
+        taken = taken + mask
+    return weights
+
+
+def warping_error(image: torch.Tensor, other: torch.Tensor, flow: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference of `image` and `other` brought onto it, over trusted pixels: B values.
+
+    Lai et al. 2018, eq. 11: pictures in [0, 1], `flow` (image → other), `mask` B×1×H×W, bilinear sampling, mean over
+    the channels and over the trusted pixels (0 where there are none).
+    """
+    difference = (image - warp(other, flow, "bilinear")).square().mean(1, keepdim=True)
+    return (difference * mask).flatten(1).sum(1) / mask.flatten(1).sum(1).clamp(min=1e-12)
+
+
+def sharpness(images: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of horizontal and of vertical neighbours, in the unit of the pixels: B values."""
+    across = (images[..., 1:] - images[..., :-1]).abs().flatten(1).mean(1)
+    down = (images[..., 1:, :] - images[..., :-1, :]).abs().flatten(1).mean(1)
+    return (across + down) / 2
