@@ -144,6 +144,19 @@ class IterationSettings(_Section):
     next: int = Field(
         40, ge=1, le=1_000_000, description="Most iterations for a frame that starts from the frame before it."
     )
+    target: float | None = Field(
+        1.03,
+        ge=1,
+        le=100,
+        description="A frame that starts from the one before it is done when its objective is at most this multiple of "
+        "what its shot has reached so far; none: only when all iterations are used.",
+    )
+    floor: int = Field(
+        1,
+        ge=1,
+        le=1_000_000,
+        description="Least iterations of such a frame; 1 only looks, and keeps a picture that is good already.",
+    )
     tolerance: float = Field(
         0.001,
         ge=0,
@@ -167,19 +180,83 @@ class StartSettings(_Section):
         description="Photos and the first frame of a shot: content, matched (the content in the style's colours, ahead "
         "when iterations are few), noise, or an image file, which is resized to fit.",
     )
-    next: Literal["previous", "content", "matched", "noise"] = Field(
-        "previous",
-        description="The other frames of a shot: previous (the saved frame before), content, matched, or noise.",
+    next: Literal["warped", "previous", "content", "matched", "noise"] = Field(
+        "warped",
+        description="The other frames of a shot: warped (the saved frame before, moved along the content's motion), "
+        "previous (the same, not moved), content, matched, or noise.",
     )
     seed: int = Field(
         0, ge=0, le=2**63 - 1, description="Seed of the noise; each frame draws its own from it and its index."
     )
 
 
+class FlowSettings(_Section):
+    """Where the motion of a film's content comes from."""
+
+    method: Literal["auto", "dis", "raft", "files"] = Field(
+        "auto",
+        description="dis (needs no weights), raft (torchvision's network), files (.flo, see folder), or auto: raft on "
+        "a GPU where its weights are there already, else dis.",
+    )
+    weights: str = Field(
+        "torchvision",
+        min_length=1,
+        description="Weights of RAFT: torchvision (its own download), or a .pth or .safetensors file.",
+    )
+    folder: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder of backward_I_J.flo, forward_J_I.flo and reliable_I_J.pgm, frames counted from 1.",
+    )
+
+
+class TemporalSettings(_Section):
+    """How closely a frame is held to the frames before it, beyond starting from them."""
+
+    weight: float = Field(
+        0.0,
+        ge=0,
+        le=1e12,
+        description="Weight of the temporal loss: mean squared difference to the earlier frame moved onto this one, in "
+        "levels of 255, where it shows the same thing. 0 leaves it out.",
+    )
+    distances: tuple[int, ...] = Field(
+        (1,),
+        min_length=1,
+        max_length=8,
+        description="How many frames back those are that it is held to, ascending; each pixel answers to the nearest "
+        "that shows it.",
+    )
+
+
+class PassSettings(_Section):
+    """Painting a film several times over, in alternating direction (Ruder et al. 2016, section 5.3)."""
+
+    count: int = Field(1, ge=1, le=100, description="Passes over each shot; 1 paints each frame once.")
+    iterations: int = Field(
+        100, ge=1, le=1_000_000, description="Iterations a frame in each pass, when there are several."
+    )
+    blend: float = Field(
+        1.0,
+        ge=0,
+        le=100,
+        description="Weight of the neighbour that was just painted against the frame's own last pass, where it shows "
+        "the same thing.",
+    )
+    temporal_from: int = Field(
+        8, ge=1, le=101, description="The first pass, counted from 1, in which the temporal loss counts."
+    )
+
+
 class ShotSettings(_Section):
     """Where a video's or sequence's frames stop depending on each other."""
 
-    detect: bool = Field(True, description="Find the cuts and start each shot afresh; false treats all as one shot.")
+    detect: bool = Field(
+        True, description="Find cuts, fades and dissolves and start each shot afresh; false treats all as one shot."
+    )
+    cuts: tuple[int, ...] = Field(
+        (), description="First frames of new shots, by hand, counted from 0; when there are any, none are looked for."
+    )
 
 
 class Settings(_Section):
@@ -201,6 +278,9 @@ class Settings(_Section):
     iterations: IterationSettings = IterationSettings()
     start: StartSettings = StartSettings()
     shots: ShotSettings = ShotSettings()
+    flow: FlowSettings = FlowSettings()
+    temporal: TemporalSettings = TemporalSettings()
+    passes: PassSettings = PassSettings()
 
     @property
     def layers(self) -> frozenset[str]:
@@ -250,7 +330,19 @@ def parse_settings(values: Mapping[str, Any]) -> Settings:
         raise SettingsError(
             "content.weight, style.weight and total_variation.weight are all 0: nothing would be painted"
         )
+    _require_film_settings(settings)
     return settings
+
+
+def _require_film_settings(settings: Settings) -> None:
+    distances = settings.temporal.distances
+    if any(distance < 1 for distance in distances) or list(distances) != sorted(set(distances)):
+        shown = ", ".join(map(str, distances))
+        raise SettingsError(f"temporal.distances = {shown}: frames back, at least 1, ascending and each once")
+    if any(cut < 0 for cut in settings.shots.cuts):
+        raise SettingsError(f"shots.cuts holds {min(settings.shots.cuts)}: frames are counted from 0")
+    if settings.flow.method == "files" and settings.flow.folder is None:
+        raise SettingsError("flow.method = files needs flow.folder, the folder of the .flo files")
 
 
 def to_values(settings: Settings) -> dict[str, Any]:
@@ -300,6 +392,8 @@ def documented_fields() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {weight:g}" for key, weight in value.items()) + "}"
     if isinstance(value, bool) or value is None:
@@ -416,10 +510,12 @@ def _allowed(field: Any) -> str:
         optional = "none or "
     if typing.get_origin(annotation) is Literal:
         return ", ".join(typing.get_args(annotation))
+    if typing.get_origin(annotation) is tuple:
+        return "a list of whole numbers, as [1, 2, 4]"
     if annotation is bool:
         return "true, false"
     if annotation is str:
-        return "text"
+        return f"{optional}text"
     if typing.get_origin(annotation) is dict:
         return "layer names with weights, as {relu1_1: 1, relu2_1: 0.5}"
     low = high = ""

@@ -135,14 +135,15 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode) -> Content:
 def scan_film(
     content: Content,
     frame_range: Callable[[int], range],
-    detect_cuts: bool,
+    cuts: Sequence[int] | None,
     rate: Fraction | None,
     on_progress: Callable[[int, int | None], None],
 ) -> ContentScan:
     """Reads a video or sequence once from end to end: its frames, their times and its cuts.
 
     `frame_range` gives the indices wanted out of so many frames. `rate`: frames a second of a sequence,
-    `DEFAULT_SEQUENCE_RATE` where it is None.
+    `DEFAULT_SEQUENCE_RATE` where it is None. `cuts` are first frames of new shots, known beforehand; None looks for
+    them.
     `on_progress` is called with the frames read and, where the file says it, how many there will be.
     """
     detector = CutDetector()
@@ -151,7 +152,7 @@ def scan_film(
         declared = media.probe(path).frame_count_declared
 
         def consume(index: int, image: np.ndarray) -> None:
-            if detect_cuts:
+            if cuts is None:
                 detector.feed(index, image)
             on_progress(index + 1, declared)
 
@@ -166,7 +167,7 @@ def scan_film(
                     f"frame {file.path} is {own[1]}×{own[0]} pixels and the first of the sequence {size[1]}×{size[0]}: "
                     "frames of one film have one size; for independent pictures use --photos"
                 )
-            if detect_cuts:
+            if cuts is None:
                 detector.feed(index, images.read_image(file.path))
             on_progress(index + 1, len(content.files))
         timing, damage, info = media.Timing.constant(rate or DEFAULT_SEQUENCE_RATE, len(content.files)), None, None
@@ -177,7 +178,7 @@ def scan_film(
     return ContentScan(
         size=size,
         timing=timing.part(wanted.start, wanted.stop),
-        shots=tuple(shots_from_cuts(timing.frame_count, detector.finish() if detect_cuts else (), wanted)),
+        shots=tuple(shots_from_cuts(timing.frame_count, detector.finish() if cuts is None else cuts, wanted)),
         first=wanted.start,
         is_partial=len(wanted) < timing.frame_count,
         damage=damage,

@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from pipeline.errors import InputError, WeightsError
 from pipeline.frames import Size, fit_within, to_tensor
-from pipeline.storage import hash_file
+from pipeline.storage import hash_file, write_bytes
 
 WORKING_FACTOR = 2.5
 """The flow is estimated on frames this many times the painting's size, where they have as much: motion
@@ -47,6 +47,9 @@ time of matching no flow that is much better."""
 
 _LEAST_SIDE = 32
 """Frames with a shorter side are padded to it: DIS works in patches of 8 pixels on a pyramid."""
+
+_EASY = 0.97
+"""Where plain DIS agrees with itself, forward and backward, about so much of both frames, nothing is gained by more."""
 
 _CLAHE_CLIP = 4.0
 _CLAHE_TILES = (8, 8)
@@ -110,7 +113,8 @@ class DisFlow:
     """Dense inverse search (Kroeger et al. 2016, OpenCV) that is told of large motion by SIFT matches.
 
     DIS alone goes from coarse to fine and loses whatever moves farther than its own size. Here, as in
-    Brox and Malik (2011), matches of features start it:
+    Brox and Malik (2011), matches of features start it, wherever plain DIS contradicts itself when it is
+    asked for the way back:
 
     1. SIFT features (Lowe 2004) of both frames, mutual nearest neighbours that pass the ratio test and
        agree with matches next to them. A second, guided match looks only where the first ones point,
@@ -155,30 +159,46 @@ class DisFlow:
         _require_frames(a, b)
         work = working_size((a.shape[0], a.shape[1]), size)
         with _one_thread():
-            grey_a, grey_b = (cv2.cvtColor(_resample(frame, work), cv2.COLOR_RGB2GRAY) for frame in (a, b))
-            below, right = (max(0, _LEAST_SIDE - side) for side in work)
-            if below or right:
-                grey_a, grey_b = (
-                    cv2.copyMakeBorder(grey, 0, below, 0, right, cv2.BORDER_REPLICATE) for grey in (grey_a, grey_b)
-                )
-            forward, backward = _seeded_dis(grey_a, grey_b)
+            greys = [cv2.cvtColor(_resample(frame, work), cv2.COLOR_RGB2GRAY) for frame in (a, b)]
+            forward, backward = _seeded_dis(*map(_padded, greys))
             forward, backward = (flow[: work[0], : work[1]] for flow in (forward, backward))
             return resize_flow(forward, size), resize_flow(backward, size)
 
 
+def plain_dis(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Flow a → b by DIS alone at the frames' own size: quick, and right where little moves."""
+    _require_frames(a, b)
+    with _one_thread():
+        greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (a, b)]
+        grey_a, grey_b = (_padded(grey) for grey in greys)
+        flow = _dis(grey_a, grey_b, None, cv2.DISOPTICAL_FLOW_PRESET_MEDIUM, finest_scale=0)
+        return np.ascontiguousarray(flow[: a.shape[0], : a.shape[1]])
+
+
+def _padded(grey: np.ndarray) -> np.ndarray:
+    below, right = (max(0, _LEAST_SIDE - side) for side in grey.shape)
+    if not (below or right):
+        return grey
+    return np.asarray(cv2.copyMakeBorder(grey, 0, below, 0, right, cv2.BORDER_REPLICATE))
+
+
 def _seeded_dis(grey_a: np.ndarray, grey_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flow a → b and b → a of two `H×W` uint8 frames at their own size, as `DisFlow` describes."""
+    fast, exact = cv2.DISOPTICAL_FLOW_PRESET_FAST, cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
+    forward = _dis(grey_a, grey_b, None, exact, finest_scale=0)
+    backward = _dis(grey_b, grey_a, None, exact, finest_scale=0)
+    if _confirmed(forward, backward).mean() >= _EASY and _confirmed(backward, forward).mean() >= _EASY:
+        return forward, backward
     equal_a, equal_b = _equalized(grey_a), _equalized(grey_b)
     points_a, points_b = _matches(grey_a, grey_b)
-    forward = backward = None
+    first: list[np.ndarray | None] = [None, None]
     if len(points_a) >= _LEAST_MATCHES:
-        forward = _interpolated(points_a, points_b - points_a, _size(grey_a))
-        backward = _interpolated(points_b, points_a - points_b, _size(grey_a))
-    fast, exact = cv2.DISOPTICAL_FLOW_PRESET_FAST, cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
-    forward, backward = (
-        _dis(equal_a, equal_b, forward, fast, finest_scale=1),
-        _dis(equal_b, equal_a, backward, fast, finest_scale=1),
-    )
+        first = [
+            _interpolated(points_a, points_b - points_a, _size(grey_a)),
+            _interpolated(points_b, points_a - points_b, _size(grey_a)),
+        ]
+    forward = _dis(equal_a, equal_b, first[0], fast, finest_scale=1)
+    backward = _dis(equal_b, equal_a, first[1], fast, finest_scale=1)
     forward, backward = _refitted(forward, backward), _refitted(backward, forward)
     return (
         _dis(grey_a, grey_b, forward, exact, finest_scale=0),
@@ -458,11 +478,23 @@ class RaftFlow:
         return resize_flow(np.ascontiguousarray(flow), size)
 
 
+def has_raft_weights(weights: str) -> bool:
+    """Whether RAFT's weights are there without a download: the file, or torchvision's in its cache."""
+    return _cached_raft("large").is_file() if weights == "torchvision" else Path(weights).is_file()
+
+
+def _cached_raft(model: Literal["large", "small"]) -> Path:
+    from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights
+
+    known = (Raft_Large_Weights if model == "large" else Raft_Small_Weights).DEFAULT
+    return Path(str(torch.hub.get_dir())) / "checkpoints" / str(known.url).rpartition("/")[2]
+
+
 def _downloaded_raft(model: Literal["large", "small"]) -> Mapping[str, Any]:
     from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights
 
     known = (Raft_Large_Weights if model == "large" else Raft_Small_Weights).DEFAULT
-    path = Path(torch.hub.get_dir()) / "checkpoints" / known.url.rpartition("/")[2]
+    path = _cached_raft(model)
     try:
         if path.is_file() and not hash_file(path).startswith(path.stem.rpartition("-")[2]):
             # torchvision looks at the hash only when it downloads, and would unpickle whatever is there.
@@ -548,6 +580,11 @@ class FloFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def fingerprint(self) -> str:
+        """Short hash of the files' names and sizes: their contents may be terabytes."""
+        listed = sorted((path.name, path.stat().st_size) for path in self.folder.glob("*_*_*.*"))
+        return hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
 
     def expected_name(self, a_index: int, b_index: int) -> str:
         """The name of the file with the flow from frame `a_index` to frame `b_index`."""
@@ -651,4 +688,4 @@ def write_flo(path: Path, flow: np.ndarray) -> None:
     if flow.ndim != 3 or flow.shape[2] != 2:
         raise ValueError(f"a flow is H×W×2, and this one is {flow.shape}")
     height, width = flow.shape[:2]
-    path.write_bytes(_FLO_MAGIC + np.array([width, height], "<i4").tobytes() + flow.astype("<f4").tobytes())
+    write_bytes(path, _FLO_MAGIC + np.array([width, height], "<i4").tobytes() + flow.astype("<f4").tobytes())

@@ -35,11 +35,12 @@ _LOCK_NAME = "lock"
 
 _MOST_DIFFERENCES_SHOWN = 5
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE frames (
-    idx INTEGER PRIMARY KEY,
+    pass INTEGER NOT NULL,
+    idx INTEGER NOT NULL,
     shot INTEGER NOT NULL,
     name TEXT NOT NULL,
     path TEXT NOT NULL,
@@ -54,8 +55,10 @@ CREATE TABLE frames (
     stop TEXT,
     retried TEXT,
     seconds REAL,
-    error TEXT
-);
+    reference REAL,
+    error TEXT,
+    PRIMARY KEY (pass, idx)
+) WITHOUT ROWID;
 CREATE INDEX frames_by_state ON frames (state);
 """
 
@@ -73,7 +76,8 @@ class PlannedFrame:
     `index`: its place in the content, from 0. `shot`: index of the first frame of its shot (a photo is a
     shot of its own). `name`: what a person calls it. `path`: where its painting goes, absolute, or
     relative to the job's folder. `pts`: presentation time in units of the content's time base, if any.
-    `work`: the most iterations that it takes, for estimates of time.
+    `work`: the most iterations that it takes, for estimates of time. `pass_number`: 0 for the painting that is
+    kept, -1 for the pass before it, and so on.
     """
 
     index: int
@@ -82,12 +86,17 @@ class PlannedFrame:
     path: str
     pts: int | None = None
     work: int = 1
+    pass_number: int = 0
 
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """A frame as the store has it; the fields from `sha256` on are None until it is done."""
+    """A frame as the store has it; the fields from `sha256` on are None until it is done.
 
+    `reference` is the objective that its stopping target followed from.
+    """
+
+    pass_number: int
     index: int
     shot: int
     name: str
@@ -100,6 +109,7 @@ class FrameRecord:
     stop: str | None
     retried: str | None
     seconds: float | None
+    reference: float | None
     error: str | None
 
     @property
@@ -190,9 +200,10 @@ class Job:
                         connection.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(values)))
                     connection.execute("INSERT INTO meta VALUES ('created', ?)", (_now(),))
                     connection.executemany(
-                        "INSERT INTO frames (idx, shot, name, path, pts, work) VALUES (?, ?, ?, ?, ?, ?)",
+                        "INSERT INTO frames (pass, idx, shot, name, path, pts, work) VALUES (?, ?, ?, ?, ?, ?, ?)",
                         (
                             (
+                                frame.pass_number,
                                 frame.index,
                                 frame.shot,
                                 _to_store(frame.name),
@@ -298,41 +309,58 @@ class Job:
             self._set_meta("recipe", json.dumps(own))
 
     def frames(self, state: FrameState | None = None) -> list[FrameRecord]:
-        """All frames in the order of the content, or those in one state."""
+        """All frames, or those in one state: pass by pass, each in the order of the content."""
         values: tuple[str, ...] = () if state is None else (state,)
-        query = f"SELECT * FROM frames {'WHERE state = ?' if values else ''} ORDER BY idx"
+        query = f"SELECT * FROM frames {'WHERE state = ?' if values else ''} ORDER BY pass, idx"
         with _translated(self.folder):
             return [self._record(row) for row in self._connection.execute(query, values)]
 
-    def frame(self, index: int) -> FrameRecord | None:
+    def frame(self, index: int, pass_number: int = 0) -> FrameRecord | None:
         """One frame, or None when the job has no such."""
         with _translated(self.folder):
-            row = self._connection.execute("SELECT * FROM frames WHERE idx = ?", (index,)).fetchone()
+            row = self._connection.execute(
+                "SELECT * FROM frames WHERE pass = ? AND idx = ?", (pass_number, index)
+            ).fetchone()
         return None if row is None else self._record(row)
 
     def finish_frame(
-        self, index: int, sha256: str, losses: Losses, iterations: int, stop: str, retried: str | None, seconds: float
+        self,
+        index: int,
+        sha256: str,
+        losses: Losses,
+        iterations: int,
+        stop: str,
+        retried: str | None,
+        seconds: float,
+        *,
+        reference: float | None = None,
+        pass_number: int = 0,
     ) -> None:
         """Records a frame whose file is complete on the disk."""
+        terms = losses.content, losses.style, losses.total_variation
         self._write(
             "UPDATE frames SET state = 'done', sha256 = ?, content = ?, style = ?, total_variation = ?, "
-            "iterations = ?, stop = ?, retried = ?, seconds = ?, error = NULL WHERE idx = ?",
-            (sha256, losses.content, losses.style, losses.total_variation, iterations, stop, retried, seconds, index),
+            "iterations = ?, stop = ?, retried = ?, seconds = ?, reference = ?, error = NULL "
+            "WHERE pass = ? AND idx = ?",
+            (sha256, *terms, iterations, stop, retried, seconds, reference, pass_number, index),
         )
 
-    def fail_frame(self, index: int, message: str) -> None:
+    def fail_frame(self, index: int, message: str, pass_number: int = 0) -> None:
         """Records a frame that could not be painted; it is tried again when the job is resumed."""
-        self._write("UPDATE frames SET state = 'failed', error = ? WHERE idx = ?", (_to_store(message), index))
+        self._write(
+            "UPDATE frames SET state = 'failed', error = ? WHERE pass = ? AND idx = ?",
+            (_to_store(message), pass_number, index),
+        )
 
-    def reset_frames(self, indices: Sequence[int]) -> None:
+    def reset_frames(self, frames: Sequence[FrameRecord]) -> None:
         """Puts frames back to be painted: their files are missing, damaged, or had failed."""
         with _translated(self.folder), self._connection:
             self._connection.execute("BEGIN")
             self._connection.executemany(
                 "UPDATE frames SET state = 'pending', sha256 = NULL, content = NULL, style = NULL, "
                 "total_variation = NULL, iterations = NULL, stop = NULL, retried = NULL, seconds = NULL, "
-                "error = NULL WHERE idx = ?",
-                [(index,) for index in indices],
+                "reference = NULL, error = NULL WHERE pass = ? AND idx = ?",
+                [(frame.pass_number, frame.index) for frame in frames],
             )
 
     def expect_output(self, sha256: str) -> None:
@@ -415,6 +443,7 @@ class Job:
     def _record(self, row: sqlite3.Row) -> FrameRecord:
         has_losses = row["content"] is not None
         return FrameRecord(
+            pass_number=row["pass"],
             index=row["idx"],
             shot=row["shot"],
             name=_from_store(row["name"]),
@@ -427,6 +456,7 @@ class Job:
             stop=row["stop"],
             retried=row["retried"],
             seconds=row["seconds"],
+            reference=row["reference"],
             error=None if row["error"] is None else _from_store(row["error"]),
         )
 

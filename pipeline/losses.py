@@ -132,7 +132,6 @@ class LossWeights:
     total_variation: float
     total_variation_form: TotalVariationForm
     total_variation_pixels: PixelUnit
-    temporal: float = 0.0
 
     @property
     def layers(self) -> frozenset[str]:
@@ -176,7 +175,7 @@ class Objective(nn.Module):
 
     `content` (B×C×h×w a layer) and `style` (1×C×C a layer) are targets from `content_targets` and
     `style_targets`. `pixels` are B×3×H×W, ImageNet-normalised RGB, as the encoder takes them. With `rows`,
-    they are only those pictures of the batch. `temporal` holds a batch of one to the frames before it, in 0 to 255.
+    they are only those pictures of the batch.
     """
 
     def __init__(
@@ -185,16 +184,20 @@ class Objective(nn.Module):
         weights: LossWeights,
         content: Mapping[str, torch.Tensor],
         style: Mapping[str, torch.Tensor],
-        temporal: TemporalReference | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.weights = weights
         self.content = dict(content)
         self.style = dict(style)
-        self.temporal = temporal
+        self._held_to: TemporalReference | None = None
+        self._held_weight = 0.0
         self._rows: torch.Tensor | None = None
         self._rows_content = self.content
+
+    def hold_to(self, reference: TemporalReference, weight: float) -> None:
+        """Adds `weight` times the temporal loss to what is minimised, for a batch of one picture."""
+        self._held_to, self._held_weight = reference, weight
 
     def _content_of(self, rows: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """The targets of some pictures; the selection is kept, as it stays the same over many iterations."""
@@ -230,8 +233,9 @@ class Objective(nn.Module):
             unit = pixels if weights.total_variation_pixels == "normalized" else denormalize(pixels) * 255
             variation = weights.total_variation * total_variation(unit, weights.total_variation_form)
         held = zero
-        if self.temporal is not None and weights.temporal:
+        if self._held_to is not None:
+            # In levels of 255, as the authors' program has it.
             image = denormalize(pixels) * 255
-            for reference, weight in zip(self.temporal.images, self.temporal.weights, strict=True):
-                held = held + weights.temporal * temporal_loss(image, reference * 255, weight)
+            for reference, mask in zip(self._held_to.images, self._held_to.weights, strict=True):
+                held = held + self._held_weight * temporal_loss(image, reference * 255, mask)
         return LossTerms(weights.content * content, weights.style * style, variation, held)

@@ -1,6 +1,8 @@
 """A job from end to end: content → shots → frame tasks → frames on the disk → output."""
 
+import dataclasses
 import os
+import shutil
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +42,7 @@ from pipeline.events import (
     StopSignal,
     ignore,
 )
+from pipeline.flow import DisFlow, FloFolder, FlowEstimator, RaftFlow, has_raft_weights
 from pipeline.frames import FrameRange, Size, fit_within, resize
 from pipeline.job import (
     FRAMES_NAME,
@@ -53,11 +56,18 @@ from pipeline.job import (
     is_job,
 )
 from pipeline.layers import require_size
-from pipeline.optimize import StopRule
-from pipeline.stylize import FrameTask, Painter, device_label, pick_device, style_blend
+from pipeline.motion import STILL_DISTANCE, Link, MotionFrame, MotionReader
+from pipeline.optimize import StopReason, StopRule
+from pipeline.stylize import Earlier, FrameTask, Painter, device_label, pick_device, style_blend
 
-ENGINE = 1
+ENGINE = 2
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
+
+FLOW_NAME = "flow"
+"""Where a job that paints in several passes keeps the flow between its frames until it is done."""
+
+FOLLOW = 0.25
+"""By how much of what a frame missed its target the shot's reference rises: the content has become harder."""
 
 START_KINDS = ("content", "matched", "noise")
 """Values of `start.first` that are no file."""
@@ -95,6 +105,10 @@ class Request:
             settings["start"]["first"] = os.path.abspath(self.settings.start.first)
         if self.settings.encoder.weights not in ("bundled", "torchvision"):
             settings["encoder"]["weights"] = os.path.abspath(self.settings.encoder.weights)
+        if self.settings.flow.weights != "torchvision":
+            settings["flow"]["weights"] = os.path.abspath(self.settings.flow.weights)
+        if self.settings.flow.folder is not None:
+            settings["flow"]["folder"] = os.path.abspath(self.settings.flow.folder)
         return {
             "content": [os.path.abspath(path) for path in self.content],
             "styles": [os.path.abspath(path) for path in self.styles],
@@ -200,6 +214,10 @@ class _Run:
             require_size((style.shape[0], style.shape[1]), self.settings.style.layers, f"style {path}")
         self.blend = style_blend(request.style_weights, len(request.styles))
         self.start_picture = self._read_start_picture()
+        self.passes = self.settings.passes.count if self.content.is_film else 1
+        folder = self.settings.flow.folder
+        if self.settings.flow.method == "files" and (folder is None or not Path(folder).is_dir()):
+            raise InputError(f"flow.folder {folder} is no folder: name the one that holds the .flo files")
 
     # --- the two ways through ---
 
@@ -216,7 +234,7 @@ class _Run:
                 # Sums are split by thread, and the last bits of a picture with them: a job keeps its number.
                 torch.set_num_threads(job.facts["threads"])
             self._tell_of_environment(job, device)
-            pending = self._reconcile(job)
+            pending = self._in_order_of_work(self._reconcile(job))
             frames = job.frames()
             self.listener(
                 JobStarted(
@@ -226,7 +244,7 @@ class _Run:
                     frame_count=len(frames),
                     done_count=len(frames) - len(pending),
                     shot_count=len({frame.shot for frame in frames}),
-                    iterations_left=sum(self._rule(frame.index, frame.shot).iterations for frame in pending),
+                    iterations_left=sum(self._most_iterations(frame) for frame in pending),
                     device=device_label(device),
                     settings=self.settings.description,
                 )
@@ -235,6 +253,8 @@ class _Run:
             if pending:
                 painter = Painter(self.settings, weights, self.styles, self.blend, device)
                 painted = self._paint_all(job, painter, pending)
+                if not job.frames(FrameState.PENDING):
+                    shutil.rmtree(folder / FLOW_NAME, ignore_errors=True)
             failed = [frame for frame in job.frames() if frame.state is not FrameState.DONE]
             if not failed and job.output_sha256 is None:
                 if self.to_video:
@@ -255,7 +275,7 @@ class _Run:
         painter = Painter(settings, load_weights(settings.encoder.weights), self.styles, self.blend, device)
         require_size(array.shape[:2], settings.layers, first.name)
         seconds_per_iteration = painter.seconds_per_iteration(array)
-        per_frame = [self._rule(frame.index, frame.shot).iterations for frame in plan.frames]
+        per_frame = [frame.work for frame in plan.frames]
         pixels = self._pixels(plan, array)
         # Time goes with the pixels; a painted picture hardly compresses, and PNG never grows it by much.
         seconds = seconds_per_iteration * sum(
@@ -264,7 +284,7 @@ class _Run:
         disk = sum(3 * count + 4096 for count in pixels)
         return DryRun(
             kind=str(self.content.kind),
-            frame_count=len(plan.frames),
+            frame_count=sum(frame.pass_number == 0 for frame in plan.frames),
             shot_count=len({frame.shot for frame in plan.frames}),
             size=(array.shape[0], array.shape[1]),
             iterations=sum(per_frame),
@@ -299,6 +319,10 @@ class _Run:
         settings["encoder"]["weights"] = weights.sha256
         if self.start_picture is not None:
             settings["start"]["first"] = storage.hash_file(Path(self.settings.start.first))
+        flow = self.settings.flow
+        if flow.weights != "torchvision" and Path(flow.weights).is_file():
+            settings["flow"]["weights"] = storage.hash_file(Path(flow.weights))
+        settings["flow"]["folder"] = FloFolder(Path(flow.folder)).fingerprint() if flow.folder is not None else None
         total = sum(self.blend)
         return {
             "engine": ENGINE,
@@ -336,6 +360,7 @@ class _Run:
             self._require_targets_free(plan.frames)
         facts = {
             "threads": torch.get_num_threads(),
+            "flow": self._flow_method(),
             **plan.facts,
             "environment": _environment(pick_device(self.request.device)),
             "replaces": self._replaced_files(plan.frames),
@@ -431,7 +456,14 @@ class _Run:
             self.listener(
                 Notice(f"the video gets {contents.DEFAULT_SEQUENCE_RATE} frames a second; --fps says otherwise")
             )
-        scan = contents.scan_film(self.content, self.request.frames.clip, self.settings.shots.detect, rate, on_progress)
+        shots = self.settings.shots
+        cuts = shots.cuts or (None if shots.detect else ())
+        scan = contents.scan_film(self.content, self.request.frames.clip, cuts, rate, on_progress)
+        late = [cut for cut in shots.cuts if cut >= scan.first + scan.timing.frame_count]
+        if late:
+            self.listener(
+                Notice(f"cut {late[0]} lies beyond the last frame, {scan.first + scan.timing.frame_count - 1}")
+            )
         wanted = self.request.frames.stop
         if wanted is not None and wanted > scan.first + scan.timing.frame_count:
             last = scan.first + scan.timing.frame_count
@@ -452,7 +484,17 @@ class _Run:
             else:
                 path = str(self.request.output.absolute() / f"{index:06d}.png")
             name = self.content.files[index].name if self.content.kind is ContentKind.SEQUENCE else f"frame {index}"
-            yield PlannedFrame(index, shot_of[index], name, path, pts, self._rule(index, shot_of[index]).iterations)
+            shot = shot_of[index]
+            if self.passes > 1:
+                work = self.settings.passes.iterations
+            else:
+                work = (
+                    self.settings.iterations.first if self._starts_cold(index, shot) else self.settings.iterations.next
+                )
+            for number in range(1 - self.passes, 1):
+                draft = f"{FRAMES_NAME}/pass-{number + self.passes:02d}/{index:06d}.png"
+                in_pass = f"{name}, pass {number + self.passes}" if self.passes > 1 else name
+                yield PlannedFrame(index, shot, in_pass, draft if number else path, pts, work, number)
 
     def _pixels(self, plan: _Plan, first: np.ndarray) -> list[int]:
         """Pixels of each painting; pictures that cannot be read count as the first one."""
@@ -475,10 +517,10 @@ class _Run:
         frames = job.frames()
         unfinished = [frame.path for frame in frames if frame.state is not FrameState.DONE]
         storage.remove_partial_files_of([*unfinished, output] if self.to_video else unfinished)
-        damaged, failed = [], []
+        again = []
         for frame in frames:
             if frame.state is FrameState.FAILED:
-                failed.append(frame.index)
+                again.append(frame)
             elif frame.state is FrameState.DONE and (problem := file_problem(frame.path, frame.sha256)):
                 if frame.path.exists() and not frame.path.is_relative_to(job.folder):
                     # In the user's folder a file that was changed may be the user's own work.
@@ -486,10 +528,10 @@ class _Run:
                         f"{frame.path} has changed since this job wrote it, and is kept: "
                         "move it away to have it painted again, or start over with --force"
                     )
-                damaged.append(frame.index)
+                again.append(frame)
                 self._notice(job, f"{frame.path} {problem}: it is painted again")
-        if damaged or failed:
-            job.reset_frames(damaged + failed)
+        if again:
+            job.reset_frames(again)
         if job.output_sha256 and (problem := file_problem(output, job.output_sha256)):
             if output.exists():
                 raise OutputError(
@@ -518,36 +560,53 @@ class _Run:
 
     # --- painting ---
 
+    def _in_order_of_work(self, frames: Sequence[FrameRecord]) -> list[FrameRecord]:
+        """Shot by shot; within it pass by pass, every second one backwards."""
+
+        def order(frame: FrameRecord) -> tuple[int, int, int]:
+            return frame.shot, frame.pass_number, frame.index * self._direction(frame)
+
+        return sorted(frames, key=order)
+
+    def _direction(self, frame: FrameRecord) -> int:
+        """1 in passes that go forward in time, -1 in those that go back; the first goes forward."""
+        return -1 if (frame.pass_number + self.passes) % 2 == 0 else 1
+
     def _paint_all(self, job: Job, painter: Painter, pending: Sequence[FrameRecord]) -> int:
         """Paints the pending frames in order; returns how many. A shot is left where a frame of it fails."""
         painted = 0
         broken_shot: int | None = None
-        with FrameReader(self.content) as reader:
-            for frame in pending:
+        with FrameReader(self.content) as reader, self._motion_reader(job, reader, painter.device) as motion:
+            for place, frame in enumerate(pending):
                 if self.stop.requested:
                     raise Interrupted(f"stopped; continue with: impasto resume {job.folder}")
                 if frame.shot == broken_shot:
                     continue
+                following = pending[place + 1] if place + 1 < len(pending) else None
                 try:
-                    self._paint_one(job, painter, reader, frame)
+                    self._paint_one(job, painter, motion, frame, following)
                     painted += 1
                 except (InputError, FrameError, OutputError) as error:
                     broken_shot = frame.shot
-                    job.fail_frame(frame.index, str(error))
+                    job.fail_frame(frame.index, str(error), frame.pass_number)
                     job.log(f"{frame.name}: failed: {error}")
                     self.listener(FrameFailed(frame.index, frame.name, str(error)))
         if self.stop.requested and job.frames(FrameState.PENDING):
             raise Interrupted(f"stopped; continue with: impasto resume {job.folder}")
         return painted
 
-    def _paint_one(self, job: Job, painter: Painter, reader: FrameReader, frame: FrameRecord) -> None:
+    def _paint_one(
+        self, job: Job, painter: Painter, motion: MotionReader, frame: FrameRecord, following: FrameRecord | None
+    ) -> None:
         began = time.perf_counter()
-        array = self._at_painting_size(reader.read(frame.index))
-        task = self._task(job, frame, array)
+        seen = motion.take(frame.index, *self._linked(frame))
+        if following is not None:
+            # Read and followed by the flow while this one is painted.
+            motion.prepare(following.index, *self._linked(following))
+        task, reference = self._task(job, frame, seen)
+        size = (seen.content.shape[0], seen.content.shape[1])
         self.listener(
-            FrameStarted(
-                frame.index, frame.name, (array.shape[0], array.shape[1]), self._start_name(frame), task.rule.iterations
-            )
+            FrameStarted(frame.index, frame.name, size, self._start_name(frame), task.rule.iterations),
         )
 
         def on_progress(iteration: int, losses: Losses) -> None:
@@ -557,9 +616,9 @@ class _Run:
         self._save(job, frame, painted.image)
         # What counts is the file: a lossy format changes the picture once more.
         saved = images.read_image(frame.path)
-        losses = painted.losses if np.array_equal(saved, painted.image) else painter.measure(saved, array)
+        losses = painted.losses if np.array_equal(saved, painted.image) else painter.measure(saved, seen.content)
         seconds = time.perf_counter() - began
-        if frame.index == (job.facts.get("first") or 0):
+        if frame.index == (job.facts.get("first") or 0) and frame.pass_number == 0:
             # Before the frame counts as done, or a crash in between would leave the job without it.
             plot = job.folder / PLOTS_NAME / f"losses-{frame.index:06d}.png"
             report.plot_losses(painted.trace, plot, f"{frame.name}: how the weighted losses fell")
@@ -571,6 +630,8 @@ class _Run:
             str(painted.stop),
             painted.retried,
             seconds,
+            reference=reference,
+            pass_number=frame.pass_number,
         )
         if painted.retried:
             self._notice(
@@ -592,33 +653,154 @@ class _Run:
             )
         )
 
-    def _task(self, job: Job, frame: FrameRecord, array: np.ndarray) -> FrameTask:
-        rule = self._rule(frame.index, frame.shot)
-        if not self._starts_cold(frame.index, frame.shot):
-            return FrameTask(frame.index, array, "given", rule, self._previous_picture(job, frame), warm=True)
-        if frame.starts_shot and self.start_picture is not None:
-            given = resize(self.start_picture, (array.shape[0], array.shape[1]))
-            return FrameTask(frame.index, array, "given", rule, given)
-        kind = self._start_name(frame)
-        assert kind in START_KINDS, kind
-        return FrameTask(frame.index, array, kind, rule)  # type: ignore[arg-type]
+    def _task(self, job: Job, frame: FrameRecord, seen: MotionFrame) -> tuple[FrameTask, float | None]:
+        """The frame's task, and the objective that its stopping target follows from, where it has one."""
+        settings, index, content = self.settings, frame.index, seen.content
+        earlier = {link.index: self._earlier(job, frame, link) for link in seen.links}
+        if self.passes > 1:
+            return self._pass_task(job, frame, seen, earlier), None
+        if self._starts_cold(index, frame.shot):
+            rule = StopRule(settings.iterations.first, settings.iterations.tolerance, settings.iterations.interval)
+            if frame.starts_shot and self.start_picture is not None:
+                given = resize(self.start_picture, (content.shape[0], content.shape[1]))
+                return FrameTask(index, content, "given", rule, given), None
+            kind = self._start_name(frame)
+            assert kind in START_KINDS, kind
+            return FrameTask(index, content, kind, rule), None  # type: ignore[arg-type]
+        previous = self._painted(job, frame, index - 1)
+        reference = self._reference(previous)
+        iterations = settings.iterations
+        rule = StopRule(iterations.next, iterations.tolerance, iterations.interval)
+        if iterations.target is not None and reference is not None:
+            rule = dataclasses.replace(rule, target=iterations.target * reference, floor=iterations.floor)
+        references = tuple(earlier[index - back] for back in settings.temporal.distances if index - back in earlier)
+        weight = settings.temporal.weight
+        held = {"references": references, "temporal": weight} if weight else {}
+        if settings.start.next == "warped":
+            task = FrameTask(index, content, "warped", rule, warm=True, earlier=earlier[index - 1], **held)
+        else:
+            given = images.read_image(previous.path)
+            task = FrameTask(index, content, "given", rule, given, warm=True, **held)
+        return task, reference
 
-    def _rule(self, index: int, shot: int) -> StopRule:
-        iterations = self.settings.iterations
-        most = iterations.first if self._starts_cold(index, shot) else iterations.next
-        return StopRule(most, iterations.tolerance, iterations.interval)
+    def _pass_task(self, job: Job, frame: FrameRecord, seen: MotionFrame, earlier: Mapping[int, Earlier]) -> FrameTask:
+        """A frame of one of several passes: its own last pass, blended with the neighbour just painted (Ruder et
+        al. 2016, eq. 11)."""
+        passes = self.settings.passes
+        rule = StopRule(passes.iterations)
+        number = frame.pass_number + self.passes  # from 1
+        if number == 1:
+            if self.start_picture is not None:
+                given = resize(self.start_picture, (seen.content.shape[0], seen.content.shape[1]))
+                return FrameTask(frame.index, seen.content, "given", rule, given)
+            kind = self.settings.start.first
+            return FrameTask(frame.index, seen.content, kind, rule)  # type: ignore[arg-type]
+        own = images.read_image(self._painted(job, frame, frame.index, frame.pass_number - 1).path)
+        if not earlier:
+            return FrameTask(frame.index, seen.content, "given", rule, own, warm=True)
+        (neighbour,) = earlier.values()
+        holds = number >= passes.temporal_from and self.settings.temporal.weight > 0
+        return FrameTask(
+            frame.index,
+            seen.content,
+            "warped",
+            rule,
+            own,
+            warm=True,
+            earlier=neighbour,
+            blend=passes.blend / (1 + passes.blend),
+            references=(neighbour,) if holds else (),
+            temporal=self.settings.temporal.weight,
+        )
+
+    def _linked(self, frame: FrameRecord) -> tuple[tuple[int, ...], int | None]:
+        """The frames of the shot that a frame is linked to by its motion, and the one that tells what stands still."""
+        if self.passes > 1:
+            neighbour = frame.index - self._direction(frame)
+            is_first_pass = frame.pass_number == 1 - self.passes
+            return ((neighbour,) if not is_first_pass and self._in_shot(frame, neighbour) else ()), None
+        if self._starts_cold(frame.index, frame.shot) or not self.content.is_film:
+            return (), None
+        back = set(self.settings.temporal.distances) if self.settings.temporal.weight else set()
+        if self.settings.start.next == "warped":
+            back.add(1)
+        linked = tuple(frame.index - distance for distance in sorted(back) if frame.index - distance >= frame.shot)
+        return linked, max(frame.shot, frame.index - STILL_DISTANCE) if linked else None
+
+    def _in_shot(self, frame: FrameRecord, index: int) -> bool:
+        return frame.shot <= index < self._shot_ends[frame.shot]
+
+    def _earlier(self, job: Job, frame: FrameRecord, link: Link) -> Earlier:
+        other = self._painted(job, frame, link.index, frame.pass_number)
+        return Earlier(images.read_image(other.path), link.content, link.flow, link.trust)
+
+    def _painted(self, job: Job, frame: FrameRecord, index: int, pass_number: int = 0) -> FrameRecord:
+        other = job.frame(index, pass_number)
+        if other is None or other.state is not FrameState.DONE:
+            raise FrameError(f"{frame.name} starts from another frame ({index}) that is not painted")
+        return other
+
+    def _reference(self, previous: FrameRecord) -> float | None:
+        """The objective that the target of the next frame is a multiple of.
+
+        It begins as what the shot's first frame reached. It falls to whatever a frame reaches below it, as where the
+        content has become easier; and where a frame used up its iterations above its target, the content has become
+        harder, and the reference follows by a part, so that one bad frame does not lower what is asked of the rest.
+        """
+        assert previous.losses is not None
+        reached, before = previous.losses.objective, previous.reference
+        target = self.settings.iterations.target
+        if before is None or target is None or reached <= before:
+            return reached
+        if previous.stop == StopReason.TARGET:
+            return before
+        return before + FOLLOW * max(0.0, reached - target * before)
+
+    def _most_iterations(self, frame: FrameRecord) -> int:
+        if self.passes > 1:
+            return self.settings.passes.iterations
+        cold = self._starts_cold(frame.index, frame.shot)
+        return self.settings.iterations.first if cold else self.settings.iterations.next
 
     def _starts_cold(self, index: int, shot: int) -> bool:
-        return index == shot or self.settings.start.next != "previous"
+        return index == shot or self.settings.start.next not in ("previous", "warped")
 
     def _start_name(self, frame: FrameRecord) -> str:
         return self.settings.start.first if frame.starts_shot else self.settings.start.next
 
-    def _previous_picture(self, job: Job, frame: FrameRecord) -> np.ndarray:
-        previous = job.frame(frame.index - 1)
-        if previous is None or previous.state is not FrameState.DONE:
-            raise FrameError(f"{frame.name} starts from the frame before it, which is not painted")
-        return images.read_image(previous.path)
+    # --- motion ---
+
+    def _flow_method(self) -> str:
+        """`auto` decided: RAFT pays on a GPU, and its weights are not downloaded unasked."""
+        flow = self.settings.flow
+        if flow.method != "auto":
+            return flow.method
+        on_gpu = pick_device(self.request.device).type == "cuda"
+        return "raft" if on_gpu and has_raft_weights(flow.weights) else "dis"
+
+    def _motion_reader(self, job: Job, reader: FrameReader, device: torch.device) -> MotionReader:
+        settings = self.settings
+        frames = job.frames()
+        self._shot_ends = {frame.shot: frame.index + 1 for frame in sorted(frames, key=lambda frame: frame.index)}
+        estimator: FlowEstimator | FloFolder | None = None
+        needs_flow = any(self._linked(frame)[0] for frame in frames)
+        if needs_flow:
+            match job.facts["flow"]:
+                case "files":
+                    estimator = FloFolder(Path(settings.flow.folder or ""))
+                case "raft":
+                    estimator = RaftFlow(settings.flow.weights, device)
+                case _:
+                    estimator = DisFlow()
+        reach = max(STILL_DISTANCE, *settings.temporal.distances) if needs_flow else 0
+        return MotionReader(
+            reader,
+            estimator,
+            settings.size,
+            frames_kept=reach + 2,
+            backward=self.passes > 1,
+            flow_store=job.folder / FLOW_NAME if self.passes > 1 and job.facts["flow"] != "files" else None,
+        )
 
     def _save(self, job: Job, frame: FrameRecord, image: np.ndarray) -> None:
         """Writes the painting; a file of somebody else's that has appeared in its place is kept."""
@@ -650,7 +832,7 @@ class _Run:
         if output.exists() and not self._may_overwrite(job, output):
             raise OutputError(f"output {output} has appeared since the job began: move it away and resume")
         whole = job.folder / f"output{output.suffix}"
-        frames = job.frames()
+        frames = [frame for frame in job.frames() if frame.pass_number == 0]
         timing = media.Timing(
             time_base=Fraction(facts["time_base"]),
             times=tuple(frame.pts for frame in frames if frame.pts is not None),
@@ -678,7 +860,8 @@ class _Run:
         storage.move(whole, output)
 
     def _summarise(self, job: Job, failed: Sequence[FrameRecord], painted: int, seconds: float) -> JobDone:
-        done = job.frames(FrameState.DONE)
+        done = [frame for frame in job.frames(FrameState.DONE) if frame.pass_number == 0]
+        failed = [frame for frame in failed if frame.error is not None or frame.pass_number == 0]
         known = [frame.losses for frame in done if frame.losses is not None]
         result = JobDone(
             output=self.request.output,

@@ -43,13 +43,15 @@ def matched(content: torch.Tensor, style: ColorStatistics) -> torch.Tensor:
     Colours that leave the range are clamped.
     """
     own = color_statistics([content], [1.0])
-    root = _square_root(own.covariance + _LEAST_VARIANCE * torch.eye(3, dtype=torch.float64, device=content.device))
-    inverse = torch.linalg.inv(root)
-    transport = inverse @ _square_root(root @ style.covariance @ root) @ inverse
     colors = content[0].flatten(1).double()
-    moved = transport @ (colors - own.mean.unsqueeze(1)) + style.mean.unsqueeze(1)
+    moved = _transport(own, style) @ (colors - own.mean.unsqueeze(1)) + style.mean.unsqueeze(1)
     result: torch.Tensor = moved.to(content.dtype).view_as(content).clamp(0, 1)
     return result
+
+
+def transport(content: torch.Tensor, style: ColorStatistics) -> torch.Tensor:
+    """The 3×3 matrix, float64, by which `matched` maps differences of colour."""
+    return _transport(color_statistics([content], [1.0]), style)
 
 
 def noise(size: Size, seed: int, index: int) -> torch.Tensor:
@@ -61,6 +63,14 @@ def noise(size: Size, seed: int, index: int) -> torch.Tensor:
 def softened(image: torch.Tensor) -> torch.Tensor:
     """The picture drawn a tenth towards mid-grey: a start where no pixel sits at the end of the range."""
     return 0.05 + 0.9 * image
+
+
+def _transport(own: ColorStatistics, style: ColorStatistics) -> torch.Tensor:
+    spread = _LEAST_VARIANCE * torch.eye(3, dtype=torch.float64, device=own.covariance.device)
+    root = _square_root(own.covariance + spread)
+    inverse = torch.linalg.inv(root)
+    matrix: torch.Tensor = inverse @ _square_root(root @ style.covariance @ root) @ inverse
+    return matrix
 
 
 def _square_root(matrix: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ Conventions, used everywhere in `pipeline`:
 - To bring picture b onto the grid of a, sample it at x + flow(a → b). The painting of the frame before comes onto
   the current frame by flow(current → previous).
 - x runs to the right, y down, integers are pixel centres; the frame is the rectangle of its pixel centres,
-  [0, W - 1] × [0, H - 1], and what is sampled outside it takes the colour of the nearest border pixel.
+  [0, W - 1] × [0, H - 1].
 - Masks are `B×1×H×W` in [0, 1]; 1 = trust.
 
 All functions are pure and follow the device of their tensors.
@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional
 
 Kernel: TypeAlias = Literal["bilinear", "bicubic", "lanczos"]
+Border: TypeAlias = Literal["nearest", "mirror"]
 
 _REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 4}
 """Taps on each side of the sampled place, on each axis."""
@@ -33,22 +34,28 @@ BOUNDARY_SLOPE = 0.01
 BOUNDARY_OFFSET = 0.002
 """Ruder et al. 2016, eq. 7: how steep a flow may be that is no motion boundary."""
 
+STILL_NEAR = 0.1
+STILL_FAR = 0.2
+"""Pixels of mean flow, to the frame before and to one several frames back, up to which content stands still; at
+twice as much it moves."""
 
-def warp(images: torch.Tensor, flow: torch.Tensor, kernel: Kernel = "lanczos") -> torch.Tensor:
+
+def warp(
+    images: torch.Tensor, flow: torch.Tensor, kernel: Kernel = "lanczos", border: Border = "nearest"
+) -> torch.Tensor:
     """`images` (B×C×H×W) sampled at x + flow(x), flow B×2×H×W in pixels; see the conventions above.
 
     `lanczos` (a = 4) keeps the most of fine detail, which a film needs where each frame resamples the last;
     `bicubic` is that of Keys (1981) with a = -½; `bilinear` is the sampling of Lai et al. (2018). Weights add up
     to 1, so flat colour stays, and a flow of whole pixels copies exactly. The result may overshoot the range.
+    Outside the frame is the colour of the nearest border pixel, or the frame mirrored at its border pixels.
     """
     batch, channels, height, width = images.shape
     reach = _REACH[kernel]
     y, x = torch.meshgrid(
         torch.arange(height, device=images.device), torch.arange(width, device=images.device), indexing="ij"
     )
-    # Far outside every place is the same border pixel; a flow of 1e9 must not overflow an index.
-    place_x = (x + flow[:, 0]).clamp(0, width - 1)
-    place_y = (y + flow[:, 1]).clamp(0, height - 1)
+    place_x, place_y = _inside(x + flow[:, 0], width, border), _inside(y + flow[:, 1], height, border)
     left, top = place_x.floor(), place_y.floor()
     weights_x, weights_y = _tap_weights(place_x - left, kernel), _tap_weights(place_y - top, kernel)
     left, top = left.long(), top.long()
@@ -63,6 +70,13 @@ def warp(images: torch.Tensor, flow: torch.Tensor, kernel: Kernel = "lanczos") -
             across.addcmul_(taps, weights_x[column].unsqueeze(1))
         result.addcmul_(across, weights_y[row].unsqueeze(1))
     return result
+
+
+def _inside(place: torch.Tensor, length: int, border: Border) -> torch.Tensor:
+    if border == "mirror" and length > 1:
+        place = (place.remainder(2 * (length - 1)) - (length - 1)).abs().neg() + (length - 1)
+    # A flow of 1e9 must not overflow an index.
+    return place.clamp(0, length - 1)
 
 
 def _tap_weights(fraction: torch.Tensor, kernel: Kernel) -> list[torch.Tensor]:
@@ -143,6 +157,20 @@ def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     padded = functional.pad(images, (radius, radius, radius, radius), mode="replicate")
     across = functional.conv2d(padded, weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
     return functional.conv2d(across, weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+
+
+def settled(flow: torch.Tensor, far: torch.Tensor, sigma: float) -> torch.Tensor:
+    """1 where the content stands still, 0 where it moves, with a ramp between: B×1×H×W.
+
+    `flow` goes to the frame before and `far` to one several frames back. Estimated flow is never quite 0: sensor
+    noise makes it tremble by some hundredths of a pixel, and a painting that follows is resampled, and blurred,
+    in every frame of a shot in which nothing moves. The trembling has no direction, so it is the mean flow around
+    a pixel (a Gaussian of `sigma` pixels) that counts; and it does not grow with the distance in time, as even
+    slow motion does.
+    """
+    near_length = blur(flow, sigma).square().sum(1, keepdim=True).sqrt()
+    far_length = blur(far, sigma).square().sum(1, keepdim=True).sqrt()
+    return (2 - near_length / STILL_NEAR).clamp(0, 1) * (2 - far_length / STILL_FAR).clamp(0, 1)
 
 
 def long_term_weights(masks: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -1,0 +1,215 @@
+"""The content of a film at painting size, and its motion, read ahead while the device paints.
+
+Everything here follows from the content alone. Reading, resizing, flow and masks happen in one thread of their
+own; what the next frame needs is asked for before the current one is painted, and is there when its turn comes.
+"""
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from pipeline import temporal
+from pipeline.content import FrameReader
+from pipeline.errors import InputError
+from pipeline.flow import FloFolder, FlowEstimator, plain_dis, working_size, write_flo
+from pipeline.frames import Size, fit_within, resize
+
+STILL_DISTANCE = 8
+"""How many frames back content is compared with, to tell slow motion from the trembling of the estimate."""
+
+STILL_BLUR = 0.04
+"""Standard deviation, as a share of the longer side, of the neighbourhood whose mean flow says what stands still."""
+
+_FLOWS_KEPT = 8
+_BLOCK = 16
+
+
+@dataclass(frozen=True)
+class Link:
+    """The way from a frame to another of its shot.
+
+    `index` is the other frame's and `content` that frame at painting size, `flow` H×W×2 float32 from this frame to it
+    (see `pipeline.temporal`), `trust` H×W float32 in [0, 1]: where both show the same thing.
+    """
+
+    index: int
+    content: np.ndarray
+    flow: np.ndarray
+    trust: np.ndarray
+
+
+@dataclass(frozen=True)
+class MotionFrame:
+    """A frame of the content at painting size (H×W×3 uint8), with its links in the order that was asked for."""
+
+    content: np.ndarray
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    index: int
+    others: tuple[int, ...]
+    anchor: int | None
+
+
+class MotionReader:
+    """Reads frames of one film and the motion between them. A context manager.
+
+    `others` of a frame are frames of the same shot; `anchor`, an earlier one some `STILL_DISTANCE` frames back, tells
+    what stands still, where links get a flow of exactly 0. Without links no `estimator` is needed. Each pair's flow
+    is computed once, in both directions; in a `flow_store` it is kept on the disk for later passes. `frames_kept`
+    covers the distance between linked frames. `backward` says that frames are taken in descending order too, for
+    which they are read in blocks.
+    """
+
+    def __init__(
+        self,
+        reader: FrameReader,
+        estimator: FlowEstimator | FloFolder | None,
+        longer_side: int | None,
+        *,
+        frames_kept: int = 2,
+        backward: bool = False,
+        flow_store: Path | None = None,
+    ) -> None:
+        self._reader = reader
+        self._estimator = estimator
+        self._longer_side = longer_side
+        self._sources: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._contents: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._flows: OrderedDict[tuple[int, int], tuple[np.ndarray | None, np.ndarray | None]] = OrderedDict()
+        self._frames_kept = frames_kept + (_BLOCK if backward else 0)
+        self._backward = backward
+        self._store = None if flow_store is None else FloFolder(flow_store)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="motion")
+        self._ahead: dict[_Wanted, Future[MotionFrame]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def prepare(self, index: int, others: Sequence[int] = (), anchor: int | None = None) -> None:
+        """Begins to read a frame that `take` will be asked for next."""
+        wanted = _Wanted(index, tuple(others), anchor)
+        if wanted not in self._ahead:
+            self._ahead[wanted] = self._thread.submit(self._read, wanted)
+
+    def take(self, index: int, others: Sequence[int] = (), anchor: int | None = None) -> MotionFrame:
+        """The frame with a link to each of `others`. Raises `InputError` when it cannot be read."""
+        self.prepare(index, others, anchor)
+        try:
+            return self._ahead[_Wanted(index, tuple(others), anchor)].result()
+        finally:
+            # What was asked for and is not wanted after all would only take up memory.
+            self._ahead.clear()
+
+    # --- in the thread ---
+
+    def _read(self, wanted: _Wanted) -> MotionFrame:
+        # In ascending order and without gaps, as a video is decoded.
+        needed = {wanted.index, *wanted.others} | ({wanted.anchor} if wanted.anchor is not None else set())
+        for index in range(min(needed), max(needed) + 1):
+            self._content(index)
+        content = self._content(wanted.index)
+        links = []
+        for other in wanted.others:
+            flow, back = self._flow(wanted.index, other)
+            mask = self._trust(wanted.index, other, flow, back)
+            if wanted.anchor is not None:
+                flow = self._settled(wanted, flow)
+            links.append(Link(other, self._content(other), flow, mask))
+        return MotionFrame(content, tuple(links))
+
+    def _content(self, index: int) -> np.ndarray:
+        if index not in self._contents:
+            if self._backward and self._contents and index < min(self._contents):
+                # A video is decoded from its beginning to get one frame back: then rather a whole block.
+                for earlier in range(max(0, index - _BLOCK + 1), index):
+                    self._keep(earlier)
+            self._keep(index)
+        return self._contents[index]
+
+    def _keep(self, index: int) -> None:
+        if index not in self._contents:
+            array = self._reader.read(index)
+            size = fit_within((array.shape[0], array.shape[1]), self._longer_side)
+            work = working_size((array.shape[0], array.shape[1]), size)
+            self._contents[index] = resize(array, size)
+            self._sources[index] = self._contents[index] if work == size else resize(array, work)
+            while len(self._contents) > self._frames_kept:
+                self._contents.popitem(last=False)
+                self._sources.popitem(last=False)
+
+    def _source(self, index: int) -> np.ndarray:
+        self._content(index)
+        return self._sources[index]
+
+    def _flow(self, index: int, other: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Flow index → other and, where it is known, other → index."""
+        pair = min(index, other), max(index, other)
+        if pair not in self._flows:
+            self._flows[pair] = self._both_ways(*pair)
+            while len(self._flows) > _FLOWS_KEPT:
+                self._flows.popitem(last=False)
+        forward, backward = self._flows[pair]
+        flow, back = (forward, backward) if index < other else (backward, forward)
+        if flow is None:
+            assert isinstance(self._estimator, FloFolder)
+            missing = self._estimator.folder / self._estimator.expected_name(index, other)
+            raise InputError(f"flow file {missing} is missing: frame {index} is painted from frame {other}")
+        return flow, back
+
+    def _both_ways(self, first: int, second: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        size = _size(self._content(first))
+        if isinstance(self._estimator, FloFolder):
+            return self._estimator.read(first, second, size), self._estimator.read(second, first, size)
+        assert self._estimator is not None
+        if self._store is not None:
+            with contextlib.suppress(InputError):  # a file cut short by a crash
+                kept = self._store.read(first, second, size), self._store.read(second, first, size)
+                if kept[0] is not None and kept[1] is not None:
+                    return kept
+        flows = self._estimator.pair(self._source(first), self._source(second), size)
+        if self._store is not None:
+            for pair, flow in zip(((first, second), (second, first)), flows, strict=True):
+                write_flo(self._store.folder / self._store.expected_name(*pair), flow)
+        return flows
+
+    def _trust(self, index: int, other: int, flow: np.ndarray, back: np.ndarray | None) -> np.ndarray:
+        mask = temporal.trust(_to_flow(flow), None if back is None else _to_flow(back))[0, 0].numpy()
+        if isinstance(self._estimator, FloFolder):
+            reliable = self._estimator.reliable(index, other, _size(flow))
+            if reliable is not None:
+                mask = mask * reliable
+        return mask
+
+    def _settled(self, wanted: _Wanted, flow: np.ndarray) -> np.ndarray:
+        """The flow, drawn to 0 where the content stands still."""
+        sigma = max(2.0, STILL_BLUR * max(flow.shape[:2]))
+        near = _to_flow(flow)
+        # Most frames move all over, and then nothing more has to be estimated.
+        if temporal.blur(near, sigma).square().sum(1).sqrt().min() >= 2 * temporal.STILL_NEAR:
+            return flow
+        assert wanted.anchor is not None
+        here, there = self._content(wanted.index), self._content(wanted.anchor)
+        still = temporal.settled(near, _to_flow(plain_dis(here, there)), sigma)
+        return (near * (1 - still))[0].permute(1, 2, 0).numpy()
+
+
+def _to_flow(array: np.ndarray) -> torch.Tensor:
+    """H×W×2 to 1×2×H×W."""
+    return torch.from_numpy(array).permute(2, 0, 1).unsqueeze(0)
+
+
+def _size(array: np.ndarray) -> Size:
+    return array.shape[0], array.shape[1]
