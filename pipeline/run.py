@@ -244,7 +244,7 @@ class _Run:
                     frame_count=len(frames),
                     done_count=len(frames) - len(pending),
                     shot_count=len({frame.shot for frame in frames}),
-                    iterations_left=sum(self._most_iterations(frame) for frame in pending),
+                    iterations_left=sum(self._most_iterations(frame.index, frame.shot) for frame in pending),
                     device=device_label(device),
                     settings=self.settings.description,
                 )
@@ -459,11 +459,10 @@ class _Run:
         shots = self.settings.shots
         cuts = shots.cuts or (None if shots.detect else ())
         scan = contents.scan_film(self.content, self.request.frames.clip, cuts, rate, on_progress)
-        late = [cut for cut in shots.cuts if cut >= scan.first + scan.timing.frame_count]
-        if late:
-            self.listener(
-                Notice(f"cut {late[0]} lies beyond the last frame, {scan.first + scan.timing.frame_count - 1}")
-            )
+        last = scan.first + scan.timing.frame_count - 1
+        for cut in shots.cuts:
+            if cut > last:
+                self.listener(Notice(f"cut {cut} lies beyond the last frame, {last}, and is passed over"))
         wanted = self.request.frames.stop
         if wanted is not None and wanted > scan.first + scan.timing.frame_count:
             last = scan.first + scan.timing.frame_count
@@ -485,12 +484,7 @@ class _Run:
                 path = str(self.request.output.absolute() / f"{index:06d}.png")
             name = self.content.files[index].name if self.content.kind is ContentKind.SEQUENCE else f"frame {index}"
             shot = shot_of[index]
-            if self.passes > 1:
-                work = self.settings.passes.iterations
-            else:
-                work = (
-                    self.settings.iterations.first if self._starts_cold(index, shot) else self.settings.iterations.next
-                )
+            work = self._most_iterations(index, shot)
             for number in range(1 - self.passes, 1):
                 draft = f"{FRAMES_NAME}/pass-{number + self.passes:02d}/{index:06d}.png"
                 in_pass = f"{name}, pass {number + self.passes}" if self.passes > 1 else name
@@ -673,14 +667,18 @@ class _Run:
         rule = StopRule(iterations.next, iterations.tolerance, iterations.interval)
         if iterations.target is not None and reference is not None:
             rule = dataclasses.replace(rule, target=iterations.target * reference, floor=iterations.floor)
-        references = tuple(earlier[index - back] for back in settings.temporal.distances if index - back in earlier)
-        weight = settings.temporal.weight
-        held = {"references": references, "temporal": weight} if weight else {}
-        if settings.start.next == "warped":
-            task = FrameTask(index, content, "warped", rule, warm=True, earlier=earlier[index - 1], **held)
-        else:
-            given = images.read_image(previous.path)
-            task = FrameTask(index, content, "given", rule, given, warm=True, **held)
+        task = FrameTask(
+            index,
+            content,
+            "warped",
+            rule,
+            warm=True,
+            earlier=earlier.get(index - 1),
+            references=tuple(earlier[index - back] for back in settings.temporal.distances if index - back in earlier),
+            temporal=settings.temporal.weight,
+        )
+        if settings.start.next == "previous":
+            task = dataclasses.replace(task, start="given", given=images.read_image(previous.path), earlier=None)
         return task, reference
 
     def _pass_task(self, job: Job, frame: FrameRecord, seen: MotionFrame, earlier: Mapping[int, Earlier]) -> FrameTask:
@@ -756,10 +754,10 @@ class _Run:
             return before
         return before + FOLLOW * max(0.0, reached - target * before)
 
-    def _most_iterations(self, frame: FrameRecord) -> int:
+    def _most_iterations(self, index: int, shot: int) -> int:
         if self.passes > 1:
             return self.settings.passes.iterations
-        cold = self._starts_cold(frame.index, frame.shot)
+        cold = self._starts_cold(index, shot)
         return self.settings.iterations.first if cold else self.settings.iterations.next
 
     def _starts_cold(self, index: int, shot: int) -> bool:

@@ -42,7 +42,7 @@ class Problem:
         self.images.append(images.detach().clone())
         self.rows.append(rows.tolist())
         value = self.value(images, rows)
-        return LossTerms(value / 2, value / 4, value / 4)
+        return LossTerms(value / 2, value / 4, value / 4, torch.zeros_like(value))
 
 
 def uniform(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:

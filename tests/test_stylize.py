@@ -309,9 +309,9 @@ class Faulty:
         def faulty(images: torch.Tensor, rows: torch.Tensor) -> LossTerms:
             terms = objective(images, rows)
             if fault == "nonfinite":
-                return LossTerms(terms.content, terms.style * float("nan"), terms.total_variation)
+                return LossTerms(terms.content, terms.style * float("nan"), terms.total_variation, terms.temporal)
             if fault == "stalled":
-                turned = [2 * t.detach() - t for t in (terms.content, terms.style, terms.total_variation)]
+                turned = [2 * t.detach() - t for t in (terms.content, terms.style, terms.total_variation, terms.temporal)]
                 return LossTerms(*turned)
             return terms
 
