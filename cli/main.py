@@ -4,6 +4,7 @@ Heavy libraries are imported by the commands that need them: help, status and th
 """
 
 import contextlib
+import math
 import signal
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from pipeline.events import StopSignal
 if TYPE_CHECKING:
     from pipeline.config import Settings
     from pipeline.job import JobStatus
+    from pipeline.measure import MeanStability, Measured, Stability, Summary
     from pipeline.run import DryRun
 
 app = typer.Typer(
@@ -116,6 +118,12 @@ def stylize(
     fps: Annotated[
         str | None, typer.Option(metavar="RATE", help="Frames a second of a video made from images: 24, 30000/1001.")
     ] = None,
+    cuts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|none|A,B,…|FILE", help="Where a film is cut: found, nowhere, or first frames of new shots."
+        ),
+    ] = None,
     weights: WeightsOption = None,
     job: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the job. Default: OUTPUT.impasto beside the output.")
@@ -131,7 +139,7 @@ def stylize(
     with _session(quiet, as_json, graceful=not dry_run) as (view, stop):
         if sequence and photos:
             raise UsageError("--sequence and --photos exclude each other: give one")
-        settings = _settings(config, set_, size, iterations, weights)
+        settings = _settings(config, set_, size, iterations, weights, cuts)
         from pipeline.frames import FrameRange
         from pipeline.run import Request
         from pipeline.run import dry_run as estimate
@@ -217,44 +225,214 @@ def measure(
     set_: SetOption = None,
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
+    photos: Annotated[bool, typer.Option("--photos", help="The images have nothing to do with each other.")] = False,
+    flow: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of backward_2_1.flo and so on, in place of flow estimated on the content."
+        ),
+    ] = None,
+    cold: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Compare with cold starts of N iterations, which takes long. 0: do not."),
+    ] = 0,
+    cold_every: Annotated[
+        int | None, typer.Option(metavar="K", min=1, help="Cold starts of every K-th frame only. Default: every tenth.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for a plot of it all over the frames.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the losses of finished pictures, by whichever tool they were made."""
+    """Measure finished pictures and how still a film holds, by whichever tool they were made."""
     with _session(False, as_json, live=False):
         settings = _settings(config, set_, None, None, weights)
+        from pipeline.measure import COLD_EVERY, Measured, summarise
         from pipeline.measure import measure as run
         from pipeline.stylize import pick_device
 
-        table = Table("picture", "size", "objective", "content", "style", "tv", box=None, pad_edge=False)
-        for column in table.columns[1:]:
-            column.justify = "right"
-        totals: list[float] = []
-        for item in run(result, content, style, settings, tuple(style_weight or ()), pick_device(device)):
-            losses, (height, width) = item.losses, item.size
-            totals.append(losses.objective)
+        measured: list[Measured] = []
+        for item in run(
+            result,
+            content,
+            style,
+            settings,
+            tuple(style_weight or ()),
+            pick_device(device),
+            photos=photos,
+            flow_folder=flow,
+            cold_iterations=cold,
+            cold_every=COLD_EVERY if cold_every is None else cold_every,
+        ):
+            measured.append(item)
             if as_json:
-                print_json(
-                    {
-                        "event": "measured",
-                        "index": item.index,
-                        "name": item.name,
-                        "size": [height, width],
-                        "content": losses.content,
-                        "style": losses.style,
-                        "total_variation": losses.total_variation,
-                        "objective": losses.objective,
-                    }
-                )
-            else:
-                values = (losses.objective, losses.content, losses.style, losses.total_variation)
-                table.add_row(Text(item.name), f"{width}×{height}", *map(loss, values))
+                print_json(_measured_record(item))
+        summary = summarise(measured)
+        plot = None
+        if plots is not None:
+            from pipeline.report import plot_measures
+
+            plot = plots / "measures.png"
+            plot_measures(measured, plot, f"{result.name}, painted from {content.name}")
         if as_json:
-            mean = sum(totals) / len(totals)
-            print_json({"event": "measured_all", "pictures": len(totals), "mean_objective": mean})
+            print_json({**_summary_record(summary), "plot": None if plot is None else str(plot)})
         else:
-            if len(totals) > 1:
-                table.add_row("mean", "", loss(sum(totals) / len(totals)))
-            Console().print(table)
+            _print_measured(measured, summary)
+            if plot is not None:
+                _out(f"plotted in {short_path(plot)}")
+
+
+_MEASURED_ROWS = 40
+"""Of a film with more frames than this only every so-manieth is printed."""
+
+
+def _measured_record(item: "Measured") -> dict[str, object]:
+    losses, (height, width) = item.losses, item.size
+    return {
+        "event": "measured",
+        "index": item.index,
+        "name": item.name,
+        "size": [height, width],
+        "content": _finite(losses.content),
+        "style": _finite(losses.style),
+        "total_variation": _finite(losses.total_variation),
+        "objective": _finite(losses.objective),
+        "luminance": item.luminance,
+        "contrast": item.contrast,
+        "sharpness": item.sharpness,
+        "sharpness_to_cold": _finite(item.sharpness_to_cold),
+        "objective_to_cold": _finite(item.objective_to_cold),
+        "shot": item.shot,
+        "stability": [_stability_record(pair) for pair in item.stability],
+    }
+
+
+def _summary_record(summary: "Summary") -> dict[str, object]:
+    courses = {name: getattr(summary, name) for name in ("objective", "luminance", "contrast", "sharpness")}
+    return {
+        "event": "measured_all",
+        "pictures": summary.picture_count,
+        "mean_objective": _finite(summary.objective.mean),
+        "shots": summary.shot_count,
+        **{
+            name: {
+                "mean": _finite(course.mean),
+                "first": _finite(course.first),
+                "last": _finite(course.last),
+                "trend_per_100": _finite(course.trend),
+            }
+            for name, course in courses.items()
+        },
+        "sharpness_to_cold": _finite(summary.sharpness_to_cold),
+        "objective_to_cold": _finite(summary.objective_to_cold),
+        "cold_starts": summary.cold_count,
+        "stability": [{**_stability_record(pair), "pairs": pair.pair_count} for pair in summary.stability],
+    }
+
+
+def _stability_record(pair: "Stability | MeanStability") -> dict[str, object]:
+    return {
+        "distance": pair.distance,
+        "warping_error_x1000": _thousandfold(pair.warping_error),
+        "content_warping_error_x1000": _thousandfold(pair.content_warping_error),
+        "trusted_share": pair.trusted_share,
+    }
+
+
+def _thousandfold(error: float | None) -> float | None:
+    return None if error is None else 1000 * error
+
+
+def _finite(value: float | None) -> float | None:
+    """The value, or None where it is none that JSON has a word for."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _print_measured(measured: "list[Measured]", summary: "Summary") -> None:
+    film = summary.shot_count > 0
+    distances = [pair.distance for pair in summary.stability]
+    names = ["picture", *([] if film else ["size"]), "objective", "content", "style", "tv", "luma", "contrast", "sharp"]
+    names += [f"warp{distance}" for distance in distances]
+    names += ["sharp/cold", "obj/cold"] if summary.cold_count else []
+    table = _number_table(names, gap=1 if film else 2)
+    step = -(-len(measured) // _MEASURED_ROWS) if film else 1
+    for item in measured[::step]:
+        losses, (height, width) = item.losses, item.size
+        errors = {pair.distance: pair.warping_error for pair in item.stability}
+        table.add_row(
+            Text(printable(item.name)),
+            *([] if film else [f"{width}×{height}"]),
+            *map(loss, (losses.objective, losses.content, losses.style, losses.total_variation)),
+            *(f"{value:.1f}" for value in (item.luminance, item.contrast, item.sharpness)),
+            *(_or_blank(_thousandfold(errors.get(distance)), ".3f") for distance in distances),
+            *(
+                _or_blank(value, ".3f")
+                for value in ((item.sharpness_to_cold, item.objective_to_cold) if summary.cold_count else ())
+            ),
+        )
+    if film:
+        _print_table(table)
+        if step > 1:
+            _out(f"1 of {step} frames is shown; --json has them all")
+        _out("")
+        _print_table(_totals(summary))
+        return
+    if len(measured) > 1:
+        light = (summary.luminance.mean, summary.contrast.mean, summary.sharpness.mean)
+        colds = (summary.sharpness_to_cold, summary.objective_to_cold) if summary.cold_count else ()
+        means = [loss(summary.objective.mean), "", "", "", *(f"{value:.1f}" for value in light)]
+        table.add_row("mean", "", *means, *(_or_blank(value, ".3f") for value in colds))
+    _print_table(table)
+
+
+def _totals(summary: "Summary") -> Table:
+    """What a film comes to: means, ends and trends."""
+    what = [counted(summary.picture_count, "frame"), counted(summary.shot_count, "shot")]
+    if summary.size is not None:
+        what.append(f"{summary.size[1]}×{summary.size[0]}")
+    table = _number_table([", ".join(what), "mean", "first", "last", "per 100 frames"])
+    objective = summary.objective
+    trend = "" if objective.trend is None else f"{'+' if objective.trend >= 0 else ''}{loss(objective.trend)}"
+    table.add_row("objective", *map(loss, (objective.mean, objective.first, objective.last)), trend)
+    for name, course in (
+        ("luminance, 0 to 255", summary.luminance),
+        ("contrast, 0 to 255", summary.contrast),
+        ("sharpness, 0 to 255", summary.sharpness),
+    ):
+        values = [f"{value:.2f}" for value in (course.mean, course.first, course.last)]
+        table.add_row(name, *values, _or_blank(course.trend, "+.2f"))
+    for pair in summary.stability:
+        pairs = counted(pair.pair_count, "pair")
+        table.add_row(
+            f"warping error ×1000, {pair.distance} back ({pairs})", _or_blank(_thousandfold(pair.warping_error), ".3f")
+        )
+        table.add_row("  of the content itself", _or_blank(_thousandfold(pair.content_warping_error), ".3f"))
+        table.add_row("  pixels that are trusted", f"{pair.trusted_share:.1%}")
+    if summary.cold_count:
+        starts = counted(summary.cold_count, "cold start")
+        table.add_row(f"sharpness beside {starts}", _or_blank(summary.sharpness_to_cold, ".3f"))
+        table.add_row(f"objective beside {starts}", _or_blank(summary.objective_to_cold, ".3f"))
+    return table
+
+
+def _number_table(names: list[str], gap: int = 2) -> Table:
+    """A table of numbers, with words in its first column."""
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    for place, name in enumerate(names):
+        table.add_column(name, justify="right" if place else "left")
+    return table
+
+
+def _print_table(table: Table) -> None:
+    """Prints a table as wide as it is: a number that is cut short is none."""
+    console = Console(highlight=False)
+    unbounded = console.options.update(max_width=10_000)
+    console.width = max(console.width, console.measure(table, options=unbounded).maximum)
+    console.print(table)
+
+
+def _or_blank(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 @app.command()
@@ -392,7 +570,12 @@ class _StopOnSignal(StopSignal):
 
 
 def _settings(
-    config: str, overrides: list[str] | None, size: int | None, iterations: str | None, weights: str | None
+    config: str,
+    overrides: list[str] | None,
+    size: int | None,
+    iterations: str | None,
+    weights: str | None,
+    cuts: str | None = None,
 ) -> "Settings":
     from pipeline.config import load_settings
 
@@ -408,6 +591,12 @@ def _settings(
         own += [(f"iterations.{key}", int(part)) for key, part in zip(("first", "next"), parts, strict=False)]
     if weights is not None:
         own.append(("encoder.weights", weights))
+    if cuts is not None:
+        from pipeline.shots import parse_cuts
+
+        where = parse_cuts(cuts)
+        # Cuts by hand that are none are no request to look for some.
+        own += [("shots.detect", where == "auto"), ("shots.cuts", [] if isinstance(where, str) else list(where))]
     return load_settings(config, own)
 
 

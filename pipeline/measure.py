@@ -10,6 +10,8 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeAlias
 
@@ -86,7 +88,8 @@ class Course:
     first: float
     last: float
     trend: float | None
-    """Slope of the line of least squares, per 100 pictures; None for a single one."""
+    """Slope per 100 pictures, of least squares; None where no shot has two. Shots share the slope, and each has a
+    level of its own: a cut to a brighter scene is no drift."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +128,16 @@ def summarise(measured: Sequence[Measured]) -> Summary:
     if not measured:
         raise ValueError("there is nothing to summarise")
     sizes = {one.size for one in measured}
-    shots = {one.shot for one in measured if one.shot is not None}
+    shots = [one.shot for one in measured]
     pairs = [pair for one in measured for pair in one.stability]
     return Summary(
         len(measured),
         sizes.pop() if len(sizes) == 1 else None,
-        len(shots),
-        course([one.losses.objective for one in measured]),
-        course([one.luminance for one in measured]),
-        course([one.contrast for one in measured]),
-        course([one.sharpness for one in measured]),
+        len(set(shots) - {None}),
+        course([one.losses.objective for one in measured], shots),
+        course([one.luminance for one in measured], shots),
+        course([one.contrast for one in measured], shots),
+        course([one.sharpness for one in measured], shots),
         _mean([one.sharpness_to_cold for one in measured]),
         _mean([one.objective_to_cold for one in measured]),
         sum(one.objective_to_cold is not None for one in measured),
@@ -145,15 +148,15 @@ def summarise(measured: Sequence[Measured]) -> Summary:
     )
 
 
-def course(values: Sequence[float]) -> Course:
-    """Mean, ends and trend of at least one value, taken at even steps."""
-    mean = sum(values) / len(values)
-    middle = (len(values) - 1) / 2
-    trend = None
-    if len(values) > 1:
-        rise = sum((place - middle) * (value - mean) for place, value in enumerate(values))
-        trend = 100 * rise / sum((place - middle) ** 2 for place in range(len(values)))
-    return Course(mean, values[0], values[-1], trend)
+def course(values: Sequence[float], shots: Sequence[int | None]) -> Course:
+    """Mean, ends and trend of at least one value, taken at even steps; `shots` says which belong together."""
+    rise = spread = 0.0
+    for _, group in groupby(zip(shots, values, strict=True), key=itemgetter(0)):
+        levels = [value for _, value in group]
+        middle, mean = (len(levels) - 1) / 2, sum(levels) / len(levels)
+        rise += sum((place - middle) * (value - mean) for place, value in enumerate(levels))
+        spread += sum((place - middle) ** 2 for place in range(len(levels)))
+    return Course(sum(values) / len(values), values[0], values[-1], 100 * rise / spread if spread else None)
 
 
 def _mean_stability(pairs: Sequence[Stability]) -> MeanStability:

@@ -27,6 +27,9 @@ STILL_DISTANCE = 8
 STILL_BLUR = 0.04
 """Standard deviation, as a share of the longer side, of the neighbourhood whose mean flow says what stands still."""
 
+STILL_LEAST_BLUR = 5.0
+"""The same in pixels, at least."""
+
 _FLOWS_KEPT = 8
 _BLOCK = 16
 
@@ -126,7 +129,9 @@ class MotionReader:
             flow, back = self._flow(wanted.index, other)
             mask = self._trust(wanted.index, other, flow, back)
             if wanted.anchor is not None:
-                flow = self._settled(wanted, flow)
+                still = self._still(wanted, flow)
+                # What stands still hides nothing, whatever the noise makes of its flow.
+                flow, mask = flow * (1 - still[..., None]), np.maximum(mask, still)
             links.append(Link(other, self._content(other), flow, mask))
         return MotionFrame(content, tuple(links))
 
@@ -193,17 +198,16 @@ class MotionReader:
                 mask = mask * reliable
         return mask
 
-    def _settled(self, wanted: _Wanted, flow: np.ndarray) -> np.ndarray:
-        """The flow, drawn to 0 where the content stands still."""
-        sigma = max(2.0, STILL_BLUR * max(flow.shape[:2]))
+    def _still(self, wanted: _Wanted, flow: np.ndarray) -> np.ndarray:
+        """Where the content stands still, H×W float32 in [0, 1]; see `temporal.settled`."""
+        assert wanted.anchor is not None
+        sigma = max(STILL_LEAST_BLUR, STILL_BLUR * max(flow.shape[:2]))
         near = _to_flow(flow)
         # Most frames move all over, and then nothing more has to be estimated.
         if temporal.blur(near, sigma).square().sum(1).sqrt().min() >= 2 * temporal.STILL_NEAR:
-            return flow
-        assert wanted.anchor is not None
-        here, there = self._content(wanted.index), self._content(wanted.anchor)
-        still = temporal.settled(near, _to_flow(plain_dis(here, there)), sigma)
-        return (near * (1 - still))[0].permute(1, 2, 0).numpy()
+            return np.zeros(flow.shape[:2], np.float32)
+        far = plain_dis(self._content(wanted.index), self._content(wanted.anchor))
+        return temporal.settled(near, _to_flow(far), sigma)[0, 0].numpy()
 
 
 def _to_flow(array: np.ndarray) -> torch.Tensor:

@@ -117,10 +117,10 @@ def plot_measures(measured: Sequence[Measured], path: Path, title: str) -> None:
     places = list(figure.subplots(rows, 3, squeeze=False).flat)
     for axes, (name, color, lines) in zip(places, panels, strict=False):
         axes.set_title(name, fontsize=10, color=color)
-        _draw(axes, lines, [one.index for one in measured])
+        _draw(axes, lines, [one.index for one in measured], starts)
         for start in starts:
             # Between the last frame of a shot and the first of the next.
-            axes.axvline(start - 0.5, color="#aaaaaa", linewidth=1, zorder=0.5)
+            axes.axvline(start - 0.5, color="#aaaaaa", linewidth=1.4, zorder=0.5)
         if axes is places[0]:
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))
         else:
@@ -137,7 +137,7 @@ def plot_measures(measured: Sequence[Measured], path: Path, title: str) -> None:
 class _Line:
     """One curve: a value a frame, None or not finite where there is none.
 
-    `sparse` values are joined over the frames between them, others only with their neighbours.
+    `sparse` values are joined over the frames between them, others only with their neighbours; none over a cut.
     """
 
     def __init__(
@@ -176,13 +176,14 @@ def _errors(summary: Summary) -> str:
     return " and ".join("–" if mean is None else f"{1000 * mean:.3g}" for mean in means)
 
 
-def _draw(axes: "Axes", lines: Sequence[_Line], frames: Sequence[int]) -> None:
-    """The lines, a legend above them where they have names, and axes that fit."""
+def _draw(axes: "Axes", lines: Sequence[_Line], frames: Sequence[int], starts: Sequence[int]) -> None:
+    """The lines, broken before each of `starts`, a legend above them where they have names, and axes that fit."""
     known: list[float] = []
     for line in lines:
-        points = list(zip(frames, line.values, strict=True))
+        points: list[tuple[float, float]] = list(zip(frames, line.values, strict=True))
         if line.sparse:
             points = [point for point in points if not math.isnan(point[1])]
+        points = sorted([*points, *((start - 0.5, math.nan) for start in starts)])
         axes.plot(
             [x for x, _ in points],
             [y for _, y in points],

@@ -527,10 +527,10 @@ def test_measure(here: Path) -> None:
         (frame,) = job.frames()
     assert frame.losses is not None
     assert records[0]["objective"] == frame.losses.objective == records[1]["mean_objective"]
-    table = impasto("measure", "out", "--content", "in", *options)
+    table = impasto("measure", "out", "--content", "in", *options, "--photos")
     assert table.code == 0
     lines = table.out.splitlines()
-    assert lines[0].split() == ["picture", "size", "objective", "content", "style", "tv"]
+    assert lines[0].split() == ["picture", "size", "objective", "content", "style", "tv", "luma", "contrast", "sharp"]
     assert [line.split()[0] for line in lines[1:]] == ["f1.png", "f2.png", "f3.png", "mean"]
 
 

@@ -14,11 +14,13 @@ from pipeline.losses import (
     LossTerms,
     LossWeights,
     Objective,
+    TemporalReference,
     content_loss,
     content_targets,
     gram_matrix,
     style_loss,
     style_targets,
+    temporal_loss,
     total_variation,
 )
 
@@ -276,3 +278,95 @@ def test_rows_name_the_pictures_of_the_batch(rows: list[int]) -> None:
     everything = objective(images)
     some = objective(images[rows], torch.tensor(rows))
     assert some.objective.tolist() == pytest.approx(everything.objective[rows].tolist(), rel=1e-12)
+
+
+# --- held to earlier frames -------------------------------------------------------------------------------------------
+
+
+def test_the_temporal_loss_of_an_offset() -> None:
+    """The mean over pixels and channels: a tenth everywhere is 0.01, in one channel a third of that."""
+    image = uniform(3, 3, 4, 6)
+    reference = image.clone()
+    reference[0] += 0.1
+    reference[1, 2] -= 0.1
+    everywhere = torch.ones(3, 1, 4, 6, dtype=torch.float64)
+    assert temporal_loss(image, reference, everywhere).tolist() == pytest.approx([0.01, 0.01 / 3, 0])
+    assert temporal_loss(255 * image, 255 * reference, everywhere)[0].item() == pytest.approx(0.01 * 255**2)
+    assert temporal_loss(image, reference, everywhere / 4)[0].item() == pytest.approx(0.01 / 4)
+
+
+def test_the_temporal_loss_counts_where_the_weight_is_one() -> None:
+    """What the earlier frame does not show costs nothing, and the mean stays that over all pixels."""
+    image, reference = (torch.zeros(1, 3, 4, 6, dtype=torch.float64) for _ in range(2))
+    reference[..., :2] = 0.3
+    reference[..., 2:] = 1.0
+    weight = torch.zeros(1, 1, 4, 6, dtype=torch.float64)
+    weight[..., :2] = 1
+    assert temporal_loss(image, reference, weight).item() == pytest.approx(0.09 / 3)
+    assert temporal_loss(image, reference, 1 - weight).item() == pytest.approx(2 / 3)
+    assert temporal_loss(image, reference, 0 * weight).item() == 0
+
+
+def made_reference(seed: int, height: int = 12, width: int = 10) -> TemporalReference:
+    return TemporalReference(
+        (uniform(1, 3, height, width, seed=seed), uniform(1, 3, height, width, seed=seed + 1)),
+        (uniform(1, 1, height, width, seed=seed + 2), uniform(1, 1, height, width, seed=seed + 3)),
+    )
+
+
+def test_a_held_picture_has_one_more_term() -> None:
+    """Weight times the losses against all references, in levels of 255; the other terms stay as they were."""
+    image = uniform(1, 3, 12, 10, seed=2)
+    objective = make_objective(make_weights(), uniform(1, 3, 12, 10, seed=1), [uniform(1, 3, 9, 14, seed=3)])
+    free = objective(normalize(image))
+    reference = made_reference(4)
+    objective.hold_to(reference, 7.0)
+    held = objective(normalize(image))
+    wanted = sum(
+        (weight * (255 * image - 255 * earlier) ** 2).sum().item() / image.numel()
+        for earlier, weight in zip(reference.images, reference.weights, strict=True)
+    )
+    assert free.temporal.tolist() == [0]
+    assert held.temporal.tolist() == pytest.approx([7 * wanted], rel=1e-10)
+    for name in ("content", "style", "total_variation"):
+        assert torch.equal(getattr(held, name), getattr(free, name)), name
+    assert held.total.item() == pytest.approx(free.total.item() + 7 * wanted, rel=1e-12)
+    assert free.total.item() == (free.content + free.style + free.total_variation).item()
+    objective.hold_to(TemporalReference((image,), (torch.ones_like(image[:, :1]),)), 7.0)
+    assert objective(normalize(image)).temporal.item() < 1e-20, "a picture that is its reference"
+
+
+def test_a_later_hold_replaces_an_earlier_one() -> None:
+    image = uniform(1, 3, 12, 10, seed=2)
+    once, twice = (make_objective(make_weights(), image, [image]) for _ in range(2))
+    twice.hold_to(made_reference(20), 3.0)
+    for objective in (once, twice):
+        objective.hold_to(made_reference(4), 7.0)
+    assert torch.equal(once(normalize(image)).temporal, twice(normalize(image)).temporal)
+
+
+def test_the_gradient_of_a_held_picture_is_that_of_finite_differences() -> None:
+    """And by hand: 2 · weight · 255² · mask · (image - reference) / entries, which pulls towards the reference."""
+    objective = make_objective(make_weights(), uniform(1, 3, 8, 8, seed=1), [uniform(1, 3, 8, 8, seed=2)])
+    image = uniform(1, 3, 8, 8, seed=3)
+    reference = made_reference(4, 8, 8)
+
+    def gradient() -> torch.Tensor:
+        pixels = image.clone().requires_grad_(True)
+        (result,) = torch.autograd.grad(objective(normalize(pixels)).total.sum(), pixels)
+        return result
+
+    free = gradient()
+    objective.hold_to(reference, 0.3)
+    held = gradient()
+    by_hand = sum(
+        2 * 0.3 * 255**2 * weight * (image - earlier) / image.numel()
+        for earlier, weight in zip(reference.images, reference.weights, strict=True)
+    )
+    assert torch.allclose(held - free, torch.as_tensor(by_hand), rtol=1e-7, atol=1e-9 * float(held.abs().max()))
+    generator, step = torch.Generator().manual_seed(4), 1e-6
+    for _ in range(3):
+        direction = torch.randn(image.shape, generator=generator, dtype=torch.float64)
+        with torch.no_grad():
+            above, below = (objective(normalize(image + sign * step * direction)).total.item() for sign in (1, -1))
+        assert (held * direction).sum().item() == pytest.approx((above - below) / (2 * step), rel=1e-5)

@@ -1,8 +1,10 @@
 """The optimiser against problems with known answers, a dense BFGS and torch's own Adam."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -545,3 +547,131 @@ def test_the_margin_is_less_than_half_a_level() -> None:
     z = BoundedVariable().from_images(ends)
     assert torch.isfinite(z).all() and z.cos().min() > 0.05
     assert normalize(ends).shape == ends.shape
+
+
+# --- held to earlier frames, and stopping at a target -----------------------------------------------------------------
+
+
+class HeldProblem(Problem):
+    """A problem with a temporal term, of which the objective knows nothing."""
+
+    def __init__(self, value: Value, temporal: Value) -> None:
+        super().__init__(value)
+        self.temporal = temporal
+
+    def __call__(self, pixels: torch.Tensor, rows: torch.Tensor) -> LossTerms:
+        terms = super().__call__(pixels, rows)
+        return dataclasses.replace(terms, temporal=self.temporal(denormalize(pixels), rows))
+
+
+def held_problem(batch: int = 1) -> HeldProblem:
+    """Pulled to one picture by the objective and three times as hard to another by the temporal term."""
+    curvature = 10 ** (2 * uniform(batch, 3, 6, 5, seed=4))
+    wanted, earlier = (0.1 + 0.8 * uniform(batch, 3, 6, 5, seed=seed) for seed in (1, 2))
+    return HeldProblem(quadratic(wanted, curvature), quadratic(earlier, 3 * curvature))
+
+
+MINIMIZERS = pytest.mark.parametrize("minimize", [minimize_lbfgs, minimize_adam], ids=["lbfgs", "adam"])
+
+
+def test_the_temporal_term_is_minimised_too() -> None:
+    """Between two quadratics of one shape lies their weighted mean."""
+    problem = held_problem()
+    (outcome,) = minimize_lbfgs(problem, uniform(1, 3, 6, 5, seed=3), StopRule(300))
+    wanted, earlier = (0.1 + 0.8 * uniform(1, 3, 6, 5, seed=seed) for seed in (1, 2))
+    assert (outcome.image - (0.25 * wanted + 0.75 * earlier)[0]).abs().max() < 1e-4
+
+
+@MINIMIZERS
+def test_the_trace_keeps_the_temporal_term_apart(minimize: Callable[..., list[Outcome]]) -> None:
+    problem = held_problem(2)
+    heard: list[tuple[int, int, Losses]] = []
+    outcomes = minimize(
+        problem, uniform(2, 3, 6, 5, seed=3), StopRule(12), on_step=lambda *step: heard.append(step)
+    )  # fmt: skip
+    rows = torch.arange(2)
+    evaluated = [(problem.value(images, rows), problem.temporal(images, rows)) for images in problem.images]
+    for row, outcome in enumerate(outcomes):
+        for losses in outcome.trace:
+            assert losses.total == pytest.approx(losses.objective + losses.temporal)
+            # Each entry is of one picture: its objective and its own temporal term.
+            assert any(
+                losses.objective == pytest.approx(value[row].item(), rel=1e-9)
+                and losses.temporal == pytest.approx(temporal[row].item(), rel=1e-9)
+                for value, temporal in evaluated
+            )
+        assert outcome.trace[0].objective == pytest.approx(evaluated[0][0][row].item())
+        assert [losses for place, _, losses in heard if place == row] == list(outcome.trace)
+    if minimize is minimize_lbfgs:
+        assert all(
+            after.total <= before.total for outcome in outcomes for before, after in itertools.pairwise(outcome.trace)
+        )
+
+
+@MINIMIZERS
+@pytest.mark.parametrize("floor", [1, 4, 9])
+@pytest.mark.parametrize("held", [False, True])
+def test_a_target_ends_it_at_the_first_iteration_that_reaches_it(
+    minimize: Callable[..., list[Outcome]], floor: int, held: bool
+) -> None:
+    """Not before the floor; and what counts is the objective, without what the picture differs from earlier ones."""
+
+    def problem() -> Problem:
+        curvature = 10 ** (2 * uniform(1, 3, 6, 5, seed=4))
+        value = quadratic(0.1 + 0.8 * uniform(1, 3, 6, 5, seed=1), curvature)
+        flat = quadratic(torch.full((1, 3, 6, 5), 0.5).double(), 0.2)
+        return HeldProblem(value, lambda images, rows: 1000 + flat(images, rows)) if held else Problem(value)
+
+    start = uniform(1, 3, 6, 5, seed=3)
+    (free,) = minimize(problem(), start, StopRule(40))
+    falling = objectives(free)
+    for share in (0.8, 0.5, 0.2):
+        target = falling[0] * share
+        first = next(k for k, value in enumerate(falling, start=1) if k >= floor and value <= target)
+        (outcome,) = minimize(problem(), start, StopRule(40, target=target, floor=floor))
+        assert outcome.stop is StopReason.TARGET
+        assert outcome.iterations == first < 40
+        assert outcome.trace == free.trace[:first], "until then it is the same"
+        assert not held or outcome.trace[-1].total > target
+
+
+@MINIMIZERS
+def test_a_target_may_be_exactly_reached_or_never(minimize: Callable[..., list[Outcome]]) -> None:
+    value, start = quadratic(torch.full((1, 3, 4, 4), 0.3).double()), 0.2 + 0.6 * uniform(1, 3, 4, 4)
+    (free,) = minimize(Problem(value), start, StopRule(6))
+    (exact,) = minimize(Problem(value), start, StopRule(6, target=free.trace[2].objective))
+    assert exact.stop is StopReason.TARGET and exact.iterations <= 3
+    (never,) = minimize(Problem(value), start, StopRule(6, target=-1.0))
+    assert never.stop is not StopReason.TARGET and never.trace == free.trace
+    (late,) = minimize(Problem(value), start, StopRule(6, target=1e9, floor=50))
+    assert late.stop is not StopReason.TARGET and late.trace == free.trace
+
+
+def test_each_picture_of_a_batch_has_its_own_way_to_the_target() -> None:
+    target = 0.1 + 0.8 * uniform(3, 3, 4, 4, seed=1)
+    start = torch.cat([target[:1] + 0.001, uniform(2, 3, 4, 4, seed=2)])
+    curvature = torch.tensor([1.0, 1.0, 50.0]).double().view(3, 1, 1, 1)
+    rule = StopRule(60, target=0.01)
+    together = minimize_lbfgs(Problem(quadratic(target, curvature)), start, rule)
+    assert all(outcome.stop is StopReason.TARGET for outcome in together)
+    assert together[0].iterations == 1 < together[1].iterations
+    for row, outcome in enumerate(together):
+        (alone,) = minimize_lbfgs(
+            Problem(quadratic(target[row : row + 1], curvature[row : row + 1])), start[row : row + 1], rule
+        )
+        assert alone.iterations == outcome.iterations
+        assert (alone.image - outcome.image).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("variable", ["bounded", "free"])
+def test_a_start_below_its_target_is_given_back_to_the_byte(variable: str) -> None:
+    """Every level of 8 bits, black and white as well: a frame of a still scene is not painted, and does not drift."""
+    array = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    start = to_tensor(array)
+    problem = Problem(quadratic(torch.full((1, 3, 16, 16), 0.5)))
+    for _ in range(3):
+        (outcome,) = minimize_lbfgs(problem, start, StopRule(50, target=1e6), variable=variable)  # type: ignore[arg-type]
+        assert outcome.stop is StopReason.TARGET and outcome.iterations == 1
+        assert np.array_equal(to_array(outcome.image), array)
+        start = to_tensor(to_array(outcome.image))
+    assert len(problem.images) == 3

@@ -1,5 +1,7 @@
-"""The plot of the losses is a picture that shows three curves, whatever the trace and the title are."""
+"""The plots are pictures that show their curves, whatever the numbers and the title are."""
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,8 @@ from PIL import Image
 
 from pipeline.errors import StorageError
 from pipeline.events import Losses
-from pipeline.report import plot_losses
+from pipeline.measure import Measured, Stability
+from pipeline.report import plot_losses, plot_measures
 
 COLORS = ((0x2A, 0x6F, 0x97), (0xBC, 0x47, 0x49), (0x6A, 0x99, 0x4E))
 """Content, style, total variation."""
@@ -139,3 +142,129 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StorageError):
         plot_losses(falling(3), tmp_path / "file" / "losses.png", "frame 0")
+
+
+# How a film holds
+
+BLUE, RED, GREY = COLORS[0], COLORS[1], (0xAA, 0xAA, 0xAA)
+"""Of distance 1 and 10, and of the lines at which shots begin."""
+
+
+def film(count: int = 40, *, cut: int | None = 20, pairs: bool = True, cold_every: int | None = 10) -> list[Measured]:
+    """What measuring a film of two shots gives, with a little unrest in everything."""
+    rng = np.random.default_rng(0)
+    measured = []
+    for index in range(count):
+        shot = 0 if cut is None or index < cut else cut
+        distances = [distance for distance in (1, 10) if pairs and index - distance >= shot]
+        cold = cold_every is not None and index % cold_every == 0
+        measured.append(
+            Measured(
+                index,
+                f"frame {index}",
+                (48, 64),
+                Losses(1e5, 2e6 + 1e4 * rng.normal(), 1e4),
+                120 + rng.normal(),
+                50 + rng.normal(),
+                20 - 0.1 * index,
+                0.98 - 0.001 * index if cold else None,
+                1.02 + 0.001 * index if cold else None,
+                shot,
+                tuple(Stability(distance, 1e-3 * distance, 2e-4 * distance, 0.9) for distance in distances),
+            )
+        )
+    return measured
+
+
+def panels(path: Path, color: tuple[int, int, int], least: int = 4) -> list[bool]:
+    """Whether so many pixels of that colour are in each of the six panels, row by row, inside and below its title."""
+    with Image.open(path) as image:
+        width, height = image.size
+    pixels = pixels_of(path, color)
+    cell_height, cell_width = height / 2, width / 3
+    found = []
+    for place in range(6):
+        top, left = (place // 3) * cell_height, (place % 3) * cell_width
+        below, right = pixels[:, 0] - top, pixels[:, 1] - left
+        inside = (below > 0.2 * cell_height) & (below < cell_height)
+        inside &= (right > 0.1 * cell_width) & (right < 0.95 * cell_width)
+        found.append(bool(np.count_nonzero(inside) >= least))
+    return found
+
+
+def test_the_plot_of_a_film_has_a_panel_for_each_measure(tmp_path: Path) -> None:
+    path = tmp_path / "plots" / "measures.png"
+    plot_measures(film(), path, "painted.mp4")
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        width, height = image.size
+    assert 1000 <= width <= 1600 and 500 <= height <= 1000
+    assert [entry.name for entry in path.parent.iterdir()] == ["measures.png"], "nothing temporary is left"
+    # Objective, warping error, luminance; contrast, sharpness, beside a cold start.
+    assert panels(path, RED) == [True, True, False, False, False, True]
+    assert panels(path, BLUE) == [False, True, True, True, True, True]
+    assert panels(path, GREY, 100) == [True] * 6
+
+
+def test_what_was_not_measured_has_no_panel(tmp_path: Path) -> None:
+    path = tmp_path / "measures.png"
+    plot_measures(film(cut=None, cold_every=None), path, "no cut, nothing cold")
+    assert panels(path, BLUE) == [False, True, True, True, True, False]
+    assert panels(path, GREY, 100) == [False] * 6
+    plot_measures(film(pairs=False, cut=None, cold_every=None), path, "photos")
+    assert panels(path, RED) == [True, False, False, False, False, False]
+    assert panels(path, BLUE) == [False, True, True, True, False, False]
+
+
+def test_no_line_is_drawn_over_a_cut(tmp_path: Path) -> None:
+    path = tmp_path / "measures.png"
+    measured = [dataclasses.replace(one, luminance=100.0 if one.index < 20 else 200.0) for one in film()]
+    plot_measures(measured, path, "from dark to bright")
+    with Image.open(path) as image:
+        width, height = image.size
+    luminance = pixels_of(path, BLUE)
+    luminance = luminance[(luminance[:, 1] > 0.7 * width) & (luminance[:, 0] < 0.45 * height)]
+    top, bottom = luminance[:, 0].min(), luminance[:, 0].max()
+    assert bottom - top > 0.2 * height
+    assert not np.any(np.abs(luminance[:, 0] - (top + bottom) / 2) < 0.05 * height)
+
+
+def test_a_value_without_neighbours_is_seen(tmp_path: Path) -> None:
+    """In a long film, which has no markers otherwise."""
+    path = tmp_path / "measures.png"
+    long = [dataclasses.replace(one, stability=()) for one in film(200, cut=None, cold_every=None)]
+    long[100] = dataclasses.replace(long[100], stability=(Stability(10, 5e-3, None, 0.5),))
+    plot_measures(long, path, "one pair")
+    assert panels(path, RED)[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: dataclasses.replace(one, losses=Losses(float("inf"), float("nan"), 0)),
+        lambda one: dataclasses.replace(one, losses=Losses(0, 0, 0), luminance=0, contrast=0, sharpness=0),
+        lambda one: dataclasses.replace(one, stability=(Stability(1, None, None, 0.0),)),
+        lambda one: dataclasses.replace(one, stability=(Stability(1, 0.0, 0.0, 1.0), Stability(10, 0.0, 0.0, 1.0))),
+        lambda one: dataclasses.replace(one, sharpness_to_cold=None, objective_to_cold=1e12),
+        lambda one: dataclasses.replace(one, shot=one.index),
+    ],
+    ids=["not-finite", "zeros", "nothing-trusted", "still", "extreme", "all-cuts"],
+)
+def test_films_that_are_hard_to_draw(tmp_path: Path, change: Callable[[Measured], Measured]) -> None:
+    path = tmp_path / "measures.png"
+    plot_measures([change(one) for one in film(12)], path, "a $5 and b $6.mp4")
+    with Image.open(path) as image:
+        assert image.width > 1000
+
+
+@pytest.mark.parametrize("count", [1, 2, 3000])
+def test_films_of_any_length_are_drawn(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "measures.png"
+    plot_measures(film(count), path, "写真.mp4")
+    assert panels(path, RED)[0]
+
+
+def test_the_same_film_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        plot_measures(film(5), tmp_path / name, "film")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

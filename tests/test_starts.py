@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.starts import color_statistics, matched, noise, softened
+from pipeline.starts import color_statistics, matched, noise, softened, transport
 
 LEAST_VARIANCE = (4 / 255) ** 2
 
@@ -131,3 +131,42 @@ def test_noise_leaves_the_global_generator_alone() -> None:
 def test_softened_is_a_tenth_nearer_to_grey() -> None:
     image = torch.tensor([0.0, 0.5, 1.0]).view(1, 3, 1, 1)
     assert softened(image).flatten().tolist() == pytest.approx([0.05, 0.5, 0.95])
+
+
+def test_the_transport_takes_one_covariance_to_the_other() -> None:
+    """T C Tᵀ is the style's, for the C of the content with the least variance added; and T is symmetric and positive,
+    which of all such maps is the one that changes the colours least."""
+    content, style = picture(1), picture(2, 0.2, 0.7)
+    matrix = transport(content, color_statistics([style], [1.0]))
+    assert matrix.shape == (3, 3) and matrix.dtype == torch.float64
+    own = covariance(content) + LEAST_VARIANCE * torch.eye(3)
+    assert torch.allclose(matrix @ own @ matrix.T, covariance(style), rtol=0, atol=1e-9)
+    assert torch.allclose(matrix, matrix.T, rtol=0, atol=1e-9)
+    assert torch.linalg.eigvalsh(matrix).min() > 0
+
+
+def test_the_transport_maps_differences_as_matching_does() -> None:
+    content, wanted = picture(1, 0.0, 1.0), color_statistics([picture(2, 0.45, 0.6)], [1.0])
+    result = matched(content, wanted)
+    assert result.min() > 0 and result.max() < 1, "nothing was clamped"
+    colors, moved = (image[0].flatten(1).double() for image in (content, result))
+    differences = colors[:, 1:] - colors[:, :-1]
+    assert torch.allclose(transport(content, wanted) @ differences, moved[:, 1:] - moved[:, :-1], rtol=0, atol=1e-6)
+
+
+def test_the_transport_of_a_picture_in_its_own_colours_changes_little() -> None:
+    content = picture(3)
+    matrix = transport(content, color_statistics([content], [1.0]))
+    values = torch.linalg.eigvalsh(covariance(content))
+    # In the directions of its spread, short by the least variance that was added.
+    expected = (values / (values + LEAST_VARIANCE)).sqrt()
+    assert torch.allclose(torch.linalg.eigvalsh(matrix).sort().values, expected.sort().values, rtol=0, atol=1e-6)
+
+
+def test_the_transport_of_a_flat_picture_is_bounded() -> None:
+    """A fade from black has no colours to stretch."""
+    style = picture(2)
+    matrix = transport(torch.full((1, 3, 8, 8), 0.1), color_statistics([style], [1.0]))
+    assert torch.isfinite(matrix).all()
+    largest = torch.linalg.eigvalsh(covariance(style)).max().sqrt() / LEAST_VARIANCE**0.5
+    assert torch.linalg.eigvalsh(matrix).max() <= largest * (1 + 1e-6)
