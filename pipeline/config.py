@@ -142,10 +142,10 @@ class IterationSettings(_Section):
         300, ge=1, le=1_000_000, description="Most iterations for a picture that starts cold (photos, first of a shot)."
     )
     next: int = Field(
-        60, ge=1, le=1_000_000, description="Most iterations for a frame that starts from the frame before it."
+        30, ge=1, le=1_000_000, description="Most iterations for a frame that starts from the frame before it."
     )
     target: float | None = Field(
-        1.03,
+        1.05,
         ge=1,
         le=100,
         description="A frame that starts from the one before it is done when its objective is at most this multiple of "
@@ -214,7 +214,7 @@ class TemporalSettings(_Section):
     """How closely a frame is held to the frames before it, beyond starting from them."""
 
     weight: float = Field(
-        5000.0,
+        8000.0,
         ge=0,
         le=1e12,
         description="Weight of the temporal loss: mean squared difference to the earlier frame moved onto this one, in "

@@ -124,12 +124,16 @@ class MotionReader:
         for index in range(min(needed), max(needed) + 1):
             self._content(index)
         content = self._content(wanted.index)
+        far: np.ndarray | None = None
         links = []
         for other in wanted.others:
             flow, back = self._flow(wanted.index, other)
             mask = self._trust(wanted.index, other, flow, back)
             if wanted.anchor is not None:
-                still = self._still(wanted, flow)
+                # Most frames move all over, and then nothing more has to be estimated.
+                if far is None and _may_be_still(flow):
+                    far = plain_dis(content, self._content(wanted.anchor))
+                still = np.zeros_like(mask) if far is None else _still(flow, far)
                 # What stands still hides nothing, whatever the noise makes of its flow.
                 flow, mask = flow * (1 - still[..., None]), np.maximum(mask, still)
             links.append(Link(other, self._content(other), flow, mask))
@@ -198,16 +202,15 @@ class MotionReader:
                 mask = mask * reliable
         return mask
 
-    def _still(self, wanted: _Wanted, flow: np.ndarray) -> np.ndarray:
-        """Where the content stands still, H×W float32 in [0, 1]; see `temporal.settled`."""
-        assert wanted.anchor is not None
-        sigma = max(STILL_LEAST_BLUR, STILL_BLUR * max(flow.shape[:2]))
-        near = _to_flow(flow)
-        # Most frames move all over, and then nothing more has to be estimated.
-        if temporal.blur(near, sigma).square().sum(1).sqrt().min() >= 2 * temporal.STILL_NEAR:
-            return np.zeros(flow.shape[:2], np.float32)
-        far = plain_dis(self._content(wanted.index), self._content(wanted.anchor))
-        return temporal.settled(near, _to_flow(far), sigma)[0, 0].numpy()
+
+def _may_be_still(flow: np.ndarray) -> bool:
+    return bool(np.linalg.norm(flow, axis=2).min() < 2 * temporal.STILL_NEAR)
+
+
+def _still(flow: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """Where the content stands still, H×W float32 in [0, 1]; see `temporal.settled`."""
+    sigma = max(STILL_LEAST_BLUR, STILL_BLUR * max(flow.shape[:2]))
+    return temporal.settled(_to_flow(flow), _to_flow(far), sigma)[0, 0].numpy()
 
 
 def _to_flow(array: np.ndarray) -> torch.Tensor:

@@ -317,7 +317,7 @@ def minimize_adam(
 
     The step is `learning_rate` (in units of the variable), multiplied by `decay` after each
     `decay_interval` iterations. β₁ = 0.9, β₂ = 0.999, ε = 1e-8, as in the paper. The result is the
-    picture after the last step.
+    picture after the last step, or at a target the one that reached it.
     """
     batch = _Batch(objective, make_variable(variable), start, rule, on_step)
     z = batch.variable.from_images(start)
@@ -338,9 +338,13 @@ def minimize_adam(
         # The paper's ε, which stands beside the bias-corrected second moment.
         root = (square / (1 - 0.999**iteration)).sqrt_().add_(1e-8)
         stepped = z - (rate / (1 - 0.9**iteration)) * mean / root
-        z = torch.where(_wide(finite), stepped, last_finite)
         stops = dict.fromkeys(_where(~finite), StopReason.NONFINITE)
         stops |= _natural_stops(batch, stops)
+        # A picture that has reached its target is that picture, and not one step further.
+        reached = [place for place, stop in stops.items() if stop is StopReason.TARGET]
+        held = ~finite
+        held[reached] = True
+        z = torch.where(_wide(held), last_finite, stepped)
         if stops:
             places = batch.finish(stops, z)
             if len(places) == 0:

@@ -66,7 +66,7 @@ ENGINE = 2
 FLOW_NAME = "flow"
 """Where a job that paints in several passes keeps the flow between its frames until it is done."""
 
-FOLLOW = 0.25
+FOLLOW = 0.1
 """By how much of what a frame missed its target the shot's reference rises: the content has become harder."""
 
 START_KINDS = ("content", "matched", "noise")

@@ -175,7 +175,7 @@ def test_a_blend_of_styles_has_the_gradient_of_the_sum_of_the_losses() -> None:
 
     def gradient(style: Mapping[str, torch.Tensor]) -> torch.Tensor:
         pixels = image.clone().requires_grad_(True)
-        (result,) = torch.autograd.grad(Objective(encoder, weights, content, style)(pixels).objective.sum(), pixels)
+        (result,) = torch.autograd.grad(Objective(encoder, weights, content, style)(pixels).total.sum(), pixels)
         return result
 
     blended = gradient(style_targets(encoder, styles, blend, layers, "chw"))
@@ -213,7 +213,7 @@ def test_the_terms_are_the_weighted_parts() -> None:
     assert terms.content.item() == pytest.approx(3 * content.item(), rel=1e-10)
     assert terms.style.item() == pytest.approx(40 * style.item(), rel=1e-10)
     assert terms.total_variation.item() == pytest.approx(0.001 * variation.item(), rel=1e-10)
-    assert terms.objective.item() == pytest.approx((3 * content + 40 * style + 0.001 * variation).item(), rel=1e-10)
+    assert terms.total.item() == pytest.approx((3 * content + 40 * style + 0.001 * variation).item(), rel=1e-10)
 
 
 def test_total_variation_in_normalized_pixels() -> None:
@@ -240,13 +240,13 @@ def test_total_variation_in_normalized_pixels() -> None:
 def test_the_gradient_is_that_of_finite_differences(weights: LossWeights) -> None:
     objective = make_objective(weights, uniform(1, 3, 8, 8, seed=1), [uniform(1, 3, 8, 8, seed=2)])
     image = uniform(1, 3, 8, 8, seed=3).requires_grad_(True)
-    (gradient,) = torch.autograd.grad(objective(image).objective.sum(), image)
+    (gradient,) = torch.autograd.grad(objective(image).total.sum(), image)
     generator = torch.Generator().manual_seed(4)
     step = 1e-6
     for _ in range(5):
         direction = torch.randn(image.shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
-            above, below = (objective(image + sign * step * direction).objective.item() for sign in (1, -1))
+            above, below = (objective(image + sign * step * direction).total.item() for sign in (1, -1))
         assert (gradient * direction).sum().item() == pytest.approx((above - below) / (2 * step), rel=1e-5)
 
 
@@ -267,7 +267,7 @@ def test_pictures_of_a_batch_do_not_touch_each_other() -> None:
     alone = make_objective(weights, contents[:1], styles)(images[:1])
     assert first(alone) == pytest.approx(first(together), rel=1e-12)
     pixels = images.clone().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(objective(pixels).objective[0], pixels)
+    (gradient,) = torch.autograd.grad(objective(pixels).total[0], pixels)
     assert gradient[0].abs().max() > 0 and gradient[1:].abs().max() == 0
 
 
@@ -277,7 +277,7 @@ def test_rows_name_the_pictures_of_the_batch(rows: list[int]) -> None:
     images = uniform(3, 3, 10, 8, seed=3)
     everything = objective(images)
     some = objective(images[rows], torch.tensor(rows))
-    assert some.objective.tolist() == pytest.approx(everything.objective[rows].tolist(), rel=1e-12)
+    assert some.total.tolist() == pytest.approx(everything.total[rows].tolist(), rel=1e-12)
 
 
 # --- held to earlier frames -------------------------------------------------------------------------------------------

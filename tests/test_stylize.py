@@ -311,7 +311,9 @@ class Faulty:
             if fault == "nonfinite":
                 return LossTerms(terms.content, terms.style * float("nan"), terms.total_variation, terms.temporal)
             if fault == "stalled":
-                turned = [2 * t.detach() - t for t in (terms.content, terms.style, terms.total_variation, terms.temporal)]
+                turned = [
+                    2 * t.detach() - t for t in (terms.content, terms.style, terms.total_variation, terms.temporal)
+                ]
                 return LossTerms(*turned)
             return terms
 

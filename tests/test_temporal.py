@@ -31,7 +31,6 @@ from pipeline.temporal import (
     motion_boundaries,
     settled,
     sharpness,
-    soft_seam,
     trust,
     warp,
     warping_error,
@@ -84,7 +83,6 @@ once in the code and failed these tests:
 - `motion_boundaries`: the comparison inverted;
 - `trust`: the greater of two masks in place of their product, a mask inverted;
 - `long_term_weights`: the farthest frame first;
-- `soft_seam`: the mask grown in place of shrunk;
 - `settled`: inverted, and either of its flows left out;
 - `warping_error`: the mask inverted, the flow reversed, the two pictures exchanged;
 - `Painter`: the flow of the other direction for the start and for the references, their masks inverted;
@@ -406,30 +404,6 @@ def test_motion_boundaries_are_outlines(a: int, b: int) -> None:
 def test_a_camera_makes_no_motion_boundaries(footage: scenes.Scene) -> None:
     for a, b in ((0, 1), (1, 0)):
         assert motion_boundaries(to_flow(footage.flow(a, b))).min() == 1
-
-
-def test_soft_seams_lie_inside() -> None:
-    mask = torch.ones(1, 1, 40, 50)
-    mask[..., 15:25, 20:30] = 0
-    seam = soft_seam(mask)
-    assert (seam <= mask).all() and seam.min() == 0
-    assert (seam[..., 15:25, 20:30] == 0).all()
-    assert seam[0, 0, 20, 30] < 0.1, "next to the hole there is little trust yet"
-    assert ((seam > 0.05) & (seam < 0.95)).any(), "and it comes by degrees"
-    far = torch.ones(40, 50, dtype=torch.bool)
-    far[15 - 6 : 25 + 6, 20 - 6 : 30 + 6] = False
-    assert seam[0, 0][far].min() > 1 - 1e-6, "up to the frame's own border"
-    along = seam[0, 0, 20, 30:]
-    assert (along.diff() >= -1e-6).all()
-    wide = soft_seam(mask, 2.0)
-    assert (wide <= mask).all() and wide.sum() < seam.sum() < mask.sum()
-
-
-def test_soft_seams_of_nothing_and_of_everything() -> None:
-    assert soft_seam(torch.zeros(2, 1, 9, 7)).max() == 0
-    assert (soft_seam(torch.ones(2, 1, 9, 7)) - 1).abs().max() < 1e-6
-    partial = uniform(1, 1, 30, 30)
-    assert (soft_seam(partial) <= partial).all()
 
 
 # --- blur and standing still ------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("objective", "peer", "memory")
+NAMES = ("objective", "peer", "memory", "temporal")
 
 
 def main() -> None:

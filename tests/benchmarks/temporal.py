@@ -1,0 +1,374 @@
+"""How still films hold, what it costs in the objective, and how many iterations it takes.
+
+Every figure is of finished jobs, in `BENCH_FOLDER` (default: `bench` beside the project): a run that is cut off
+goes on where it stopped, and a second one only reads and measures.
+"""
+
+import dataclasses
+import os
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from pipeline import temporal
+from pipeline.config import Settings, load_settings
+from pipeline.encoder import load_weights
+from pipeline.flow import DisFlow, read_flo, resize_flow, write_flo
+from pipeline.frames import Size, fit_within, resize, to_tensor
+from pipeline.images import read_image, write_image
+from pipeline.job import FrameRecord, Job
+from pipeline.run import Request, stylize
+from pipeline.storage import write_bytes
+from pipeline.stylize import Painter
+from samples import scenes
+from tests.benchmarks.common import DATA, ROOT, machine, show
+
+FOLDER = Path(os.environ.get("BENCH_FOLDER", ROOT / "bench"))
+STYLE = DATA / "images" / "starry_night.jpg"
+COLD_ITERATIONS = 300
+FAR = 10
+
+SYNTHETIC_SIZE: Size = (96, 160)
+SYNTHETIC_FRAMES = 12
+
+ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "each frame alone": ("default", ("start.next=content", "iterations={next: 300, target: none, tolerance: 0}")),
+    "previous result": ("default", ("start.next=previous", "temporal.weight=0")),
+    "previous result warped": ("default", ("temporal.weight=0",)),
+    "only warped": ("default", ("temporal.weight=0", "iterations.target=100")),
+    "+ temporal loss: the default": ("default", ()),
+    "+ long term, 1 2 4": ("default", ("temporal.distances=[1, 2, 4]",)),
+    "multi-pass, 5 × 60": ("multipass", ("passes={count: 5, iterations: 60, temporal_from: 3}",)),
+    "exact flow": ("default", ("flow.method=files",)),
+}
+"""Preset and settings of each row; all have the tolerance off, so that none stops for another reason."""
+
+ALONE, FLOOR, DEFAULT, PASSES, EXACT = (
+    "each frame alone",
+    "only warped",
+    "+ temporal loss: the default",
+    "multi-pass, 5 × 60",
+    "exact flow",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """Flow from a frame to another of the film (1×2×H×W) and where both show the same (1×1×H×W)."""
+
+    flow: torch.Tensor
+    mask: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """A film to be painted: its frames' folder, and what is known of its motion."""
+
+    name: str
+    frames: Path
+    width: int
+    truth: Callable[[int, int, Size], Truth | None]
+    """Exact flow between two frames at a size; None where it is not known, and then it is estimated."""
+    cold: tuple[int, ...]
+    """The frames that are painted alone: the reference of objective and sharpness."""
+    flow: Path | None = None
+    """Exact flow as files, where there is any from each frame to the one before."""
+
+    @property
+    def paths(self) -> list[Path]:
+        return sorted(self.frames.glob("*.png"))
+
+
+# Films
+
+
+def _sintel(name: str, width: int) -> Film:
+    frames = FOLDER / "content" / name
+    for path in sorted((DATA / "sintel" / name).glob("frame_*.png")):
+        if not (frames / path.name).exists():
+            write_bytes(frames / path.name, path.read_bytes())
+    count = len(list(frames.glob("*.png")))
+
+    def truth(a: int, b: int, size: Size) -> Truth | None:
+        return _sintel_truth(name, size) if (a, b) == (1, 2) else None
+
+    cold = tuple(range(count)) if count < FAR else tuple(sorted({*range(0, count, FAR), *range(1, count, FAR)}))
+    return Film(name, frames, width, truth, cold)
+
+
+def _sintel_truth(name: str, size: Size) -> Truth | None:
+    folder = DATA / "sintel" / name
+    if not (folder / "flow_0002_to_0003.flo").is_file():
+        return None
+    flow = to_flow(resize_flow(read_flo(folder / "flow_0002_to_0003.flo")[0], size))
+    hidden = read_image(folder / "occluded_0002_to_0003.png")
+    # A pixel of the reduced frame counts as hidden when a quarter of it is.
+    shown = (resize(hidden, size)[..., 0] < 64).astype(np.float32)
+    return Truth(flow, torch.from_numpy(shown)[None, None] * temporal.in_frame(flow))
+
+
+def _reversed_sintel(name: str, width: int) -> Film:
+    """Frames 3 and 2 in this order: the exact flow of the data set goes from the painted to the earlier one."""
+    frames, flow = FOLDER / "content" / f"{name}-reversed", FOLDER / "flow" / f"{name}-reversed"
+    data = DATA / "sintel" / name
+    for place, number in ((1, 3), (2, 2)):
+        if not (frames / f"frame_{place}.png").exists():
+            write_bytes(frames / f"frame_{place}.png", (data / f"frame_{number:04d}.png").read_bytes())
+    if not (flow / "reliable_2_1.pgm").exists():
+        write_bytes(flow / "backward_2_1.flo", (data / "flow_0002_to_0003.flo").read_bytes())
+        hidden = read_image(data / "occluded_0002_to_0003.png")[..., 0]
+        header = f"P5\n{hidden.shape[1]} {hidden.shape[0]}\n255\n".encode()
+        write_bytes(flow / "reliable_2_1.pgm", header + (255 - hidden).tobytes())
+
+    def truth(a: int, b: int, size: Size) -> Truth | None:
+        return _sintel_truth(name, size) if (a, b) == (1, 0) else None
+
+    return Film(f"{name}-reversed", frames, width, truth, (1,), flow)
+
+
+def _synthetic(kind: str, size: Size, count: int, cold: Sequence[int], name: str = "") -> Film:
+    name = name or kind
+    scene = getattr(scenes, kind)(size, count, 3)
+    frames, flow = FOLDER / "content" / name, FOLDER / "flow" / name
+    for index in range(count):
+        if not (frames / f"frame_{index + 1:04d}.png").exists():
+            write_image(frames / f"frame_{index + 1:04d}.png", scene.frame(index))
+        if index and not (flow / f"backward_{index + 1}_{index}.flo").exists():
+            flow.mkdir(parents=True, exist_ok=True)
+            write_flo(flow / f"forward_{index}_{index + 1}.flo", scene.flow(index - 1, index))
+            write_flo(flow / f"backward_{index + 1}_{index}.flo", scene.flow(index, index - 1))
+
+    def truth(a: int, b: int, _: Size) -> Truth:
+        shown = (~scene.occluded(a, b)).astype(np.float32)
+        return Truth(to_flow(scene.flow(a, b)), torch.from_numpy(shown)[None, None])
+
+    return Film(name, frames, max(size), truth, tuple(cold), flow)
+
+
+def to_flow(array: np.ndarray) -> torch.Tensor:
+    """H×W×2 to 1×2×H×W."""
+    return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).unsqueeze(0)
+
+
+# Jobs
+
+
+def settings_of(film: Film, row: str) -> Settings:
+    preset, overrides = ROWS[row]
+    extra = [f"flow.folder={film.flow}"] if row == EXACT else []
+    return load_settings(preset, ["iterations.tolerance=0", *overrides, *extra, f"size={film.width}"])
+
+
+def painted(film: Film, row: str) -> tuple[dict[int, Path], list[FrameRecord]]:
+    """The painting of each frame by its index, and their records; painted now where they were not yet."""
+    output = FOLDER / "painted" / f"{film.name}-{film.width}" / row.replace(" ", "-").replace(",", "").replace(":", "")
+    settings = settings_of(film, row)
+    if row == ALONE:
+        content = tuple(film.paths[index] for index in film.cold)
+        stylize(Request(content, (STYLE,), output, settings, mode="photos", device="auto"))
+        files = {index: output / film.paths[index].name for index in film.cold}
+    else:
+        stylize(Request((film.frames,), (STYLE,), output, settings, mode="sequence", device="auto"))
+        files = {index: output / path.name for index, path in enumerate(film.paths)}
+    with Job.read(output.with_name(output.name + ".impasto")) as job:
+        return files, job.frames()
+
+
+# Figures
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    objective: float | None
+    """Mean over the frames that have a cold start, relative to it."""
+    sharpness: float | None
+    near: float | None
+    """Warping error × 1000 at distance 1, and at 10."""
+    far: float | None
+    seconds: float
+    iterations: float
+    worst: float
+    """The largest objective, relative to the median."""
+
+
+class Judge:
+    """Measures paintings of one film; what the content alone decides is computed once."""
+
+    def __init__(self, film: Film, painter: Painter) -> None:
+        self.film = film
+        self.painter = painter
+        sources = [read_image(path) for path in film.paths]
+        height, width = sources[0].shape[:2]
+        self.size = fit_within((height, width), film.width)
+        self.sources = sources
+        self.contents = [resize(source, self.size) for source in sources]
+        self._truths: dict[tuple[int, int], Truth] = {}
+        cold, _ = painted(film, ALONE)
+        self.cold = {index: read_image(path) for index, path in cold.items()}
+        self.cold_objective = {
+            index: painter.measure(picture, self.contents[index]).objective for index, picture in self.cold.items()
+        }
+
+    def figures(self, row: str) -> Figures:
+        files, records = painted(self.film, row)
+        pictures = {index: read_image(path) for index, path in files.items()}
+        objectives = {
+            index: self.painter.measure(picture, self.contents[index]).objective for index, picture in pictures.items()
+        }
+        # The first frame of the film is a cold start in every row.
+        compared = [index for index in self.cold if index in pictures and (index or row == ALONE)]
+        later = [frame for frame in records if row == ALONE or frame.index > 0]
+        return Figures(
+            _mean([objectives[index] / self.cold_objective[index] for index in compared]),
+            _mean([_sharpness(pictures[index]) / _sharpness(self.cold[index]) for index in compared]),
+            self._warping(pictures, 1),
+            self._warping(pictures, FAR),
+            sum(frame.seconds or 0 for frame in later) / max(1, len({frame.index for frame in later})),
+            sum(frame.iterations or 0 for frame in later) / max(1, len({frame.index for frame in later})),
+            max(objectives.values()) / statistics.median(objectives.values()),
+        )
+
+    def _warping(self, pictures: dict[int, np.ndarray], distance: int) -> float | None:
+        errors = []
+        for index in pictures:
+            if index - distance not in pictures:
+                continue
+            a, b = index, index - distance
+            if self.film.truth(b, a, self.size) is not None and self.film.truth(a, b, self.size) is None:
+                a, b = b, a  # where only the way forward is known
+            elif self._only_some_known() and self.film.truth(a, b, self.size) is None:
+                continue
+            truth = self._truth(a, b)
+            error = temporal.warping_error(to_tensor(pictures[a]), to_tensor(pictures[b]), truth.flow, truth.mask)
+            errors.append(1000 * error.item())
+        return _mean(errors)
+
+    def _only_some_known(self) -> bool:
+        """Whether the film has exact flow between some frames: then only those are judged at distance 1."""
+        count = len(self.contents)
+        return any(
+            self.film.truth(a, b, self.size) is not None
+            for a in range(min(count, 4))
+            for b in range(min(count, 4))
+            if abs(a - b) == 1
+        )
+
+    def _truth(self, a: int, b: int) -> Truth:
+        if (a, b) not in self._truths:
+            known = self.film.truth(a, b, self.size)
+            if known is None:
+                flow, back = (to_flow(flow) for flow in DisFlow().pair(self.sources[a], self.sources[b], self.size))
+                known = Truth(flow, temporal.trust(flow, back))
+            self._truths[a, b] = known
+        return self._truths[a, b]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+def _sharpness(picture: np.ndarray) -> float:
+    return temporal.sharpness(to_tensor(picture) * 255).item()
+
+
+# The tables
+
+
+def run() -> None:
+    if not STYLE.is_file():
+        Console().print(f"skipped: {STYLE.name} is not at {STYLE.parent}")
+        return
+    style = read_image(STYLE)
+    painter = Painter(load_settings("default"), load_weights("bundled"), [style], [1.0], torch.device("cpu"))
+    cold = (0, 1, FAR, FAR + 1)
+    moving = [
+        _synthetic(kind, SYNTHETIC_SIZE, SYNTHETIC_FRAMES, cold) for kind in ("pan", "zoom", "rotation", "occluder")
+    ]
+    sintel = [_sintel(name, 256) for name in ("market_5", "cave_2", "ambush_4")]
+    for film in (*moving, *sintel):
+        _rows(film, painter, [row for row in ROWS if row != EXACT or film.flow is not None])
+    for name in ("market_5", "cave_2"):
+        _rows(_reversed_sintel(name, 256), painter, [ALONE, DEFAULT, EXACT])
+    _long_pan(painter)
+    _still(painter)
+    for name in ("market_5", "cave_2", "ambush_4"):
+        _rows(_sintel(name, 512), painter, [ALONE, DEFAULT])
+
+
+def _rows(film: Film, painter: Painter, rows: Sequence[str]) -> None:
+    judge = Judge(film, painter)
+    table = []
+    for row in rows:
+        it = judge.figures(row)
+        table.append(
+            (
+                row,
+                *(_shown(value, 3) for value in (it.objective, it.sharpness)),
+                *(_shown(value, 2) for value in (it.near, it.far)),
+                f"{it.seconds:.1f}",
+                f"{it.iterations:.1f}",
+                f"{it.worst:.2f}",
+            )
+        )
+    show(
+        f"{film.name}, {judge.size[1]}×{judge.size[0]}, {len(judge.contents)} frames ({machine()})",
+        ("row", "objective", "sharpness", "E 1", "E 10", "s a frame", "iterations", "worst"),
+        table,
+        [
+            f"objective and sharpness: relative to a cold start of {COLD_ITERATIONS} iterations; "
+            "E: warping error × 1000; worst: largest objective by the median; the first frame counts in that alone"
+        ],
+    )
+
+
+def _shown(value: float | None, places: int) -> str:
+    return "" if value is None else f"{value:.{places}f}"
+
+
+def _long_pan(painter: Painter) -> None:
+    """Whether strokes blur and the objective rises while a pan goes on for a hundred frames."""
+    film = _synthetic("pan", (54, 96), 100, (0,), "pan-100")
+    files, records = painted(film, DEFAULT)
+    contents = [resize(read_image(path), (54, 96)) for path in film.paths]
+    pictures = [read_image(files[index]) for index in sorted(files)]
+    objectives = [painter.measure(p, c).objective for p, c in zip(pictures, contents, strict=True)]
+    sharp = [_sharpness(picture) for picture in pictures]
+    rows = [
+        (
+            name,
+            f"{statistics.fmean(v[5:16]):.4g}",
+            f"{statistics.fmean(v[-10:]):.4g}",
+            f"{statistics.fmean(v[-10:]) / statistics.fmean(v[5:16]):.3f}",
+        )
+        for name, v in (("objective", objectives), ("sharpness", sharp))
+    ]
+    its = [frame.iterations or 0 for frame in records]
+    show(
+        "A pan of 100 frames, 96×54",
+        ("", "frames 5 to 15", "last ten", "ratio"),
+        rows,
+        [f"iterations a frame: {statistics.fmean(its[1:]):.1f}"],
+    )
+
+
+def _still(painter: Painter) -> None:
+    """Whether a picture of a still scene with sensor noise stays as it is for 200 frames."""
+    film = _synthetic("still", (48, 64), 200, (0,), "still-200")
+    files, records = painted(film, DEFAULT)
+    lumas = [read_image(files[index]).astype(float) @ (0.2126, 0.7152, 0.0722) for index in sorted(files)]
+    means, contrasts = [luma.mean() for luma in lumas], [luma.std() for luma in lumas]
+    slope = np.polyfit(range(len(means)), means, 1)[0] * 100
+    its = [frame.iterations or 0 for frame in records]
+    show(
+        "A still scene with noise (σ = 2/255), 200 frames, 64×48",
+        ("", "frame 1", "largest change", "per 100 frames"),
+        [
+            ("luminance", f"{means[0]:.3f}", f"{max(abs(m - means[0]) for m in means):.3f}", f"{slope:+.4f}"),
+            ("contrast", f"{contrasts[0]:.3f}", f"{max(abs(c / contrasts[0] - 1) for c in contrasts):.2%}", ""),
+        ],
+        [f"iterations a frame after the first: {statistics.fmean(its[1:]):.2f}"],
+    )
