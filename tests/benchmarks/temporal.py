@@ -18,9 +18,10 @@ from pipeline import temporal
 from pipeline.config import Settings, load_settings
 from pipeline.encoder import load_weights
 from pipeline.flow import DisFlow, read_flo, resize_flow, write_flo
-from pipeline.frames import Size, fit_within, resize, to_tensor
+from pipeline.frames import FrameRange, Size, fit_within, resize, to_tensor
 from pipeline.images import read_image, write_image
 from pipeline.job import FrameRecord, Job
+from pipeline.media import read_frames
 from pipeline.run import Request, stylize
 from pipeline.storage import write_bytes
 from pipeline.stylize import Painter
@@ -295,6 +296,7 @@ def run() -> None:
         _rows(_reversed_sintel(name, 256), painter, [ALONE, DEFAULT, EXACT])
     _long_pan(painter)
     _still(painter)
+    _strips()
     for name in ("market_5", "cave_2", "ambush_4"):
         _rows(_sintel(name, 512), painter, [ALONE, DEFAULT])
 
@@ -372,3 +374,23 @@ def _still(painter: Painter) -> None:
         ],
         [f"iterations a frame after the first: {statistics.fmean(its[1:]):.2f}"],
     )
+
+
+# Pictures for the README
+
+
+def _strips(target: Path = ROOT / "samples" / "temporal.jpg") -> None:
+    """Three strips of the sample clip: its content, painted without the motion, and with it."""
+    clip, style = ROOT / "samples" / "clip.mp4", ROOT / "samples" / "style.png"
+    frames, shown = FrameRange(0, 13), (3, 6, 9, 12)
+    rows = []
+    for row in ("previous result", DEFAULT):
+        preset, overrides = ROWS[row]
+        settings = load_settings(preset, ["iterations.tolerance=0", *overrides, "size=240"])
+        output = FOLDER / "painted" / f"clip-{row.split()[0].strip('+:')}"
+        stylize(Request((clip,), (style,), output, settings, frames=frames))
+        rows.append([read_image(output / f"{index:06d}.png") for index in shown])
+    size = rows[0][0].shape[0], rows[0][0].shape[1]
+    sources = {frame.index: frame.image for frame in read_frames(clip, frames.start, frames.stop)}
+    rows.insert(0, [resize(sources[index], size) for index in shown])
+    write_image(target, np.concatenate([np.concatenate(row, axis=1) for row in rows]))
