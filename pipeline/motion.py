@@ -151,10 +151,12 @@ class MotionReader:
     def _keep(self, index: int) -> None:
         if index not in self._contents:
             array = self._reader.read(index)
-            size = fit_within((array.shape[0], array.shape[1]), self._longer_side)
-            work = working_size((array.shape[0], array.shape[1]), size)
+            size = fit_within(_size(array), self._longer_side)
             self._contents[index] = resize(array, size)
-            self._sources[index] = self._contents[index] if work == size else resize(array, work)
+            if isinstance(self._estimator, FloFolder | None):
+                self._sources[index] = self._contents[index]
+            else:
+                self._sources[index] = resize(array, working_size(_size(array), size))
             while len(self._contents) > self._frames_kept:
                 self._contents.popitem(last=False)
                 self._sources.popitem(last=False)

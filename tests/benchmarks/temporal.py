@@ -7,6 +7,7 @@ goes on where it stopped, and a second one only reads and measures.
 import dataclasses
 import os
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from rich.console import Console
 
 from pipeline import temporal
 from pipeline.config import Settings, load_settings
+from pipeline.content import FrameReader, resolve_content
 from pipeline.encoder import load_weights
 from pipeline.flow import DisFlow, read_flo, resize_flow, write_flo
 from pipeline.frames import FrameRange, Size, fit_within, resize, to_tensor
 from pipeline.images import read_image, write_image
 from pipeline.job import FrameRecord, Job
 from pipeline.media import read_frames
+from pipeline.motion import STILL_DISTANCE, MotionReader
 from pipeline.run import Request, stylize
 from pipeline.storage import write_bytes
 from pipeline.stylize import Painter
@@ -294,6 +297,7 @@ def run() -> None:
         _rows(film, painter, [row for row in ROWS if row != EXACT or film.flow is not None])
     for name in ("market_5", "cave_2"):
         _rows(_reversed_sintel(name, 256), painter, [ALONE, DEFAULT, EXACT])
+    _share([*moving, *sintel], painter)
     _long_pan(painter)
     _still(painter)
     _strips()
@@ -329,6 +333,33 @@ def _rows(film: Film, painter: Painter, rows: Sequence[str]) -> None:
 
 def _shown(value: float | None, places: int) -> str:
     return "" if value is None else f"{value:.{places}f}"
+
+
+def _share(films: Sequence[Film], painter: Painter) -> None:
+    """What flow and masks cost beside the painting, in one thread and one after the other."""
+    rows = []
+    for film in films:
+        content = resolve_content((film.frames,), FOLDER / "none", "sequence")
+        _, records = painted(film, DEFAULT)
+        later = [frame for frame in records if frame.index][:6]
+        with (
+            FrameReader(content) as reader,
+            MotionReader(reader, DisFlow(), film.width, frames_kept=STILL_DISTANCE + 2) as motion,
+        ):
+            first = motion.take(0).content
+            began = time.perf_counter()
+            for frame in later:
+                motion.take(frame.index, (frame.index - 1,), max(0, frame.index - STILL_DISTANCE))
+            of_motion = (time.perf_counter() - began) / len(later)
+        iterations = statistics.fmean(frame.iterations or 0 for frame in later)
+        of_painting = painter.seconds_per_iteration(first) * iterations
+        rows.append((film.name, f"{iterations:.1f}", f"{of_motion / (of_motion + of_painting):.1%}"))
+    show(
+        f"Reading, flow and masks as a share of a frame's work ({machine()})",
+        ("film", "iterations", "share"),
+        rows,
+        ["They run beside the painting; this is what they would take if they did not."],
+    )
 
 
 def _long_pan(painter: Painter) -> None:
