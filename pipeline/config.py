@@ -142,7 +142,7 @@ class IterationSettings(_Section):
         300, ge=1, le=1_000_000, description="Most iterations for a picture that starts cold (photos, first of a shot)."
     )
     next: int = Field(
-        30, ge=1, le=1_000_000, description="Most iterations for a frame that starts from the frame before it."
+        60, ge=1, le=1_000_000, description="Most iterations for a frame that starts from the frame before it."
     )
     target: float | None = Field(
         1.05,
@@ -169,6 +169,14 @@ class IterationSettings(_Section):
         le=1_000_000,
         description="Iterations between two looks at the tolerance; the first comes after two intervals.",
     )
+    next_tolerance: float = Field(
+        0.03,
+        ge=0,
+        lt=1,
+        description="The tolerance of a frame that starts from the one before it: the harder it moves, the longer it "
+        "goes on falling.",
+    )
+    next_interval: int = Field(10, ge=1, le=1_000_000, description="The interval of such a frame.")
 
 
 class StartSettings(_Section):

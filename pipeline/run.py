@@ -664,7 +664,7 @@ class _Run:
         previous = self._painted(job, frame, index - 1)
         reference = self._reference(previous)
         iterations = settings.iterations
-        rule = StopRule(iterations.next, iterations.tolerance, iterations.interval)
+        rule = StopRule(iterations.next, iterations.next_tolerance, iterations.next_interval)
         if iterations.target is not None and reference is not None:
             rule = dataclasses.replace(rule, target=iterations.target * reference, floor=iterations.floor)
         task = FrameTask(

@@ -49,7 +49,7 @@ def test_the_presets_are_those_of_the_folder_with_the_default_first() -> None:
     names = preset_names()
     assert names[0] == "default" and names[1:] == sorted(names[1:])
     assert set(names) == {path.stem for path in PRESET_FOLDER.iterdir() if path.suffix == ".yaml"}
-    assert set(names) >= {"default", "draft", "high", "d2l", "gatys2016", "ruder2016"}
+    assert set(names) >= {"default", "draft", "high", "d2l", "gatys2016", "ruder2016", "multipass"}
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -79,7 +79,12 @@ def test_the_numbers_of_the_default() -> None:
     assert (settings.content.reduction, settings.style.gram) == ("mean", "chw")
     assert (settings.encoder.weights, settings.encoder.pooling) == ("bundled", "max")
     assert (settings.optimizer.method, settings.optimizer.variable) == ("lbfgs", "bounded")
-    assert (settings.start.first, settings.start.next) == ("content", "previous")
+    assert (settings.start.first, settings.start.next) == ("content", "warped")
+    iterations = settings.iterations
+    assert (iterations.first, iterations.next, iterations.target, iterations.floor) == (300, 30, 1.05, 1)
+    assert (settings.temporal.weight, settings.temporal.distances) == (8000, (1,))
+    assert (settings.flow.method, settings.flow.folder, settings.passes.count) == ("auto", None, 1)
+    assert (settings.shots.detect, settings.shots.cuts) == (True, ())
     assert settings.layers == {*RUDER_LAYERS, "relu4_2"}
 
 
@@ -99,8 +104,18 @@ def test_the_numbers_of_ruder2016() -> None:
     iterations = settings.iterations
     assert (iterations.first, iterations.next) == (2000, 1000)
     assert (iterations.tolerance, iterations.interval) == (1e-4, 50)
-    assert (settings.start.first, settings.start.next) == ("noise", "previous")
+    assert (iterations.target, settings.temporal.weight, settings.temporal.distances) == (None, 1000, (1,))
+    assert (settings.start.first, settings.start.next) == ("noise", "warped")
     assert settings.optimizer.method == "lbfgs"
+
+
+def test_the_numbers_of_multipass() -> None:
+    """15 passes of 100 iterations, blended half and half, the temporal loss of weight 500 from the eighth pass on."""
+    settings = load_settings("multipass")
+    passes = settings.passes
+    assert (passes.count, passes.iterations, passes.blend, passes.temporal_from) == (15, 100, 1, 8)
+    assert (settings.temporal.weight, settings.temporal.distances) == (500, (1,))
+    assert settings.iterations.target is None
 
 
 def test_the_numbers_of_gatys2016() -> None:

@@ -180,26 +180,28 @@ def test_a_sequence_is_scanned(tmp_path: Path, footage: list[np.ndarray]) -> Non
     write_frames(tmp_path / "in", footage)
     content = resolve_content([tmp_path / "in"], tmp_path / "o.mp4", "auto")
     seen: list[tuple[int, int | None]] = []
-    scan = scan_film(content, FrameRange().clip, True, Fraction(30000, 1001), lambda *read: seen.append(read))
+    scan = scan_film(content, FrameRange().clip, None, Fraction(30000, 1001), lambda *read: seen.append(read))
     assert scan.size == (48, 64)
     assert [(shot.start, shot.stop) for shot in scan.shots] == [(0, 6), (6, 12)]
     assert scan.timing == media.Timing.constant(Fraction(30000, 1001), 12)
     assert (scan.first, scan.is_partial, scan.damage) == (0, False, None)
     assert seen == [(index + 1, 12) for index in range(12)]
-    part = scan_film(content, FrameRange(4, 7).clip, True, None, lambda *_: None)
+    part = scan_film(content, FrameRange(4, 7).clip, None, None, lambda *_: None)
     assert [(shot.start, shot.stop) for shot in part.shots] == [(4, 6), (6, 7)]
     assert (part.first, part.is_partial, part.timing.frame_count) == (4, True, 3)
-    whole = scan_film(content, FrameRange().clip, False, None, lambda *_: None)
+    whole = scan_film(content, FrameRange().clip, (), None, lambda *_: None)
     assert [(shot.start, shot.stop) for shot in whole.shots] == [(0, 12)]
+    given = scan_film(content, FrameRange(2, None).clip, (1, 4, 9, 12, 40), None, lambda *_: None)
+    assert [(shot.start, shot.stop) for shot in given.shots] == [(2, 4), (4, 9), (9, 12)]
     with pytest.raises(InputError, match="none of the 12"):
-        scan_film(content, FrameRange(12, 20).clip, True, None, lambda *_: None)
+        scan_film(content, FrameRange(12, 20).clip, None, None, lambda *_: None)
 
 
 def test_frames_of_a_sequence_have_one_size(tmp_path: Path, footage: list[np.ndarray]) -> None:
     write_frames(tmp_path / "in", [footage[0], footage[1][:, :60]])
     content = resolve_content([tmp_path / "in"], tmp_path / "out", "sequence")
     with pytest.raises(InputError, match=r"f1\.png is 60×48 .* 64×48"):
-        scan_film(content, FrameRange().clip, True, None, lambda *_: None)
+        scan_film(content, FrameRange().clip, None, None, lambda *_: None)
 
 
 def test_frames_of_a_video_are_read_in_any_order(tmp_path: Path, footage: list[np.ndarray]) -> None:

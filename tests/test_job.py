@@ -138,12 +138,45 @@ def test_frames_are_reset(folder: Path) -> None:
         for index in range(3):
             paint(job, index)
         job.fail_frame(3, "broken")
-        job.reset_frames([1, 3])
+        job.reset_frames([frame for frame in job.frames() if frame.index in (1, 3)])
         assert [frame.index for frame in job.frames(FrameState.PENDING)] == [1, 3]
         again = job.frame(3)
         assert again is not None
         assert again.error is None
         assert [frame.index for frame in job.frames(FrameState.DONE)] == [0, 2]
+
+
+def test_a_frame_has_a_record_for_each_pass(folder: Path) -> None:
+    """Passes come in their order, 0 last; what is said of one says nothing of the others."""
+    frames = [
+        PlannedFrame(index, 0, f"frame {index}", f"frames/{number}/{index}.png", pass_number=number)
+        for index in range(2)
+        for number in (-1, 0)
+    ]
+    reference = 0.1 + 0.2
+    with make(folder, frames=frames) as job:
+        assert [(frame.pass_number, frame.index) for frame in job.frames()] == [(-1, 0), (-1, 1), (0, 0), (0, 1)]
+        for number in (-1, 0):
+            job.finish_frame(1, "ab" * 32, LOSSES, 7, "target", None, 1.0, reference=reference, pass_number=number)
+        job.finish_frame(0, "cd" * 32, LOSSES, 5, "limit", None, 1.0, pass_number=-1)
+        job.fail_frame(0, "broken", 0)
+    with Job.open(folder) as job:
+        kept, draft = job.frame(1), job.frame(1, -1)
+        assert kept is not None
+        assert draft is not None
+        assert (kept.path, draft.path) == (folder / "frames/0/1.png", folder / "frames/-1/1.png")
+        assert (kept.reference, kept.stop, draft.reference) == (reference, "target", reference)
+        failed, other = job.frame(0), job.frame(0, -1)
+        assert failed is not None
+        assert other is not None
+        assert (failed.state, other.state, other.reference) == (FrameState.FAILED, FrameState.DONE, None)
+        assert job.frame(1, -2) is None
+        job.reset_frames([draft])
+        assert [(frame.pass_number, frame.index) for frame in job.frames(FrameState.PENDING)] == [(-1, 1)]
+        assert job.frame(1) == kept
+        again = job.frame(1, -1)
+        assert again is not None
+        assert (again.sha256, again.reference, again.losses, again.stop) == (None, None, None, None)
 
 
 def test_a_reader_writes_nothing(folder: Path) -> None:
@@ -202,7 +235,7 @@ def test_frames_that_were_reset_do_not_count(folder: Path) -> None:
     with make(folder) as job:
         paint(job, 0, losses=Losses(1, 1, 1), seconds=1)
         paint(job, 1, losses=Losses(9, 9, 9), seconds=9)
-        job.reset_frames([1])
+        job.reset_frames([frame for frame in job.frames() if frame.index == 1])
         status = job.status()
     assert (status.done_count, status.iterations) == (1, 7)
     assert status.losses == Losses(1, 1, 1)

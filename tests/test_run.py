@@ -1,6 +1,7 @@
 """Jobs from end to end: what was asked for is what is on the disk, and each frame is what its inputs make of it."""
 
 import hashlib
+import math
 import subprocess
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -13,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import images, media
+from pipeline import images, media, temporal
 from pipeline.config import Settings, load_settings
 from pipeline.encoder import EncoderWeights
 from pipeline.errors import InputError, OutputError, PartialError, UsageError
@@ -29,11 +30,12 @@ from pipeline.events import (
     Notice,
     Scanning,
 )
+from pipeline.flow import DisFlow
 from pipeline.frames import FrameRange
 from pipeline.job import Job
 from pipeline.optimize import StopRule
-from pipeline.run import Request, dry_run, stylize
-from pipeline.stylize import FrameTask, Painter
+from pipeline.run import FOLLOW, Request, dry_run, stylize
+from pipeline.stylize import Earlier, FrameTask, Painter
 from samples import scenes
 from tests.conftest import TINY
 
@@ -315,16 +317,37 @@ def test_frames_are_of_a_film_only(tmp_path: Path, content_file: Path, style_fil
 def check_chain(
     frames: Sequence[np.ndarray], painted: Sequence[Path], style: np.ndarray, weights: EncoderWeights, first: int = 0
 ) -> None:
-    """Paints every frame again, apart from any job, from what its inputs are: the file of the frame before."""
+    """Paints every frame again, apart from any job, from what its inputs are.
+
+    These are the file of the frame before, the motion from this frame to that one, and what its shot has reached.
+    """
     own = settings()
     painter = Painter(own, weights, [style], [1.0], torch.device("cpu"))
+    reached = reference = math.nan
+    stop: str = ""
     for place, (content, path) in enumerate(zip(frames, painted, strict=True)):
         index = first + place
-        cold = place == 0 or index == 3
-        given = None if cold else read(painted[place - 1])
-        rule = StopRule(4 if cold else 2, 0.0, 50)
-        task = FrameTask(index, content, "content" if cold else "given", rule, given, not cold)
-        np.testing.assert_array_equal(painter.paint(task).image, read(path), err_msg=f"frame {index}")
+        if place == 0 or index == 3:
+            task, reference = FrameTask(index, content, "content", StopRule(4, 0.0, 50)), math.inf
+        else:
+            if reached <= reference:
+                reference = reached
+            elif stop == "iterations":
+                reference += FOLLOW * max(0.0, reached - 1.05 * reference)
+            earlier = earlier_of(content, frames[place - 1], read(painted[place - 1]))
+            rule = StopRule(2, 0.0, 50, target=1.05 * reference, floor=1)
+            held = {"earlier": earlier, "references": (earlier,), "temporal": own.temporal.weight}
+            task = FrameTask(index, content, "warped", rule, warm=True, **held)
+        again = painter.paint(task)
+        np.testing.assert_array_equal(again.image, read(path), err_msg=f"frame {index}")
+        reached, stop = again.losses.objective, str(again.stop)
+
+
+def earlier_of(content: np.ndarray, before: np.ndarray, painting: np.ndarray) -> Earlier:
+    """The frame before, as a frame sees it of which nothing stands still."""
+    flow, back = DisFlow().pair(content, before, SIZE)
+    there, home = (torch.from_numpy(one).permute(2, 0, 1)[None] for one in (flow, back))
+    return Earlier(painting, before, flow, temporal.trust(there, home)[0, 0].numpy())
 
 
 def check_starts(events: Sequence[Event], starts: Sequence[tuple[int, str, int]]) -> None:
@@ -343,10 +366,10 @@ def test_a_video_with_a_cut(
     (started,) = of_kind(events, JobStarted)
     assert (started.kind, started.frame_count, started.shot_count) == ("video", 6, 2)
     assert started.iterations_left == 4 + 2 + 2 + 4 + 2 + 2
-    previous = "previous"
+    warped = "warped"
     check_starts(
         events,
-        [(0, "content", 4), (1, previous, 2), (2, previous, 2), (3, "content", 4), (4, previous, 2), (5, previous, 2)],
+        [(0, "content", 4), (1, warped, 2), (2, warped, 2), (3, "content", 4), (4, warped, 2), (5, warped, 2)],
     )
     painted = [tmp_path / "out.mp4.impasto" / "frames" / f"{index:06d}.png" for index in range(6)]
     check_chain([frame.image for frame in media.read_frames(clip)], painted, style_array, weights)
@@ -375,7 +398,7 @@ def test_a_range_of_a_video(
 ) -> None:
     clip = with_sound(tmp_path / "in.mp4", write_clip(tmp_path / "silent.mp4", footage()))
     stylize(request(clip, style_file, tmp_path / "o.mp4", frames=FrameRange(1, 5)), events.append)
-    check_starts(events, [(1, "content", 4), (2, "previous", 2), (3, "content", 4), (4, "previous", 2)])
+    check_starts(events, [(1, "content", 4), (2, "warped", 2), (3, "content", 4), (4, "warped", 2)])
     painted = [tmp_path / "o.mp4.impasto" / "frames" / f"{index:06d}.png" for index in range(1, 5)]
     check_chain([frame.image for frame in media.read_frames(clip, 1, 5)], painted, style_array, weights, first=1)
     written = media.scan(tmp_path / "o.mp4")
@@ -436,6 +459,22 @@ def test_the_order_of_a_sequence_is_natural(tmp_path: Path, style_file: Path, ev
     assert started.shot_count == 1
     assert "24 frames a second" in notices(events)
     assert media.scan(tmp_path / "o.mp4").rate == 24
+
+
+def test_a_start_from_the_frame_before_as_it_is(
+    tmp_path: Path, style_file: Path, style_array: np.ndarray, weights: EncoderWeights, events: list[Event]
+) -> None:
+    frames = footage()[:3]
+    write_frames(tmp_path / "in", frames)
+    own = settings("start.next=previous", "temporal.weight=0", "iterations.target=none")
+    asked = request(tmp_path / "in", style_file, tmp_path / "out", mode="sequence", settings=own)
+    stylize(asked, events.append)
+    check_starts(events, [(0, "content", 4), (1, "previous", 2), (2, "previous", 2)])
+    painter = Painter(own, weights, [style_array], [1.0], torch.device("cpu"))
+    for index in (1, 2):
+        given = read(tmp_path / "out" / f"f{index}.png")
+        task = FrameTask(index, frames[index], "given", StopRule(2, 0.0, 50), given, warm=True)
+        np.testing.assert_array_equal(painter.paint(task).image, read(tmp_path / "out" / f"f{index + 1}.png"))
 
 
 @pytest.mark.parametrize("kind", ["content", "matched", "noise"])

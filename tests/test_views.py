@@ -249,7 +249,9 @@ def test_json_lines_are_throttled(capsys: pytest.CaptureFixture[str], paper: Con
         "job_started", "frame_done", "notice", "job_done", "error"
     ]  # fmt: skip
     progressed = [line for line in lines if line["event"] == "frame_progress"]
-    assert progressed[0]["losses"] == {"content": 1000, "style": 2000, "total_variation": 1, "objective": 3001}
+    assert progressed[0]["losses"] == {
+        "content": 1000, "style": 2000, "total_variation": 1, "temporal": 0, "objective": 3001
+    }  # fmt: skip
     assert lines[-1] == {"event": "error", "message": "no", "exit_code": 2}
     assert lines[-2]["plots"] == ["a.png"]
     assert lines[-3]["text"] == "ü \n x"

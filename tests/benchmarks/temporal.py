@@ -40,7 +40,7 @@ SYNTHETIC_SIZE: Size = (96, 160)
 SYNTHETIC_FRAMES = 12
 
 ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "each frame alone": ("default", ("start.next=content", "iterations={next: 300, target: none, tolerance: 0}")),
+    "each frame alone": ("default", ("start.next=content", "iterations.target=none")),
     "previous result": ("default", ("start.next=previous", "temporal.weight=0")),
     "previous result warped": ("default", ("temporal.weight=0",)),
     "only warped": ("default", ("temporal.weight=0", "iterations.target=100")),
