@@ -401,7 +401,7 @@ def documented_fields() -> Iterator[tuple[str, str, str, str]]:
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
+        return f"[{', '.join(map(str, value))}]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {weight:g}" for key, weight in value.items()) + "}"
     if isinstance(value, bool) or value is None:

@@ -48,7 +48,7 @@ time of matching no flow that is much better."""
 _LEAST_SIDE = 32
 """Frames with a shorter side are padded to it: DIS works in patches of 8 pixels on a pyramid."""
 
-_EASY = 0.97
+_EASY = 0.99
 """Where plain DIS agrees with itself, forward and backward, about so much of both frames, nothing is gained by more."""
 
 _CLAHE_CLIP = 4.0

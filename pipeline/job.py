@@ -132,7 +132,7 @@ class JobStatus:
     seconds_left: float | None
     iterations: int
     losses: Losses | None
-    """Mean over the frames that are done."""
+    """Mean over the frames that are done; drafts of several passes do not count."""
     finished: bool
     """Whether the output is complete under its name."""
     owner: str | None
@@ -408,8 +408,9 @@ class Job:
         recipe = self.recipe
         with _translated(self.folder):
             total, done, seconds, spent, iterations, content, style, variation = self._connection.execute(
-                "SELECT COUNT(*), COUNT(sha256), AVG(seconds), TOTAL(seconds), TOTAL(iterations), AVG(content), "
-                "AVG(style), AVG(total_variation) FROM frames"
+                "SELECT COUNT(*), COUNT(sha256), AVG(seconds), TOTAL(seconds), TOTAL(iterations), "
+                "AVG(CASE pass WHEN 0 THEN content END), AVG(CASE pass WHEN 0 THEN style END), "
+                "AVG(CASE pass WHEN 0 THEN total_variation END) FROM frames"
             ).fetchone()
             # In shares of the planned work: the first frame of a shot takes many times that of the others.
             worked, left = self._connection.execute(

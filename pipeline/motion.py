@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import torch
+from torch.nn import functional
 
 from pipeline import temporal
 from pipeline.content import FrameReader
-from pipeline.errors import InputError
+from pipeline.errors import FrameError, InputError
 from pipeline.flow import FloFolder, FlowEstimator, plain_dis, working_size, write_flo
-from pipeline.frames import Size, fit_within, resize
+from pipeline.frames import Size, fit_within, resize, to_tensor
 
-STILL_DISTANCE = 8
-"""How many frames back content is compared with, to tell slow motion from the trembling of the estimate."""
+ANCHORS = ((8, 4), (32, 16), (128, 64))
+"""(frames back, step): what stands still looks as it did in frames about so far back. Slow motion is told from the
+trembling of the estimate by the last of them. They are every so-many-th frame of the shot, so that few are kept."""
 
 STILL_BLUR = 0.04
 """Standard deviation, as a share of the longer side, of the neighbourhood whose mean flow says what stands still."""
@@ -30,7 +31,7 @@ STILL_BLUR = 0.04
 STILL_LEAST_BLUR = 5.0
 """The same in pixels, at least."""
 
-_FLOWS_KEPT = 8
+_FLOWS_KEPT = 3
 _BLOCK = 16
 
 
@@ -56,21 +57,32 @@ class MotionFrame:
     links: tuple[Link, ...]
 
 
+def anchors(index: int, shot: int) -> tuple[int, ...]:
+    """The earlier frames that tell what stands still in frame `index` of the shot that begins with frame `shot`."""
+    found = {max(shot, shot + (index - back - shot) // step * step) for back, step in ANCHORS}
+    return tuple(sorted(found - {index}))
+
+
+def _is_anchor_later(index: int, now: int, shot: int) -> bool:
+    """Whether frame `index` will be among the anchors of a frame after `now`."""
+    return any((index - shot) % step == 0 and now - index < back + step for back, step in ANCHORS)
+
+
 @dataclass(frozen=True)
 class _Wanted:
     index: int
     others: tuple[int, ...]
-    anchor: int | None
+    shot: int | None
 
 
 class MotionReader:
     """Reads frames of one film and the motion between them. A context manager.
 
-    `others` of a frame are frames of the same shot; `anchor`, an earlier one some `STILL_DISTANCE` frames back, tells
-    what stands still, where links get a flow of exactly 0. Without links no `estimator` is needed. Each pair's flow
-    is computed once, in both directions; in a `flow_store` it is kept on the disk for later passes. `frames_kept`
-    covers the distance between linked frames. `backward` says that frames are taken in descending order too, for
-    which they are read in blocks.
+    `others` of a frame are frames of the same shot, and `shot` is the first of them: with it, what stands still is
+    found, where links get a flow of exactly 0. Without links no `estimator` is needed. Each pair's flow is computed
+    once, in both directions; in a `flow_store` it is kept on the disk for later passes. `frames_kept` covers the
+    distance between linked frames. `backward` says that frames are taken in descending order too, for which they
+    are read in blocks.
     """
 
     def __init__(
@@ -88,6 +100,7 @@ class MotionReader:
         self._longer_side = longer_side
         self._sources: OrderedDict[int, np.ndarray] = OrderedDict()
         self._contents: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._anchors: dict[int, np.ndarray] = {}
         self._flows: OrderedDict[tuple[int, int], tuple[np.ndarray | None, np.ndarray | None]] = OrderedDict()
         self._frames_kept = frames_kept + (_BLOCK if backward else 0)
         self._backward = backward
@@ -101,17 +114,22 @@ class MotionReader:
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def prepare(self, index: int, others: Sequence[int] = (), anchor: int | None = None) -> None:
+    def prepare(self, index: int, others: Sequence[int] = (), shot: int | None = None) -> None:
         """Begins to read a frame that `take` will be asked for next."""
-        wanted = _Wanted(index, tuple(others), anchor)
+        wanted = _Wanted(index, tuple(others), shot)
         if wanted not in self._ahead:
             self._ahead[wanted] = self._thread.submit(self._read, wanted)
 
-    def take(self, index: int, others: Sequence[int] = (), anchor: int | None = None) -> MotionFrame:
-        """The frame with a link to each of `others`. Raises `InputError` when it cannot be read."""
-        self.prepare(index, others, anchor)
+    def take(self, index: int, others: Sequence[int] = (), shot: int | None = None) -> MotionFrame:
+        """The frame with a link to each of `others`; a far one that the flow files leave out is left out.
+
+        Raises `InputError` when the frame cannot be read, and `FrameError` when its motion cannot be estimated.
+        """
+        self.prepare(index, others, shot)
         try:
-            return self._ahead[_Wanted(index, tuple(others), anchor)].result()
+            return self._ahead[_Wanted(index, tuple(others), shot)].result()
+        except (MemoryError, RuntimeError) as error:
+            raise FrameError(f"the motion of frame {index} could not be estimated: {error}") from error
         finally:
             # What was asked for and is not wanted after all would only take up memory.
             self._ahead.clear()
@@ -119,32 +137,66 @@ class MotionReader:
     # --- in the thread ---
 
     def _read(self, wanted: _Wanted) -> MotionFrame:
+        looked_at = anchors(wanted.index, wanted.shot) if wanted.others and wanted.shot is not None else ()
         # In ascending order and without gaps, as a video is decoded.
-        needed = {wanted.index, *wanted.others} | ({wanted.anchor} if wanted.anchor is not None else set())
-        for index in range(min(needed), max(needed) + 1):
-            self._content(index)
+        first = min((wanted.index, *wanted.others, *(index for index in looked_at if index not in self._anchors)))
+        for index in range(first, max(wanted.index, *wanted.others, wanted.index) + 1):
+            content = self._content(index)
+            if wanted.shot is not None and _is_anchor_later(index, wanted.index - 1, wanted.shot):
+                self._anchors[index] = content
+        if wanted.shot is not None:
+            self._anchors = {
+                index: content
+                for index, content in self._anchors.items()
+                if index >= wanted.shot and _is_anchor_later(index, wanted.index - 1, wanted.shot)
+            }
         content = self._content(wanted.index)
-        far: np.ndarray | None = None
+        still: np.ndarray | None = None
         links = []
         for other in wanted.others:
+            if abs(wanted.index - other) > 1 and not self._has_flow(wanted.index, other):
+                continue
             flow, back = self._flow(wanted.index, other)
-            mask = self._trust(wanted.index, other, flow, back)
-            if wanted.anchor is not None:
-                # Most frames move all over, and then nothing more has to be estimated.
-                if far is None and _may_be_still(flow):
-                    far = plain_dis(content, self._content(wanted.anchor))
-                still = np.zeros_like(mask) if far is None else _still(flow, far)
-                # What stands still hides nothing, whatever the noise makes of its flow.
-                flow, mask = flow * (1 - still[..., None]), np.maximum(mask, still)
-            links.append(Link(other, self._content(other), flow, mask))
+            if still is None:
+                still = self._still(content, other, flow, looked_at)
+            flow = flow * (1 - still[..., None])
+            links.append(Link(other, self._content(other), flow, self._trust(wanted.index, other, flow, back, still)))
         return MotionFrame(content, tuple(links))
+
+    def _still(self, content: np.ndarray, other: int, flow: np.ndarray, looked_at: Sequence[int]) -> np.ndarray:
+        """Where the content stands still, H×W float32 in [0, 1]: nowhere without frames to look at.
+
+        There it neither moves from the frame before nor from those farther back, and looks as it did then: the flow
+        of a small thing that passes may be missed, its colours are not.
+        """
+        nowhere = np.zeros(flow.shape[:2], np.float32)
+        # Most frames move all over, and then nothing more has to be estimated.
+        if not looked_at or np.linalg.norm(flow, axis=2).min() >= 2 * temporal.STILL_NEAR:
+            return nowhere
+        sigma = max(STILL_LEAST_BLUR, STILL_BLUR * max(flow.shape[:2]))
+        here = to_tensor(content)
+        still = temporal.settled(temporal.to_flow(flow), sigma, temporal.STILL_NEAR)
+        still = still * temporal.likeness(here, to_tensor(self._content(other)))
+        for index in looked_at:
+            if not still.any():
+                return nowhere
+            there = self._anchors[index]
+            far = temporal.to_flow(plain_dis(content, there))
+            still = still * temporal.settled(far, sigma, temporal.STILL_FAR)
+            still = still * temporal.likeness(here, to_tensor(there))
+        # What lies beside a change may be part of it.
+        radius = round(2 * temporal.LIKENESS_BLUR)
+        eroded = -functional.max_pool2d(-still, 2 * radius + 1, stride=1, padding=radius)
+        return np.asarray(eroded[0, 0].numpy())
 
     def _content(self, index: int) -> np.ndarray:
         if index not in self._contents:
             if self._backward and self._contents and index < min(self._contents):
                 # A video is decoded from its beginning to get one frame back: then rather a whole block.
-                for earlier in range(max(0, index - _BLOCK + 1), index):
-                    self._keep(earlier)
+                # What cannot be read there is another frame's trouble.
+                with contextlib.suppress(InputError):
+                    for earlier in range(max(0, index - _BLOCK + 1), index):
+                        self._keep(earlier)
             self._keep(index)
         return self._contents[index]
 
@@ -180,6 +232,10 @@ class MotionReader:
             raise InputError(f"flow file {missing} is missing: frame {index} is painted from frame {other}")
         return flow, back
 
+    def _has_flow(self, index: int, other: int) -> bool:
+        files = self._estimator
+        return not isinstance(files, FloFolder) or (files.folder / files.expected_name(index, other)).is_file()
+
     def _both_ways(self, first: int, second: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         size = _size(self._content(first))
         if isinstance(self._estimator, FloFolder):
@@ -196,28 +252,23 @@ class MotionReader:
                 write_flo(self._store.folder / self._store.expected_name(*pair), flow)
         return flows
 
-    def _trust(self, index: int, other: int, flow: np.ndarray, back: np.ndarray | None) -> np.ndarray:
-        mask = temporal.trust(_to_flow(flow), None if back is None else _to_flow(back))[0, 0].numpy()
+    def _trust(
+        self, index: int, other: int, flow: np.ndarray, back: np.ndarray | None, still: np.ndarray
+    ) -> np.ndarray:
+        """Where frame `other`, moved along `flow`, shows what frame `index` does: H×W float32 in [0, 1].
+
+        The flow says so, and the colours agree. What stands still hides nothing, whatever noise makes of its flow.
+        """
+        way = temporal.to_flow(flow)
+        mask = temporal.trust(way, None if back is None else temporal.to_flow(back))[0, 0].numpy()
+        moved = temporal.warp(to_tensor(self._content(other)), way, "bilinear")
+        alike = temporal.likeness(to_tensor(self._content(index)), moved)[0, 0].numpy()
+        mask = np.maximum(mask * alike, still)
         if isinstance(self._estimator, FloFolder):
             reliable = self._estimator.reliable(index, other, _size(flow))
             if reliable is not None:
                 mask = mask * reliable
-        return mask
-
-
-def _may_be_still(flow: np.ndarray) -> bool:
-    return bool(np.linalg.norm(flow, axis=2).min() < 2 * temporal.STILL_NEAR)
-
-
-def _still(flow: np.ndarray, far: np.ndarray) -> np.ndarray:
-    """Where the content stands still, H×W float32 in [0, 1]; see `temporal.settled`."""
-    sigma = max(STILL_LEAST_BLUR, STILL_BLUR * max(flow.shape[:2]))
-    return temporal.settled(_to_flow(flow), _to_flow(far), sigma)[0, 0].numpy()
-
-
-def _to_flow(array: np.ndarray) -> torch.Tensor:
-    """H×W×2 to 1×2×H×W."""
-    return torch.from_numpy(array).permute(2, 0, 1).unsqueeze(0)
+        return np.asarray(mask)
 
 
 def _size(array: np.ndarray) -> Size:

@@ -26,6 +26,7 @@ from pipeline.errors import (
     OutputError,
     PartialError,
     UsageError,
+    WeightsError,
 )
 from pipeline.events import (
     Assembling,
@@ -56,18 +57,22 @@ from pipeline.job import (
     is_job,
 )
 from pipeline.layers import require_size
-from pipeline.motion import STILL_DISTANCE, Link, MotionFrame, MotionReader
+from pipeline.motion import Link, MotionFrame, MotionReader
 from pipeline.optimize import StopReason, StopRule
 from pipeline.stylize import Earlier, FrameTask, Painter, device_label, pick_device, style_blend
 
 ENGINE = 2
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
 
-FLOW_NAME = "flow"
+FLOW_NAME = f"{FRAMES_NAME}/flow"
 """Where a job that paints in several passes keeps the flow between its frames until it is done."""
 
-FOLLOW = 0.1
+FOLLOW = 0.03
 """By how much of what a frame missed its target the shot's reference rises: the content has become harder."""
+
+CHANGED_PIXELS = 4
+CHANGED_ITERATIONS = 20
+"""The least iterations of a frame in which so many pixels show what the frame before did not."""
 
 START_KINDS = ("content", "matched", "noise")
 """Values of `start.first` that are no file."""
@@ -216,6 +221,11 @@ class _Run:
         self.start_picture = self._read_start_picture()
         self.passes = self.settings.passes.count if self.content.is_film else 1
         folder = self.settings.flow.folder
+        weights = self.settings.flow.weights
+        if self.settings.flow.method in ("auto", "raft") and weights != "torchvision" and not Path(weights).is_file():
+            raise WeightsError(f"flow.weights {weights} is no file: name RAFT's weights, or torchvision")
+        if self.settings.shots.cuts and not self.content.is_film:
+            raise UsageError("--cuts takes a video or a sequence apart; photos have nothing to do with each other")
         if self.settings.flow.method == "files" and (folder is None or not Path(folder).is_dir()):
             raise InputError(f"flow.folder {folder} is no folder: name the one that holds the .flo files")
 
@@ -253,7 +263,7 @@ class _Run:
             if pending:
                 painter = Painter(self.settings, weights, self.styles, self.blend, device)
                 painted = self._paint_all(job, painter, pending)
-                if not job.frames(FrameState.PENDING):
+                if self.passes > 1 and not job.frames(FrameState.PENDING):
                     shutil.rmtree(folder / FLOW_NAME, ignore_errors=True)
             failed = [frame for frame in job.frames() if frame.state is not FrameState.DONE]
             if not failed and job.output_sha256 is None:
@@ -470,7 +480,22 @@ class _Run:
         if scan.damage:
             self.listener(Notice(f"{path} is damaged, and its good frames are painted: {scan.damage}"))
         require_size(fit_within(scan.size, self.settings.size), self.settings.layers, f"the content {path}")
+        if self._flow_method() == "files":
+            self._require_flow_files(scan)
         return _Plan(list(self._film_frames(scan)), _film_facts(scan))
+
+    def _require_flow_files(self, scan: ContentScan) -> None:
+        """What a job of days needs is there before it begins."""
+        files = FloFolder(Path(self.settings.flow.folder or ""))
+        if self.passes == 1 and self.settings.start.next != "warped":
+            return
+        pairs = [(later, later - 1) for shot in scan.shots for later in shot.frames[1:]]
+        if self.passes > 1:
+            pairs += [(earlier, later) for later, earlier in pairs]
+        missing = [name for pair in pairs if not (files.folder / (name := files.expected_name(*pair))).is_file()]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise InputError(f"flow file {missing[0]}{more} is not in {files.folder}: add it, or cut the film there")
 
     def _film_frames(self, scan: ContentScan) -> Iterator[PlannedFrame]:
         shot_of = {index: shot.start for shot in scan.shots for index in shot.frames}
@@ -600,7 +625,7 @@ class _Run:
         task, reference = self._task(job, frame, seen)
         size = (seen.content.shape[0], seen.content.shape[1])
         self.listener(
-            FrameStarted(frame.index, frame.name, size, self._start_name(frame), task.rule.iterations),
+            FrameStarted(frame.index, frame.name, size, self._start_of(task), task.rule.iterations),
         )
 
         def on_progress(iteration: int, losses: Losses) -> None:
@@ -666,7 +691,10 @@ class _Run:
         iterations = settings.iterations
         rule = StopRule(iterations.next, iterations.next_tolerance, iterations.next_interval)
         if iterations.target is not None and reference is not None:
-            rule = dataclasses.replace(rule, target=iterations.target * reference, floor=iterations.floor)
+            # The objective is that of the whole picture, which hardly feels what is wrong with a small part of it.
+            changed = index - 1 in earlier and (1 - earlier[index - 1].trust).sum() >= CHANGED_PIXELS
+            floor = max(iterations.floor, CHANGED_ITERATIONS) if changed else iterations.floor
+            rule = dataclasses.replace(rule, target=iterations.target * reference, floor=floor)
         task = FrameTask(
             index,
             content,
@@ -712,7 +740,8 @@ class _Run:
         )
 
     def _linked(self, frame: FrameRecord) -> tuple[tuple[int, ...], int | None]:
-        """The frames of the shot that a frame is linked to by its motion, and the one that tells what stands still."""
+        """The frames that a frame is linked to by its motion, and the first of its shot where what stands still is
+        looked for."""
         if self.passes > 1:
             neighbour = frame.index - self._direction(frame)
             is_first_pass = frame.pass_number == 1 - self.passes
@@ -723,7 +752,7 @@ class _Run:
         if self.settings.start.next == "warped":
             back.add(1)
         linked = tuple(frame.index - distance for distance in sorted(back) if frame.index - distance >= frame.shot)
-        return linked, max(frame.shot, frame.index - STILL_DISTANCE) if linked else None
+        return linked, frame.shot
 
     def _in_shot(self, frame: FrameRecord, index: int) -> bool:
         return frame.shot <= index < self._shot_ends[frame.shot]
@@ -766,6 +795,12 @@ class _Run:
     def _start_name(self, frame: FrameRecord) -> str:
         return self.settings.start.first if frame.starts_shot else self.settings.start.next
 
+    def _start_of(self, task: FrameTask) -> str:
+        """What a task starts from, in the words of the settings."""
+        if task.start != "given":
+            return task.start
+        return "previous" if task.warm else self.settings.start.first
+
     # --- motion ---
 
     def _flow_method(self) -> str:
@@ -790,7 +825,7 @@ class _Run:
                     estimator = RaftFlow(settings.flow.weights, device)
                 case _:
                     estimator = DisFlow()
-        reach = max(STILL_DISTANCE, *settings.temporal.distances) if needs_flow else 0
+        reach = max(settings.temporal.distances) if needs_flow else 0
         return MotionReader(
             reader,
             estimator,
@@ -858,9 +893,9 @@ class _Run:
         storage.move(whole, output)
 
     def _summarise(self, job: Job, failed: Sequence[FrameRecord], painted: int, seconds: float) -> JobDone:
-        done = [frame for frame in job.frames(FrameState.DONE) if frame.pass_number == 0]
-        failed = [frame for frame in failed if frame.error is not None or frame.pass_number == 0]
-        known = [frame.losses for frame in done if frame.losses is not None]
+        # Each painting counts: in several passes a frame is painted several times.
+        done = job.frames(FrameState.DONE)
+        known = [frame.losses for frame in done if frame.losses is not None and frame.pass_number == 0]
         result = JobDone(
             output=self.request.output,
             job=job.folder,

@@ -288,7 +288,7 @@ class Painter:
         earlier = task.earlier
         if earlier is None or earlier.image.shape != task.content.shape:
             raise ValueError("a task with a warped start needs an earlier painting of the content's shape")
-        flow = _to_flow(earlier.flow, self.device)
+        flow = temporal.to_flow(earlier.flow, self.device)
         trust = _to_mask(earlier.trust, self.device)
         moved = temporal.warp(to_tensor(earlier.image, self.device), flow, border="mirror")
         if task.given is not None:
@@ -305,7 +305,7 @@ class Painter:
         """The pictures that the temporal loss compares with, on this frame's grid, and the weight of each pixel."""
         moved, masks = [], []
         for earlier in task.references:
-            flow = _to_flow(earlier.flow, self.device)
+            flow = temporal.to_flow(earlier.flow, self.device)
             moved.append(temporal.warp(to_tensor(earlier.image, self.device), flow).clamp(0, 1))
             masks.append(_to_mask(earlier.trust, self.device))
         return TemporalReference(tuple(moved), tuple(temporal.long_term_weights(masks)))
@@ -396,18 +396,13 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _better(first: Outcome, second: Outcome) -> Outcome:
-    """The outcome with the lower final objective; one that is not finite loses."""
+    """The outcome with the lower final loss; one that is not finite loses."""
 
     def final(outcome: Outcome) -> float:
-        value = outcome.trace[-1].objective
+        value = outcome.trace[-1].total
         return value if math.isfinite(value) and outcome.stop is not StopReason.NONFINITE else math.inf
 
     return second if final(second) < final(first) else first
-
-
-def _to_flow(flow: np.ndarray, device: torch.device) -> torch.Tensor:
-    """H×W×2 to 1×2×H×W."""
-    return torch.from_numpy(flow).to(device).permute(2, 0, 1).unsqueeze(0)
 
 
 def _to_mask(mask: np.ndarray, device: torch.device) -> torch.Tensor:

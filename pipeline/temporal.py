@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -36,8 +37,12 @@ BOUNDARY_OFFSET = 0.002
 
 STILL_NEAR = 0.25
 STILL_FAR = 0.3
-"""Pixels of mean flow, to the frame before and to one several frames back, up to which content stands still; at
-twice as much it moves."""
+"""Pixels of mean flow, to the frame before and to one several frames back, up to which content stands still. The
+trembling of an estimate does not grow with the distance in time, as even slow motion does."""
+
+LIKENESS_BLUR = 1.5
+LIKENESS_LEVELS = 4.0
+LIKENESS_NOISE = 6.0
 
 
 def warp(
@@ -141,6 +146,11 @@ def trust(flow: torch.Tensor, back: torch.Tensor | None, *, boundaries: bool = T
     return mask
 
 
+def to_flow(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """A flow as an H×W×2 float32 array to 1×2×H×W."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device).permute(2, 0, 1).unsqueeze(0)
+
+
 def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """B×C×H×W with a Gaussian of `sigma` pixels, borders replicated."""
     radius = max(1, math.ceil(3 * sigma))
@@ -153,18 +163,26 @@ def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     return functional.conv2d(across, weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
 
 
-def settled(flow: torch.Tensor, far: torch.Tensor, sigma: float) -> torch.Tensor:
-    """1 where the content stands still, 0 where it moves, with a ramp between: B×1×H×W.
+def settled(flow: torch.Tensor, sigma: float, threshold: float) -> torch.Tensor:
+    """1 where the mean `flow` around a pixel is up to `threshold` pixels long, 0 from twice that on: B×1×H×W.
 
-    `flow` goes to the frame before and `far` to one several frames back. Estimated flow is never quite 0: sensor
-    noise makes it tremble by some hundredths of a pixel, and a painting that follows is resampled, and blurred,
-    in every frame of a shot in which nothing moves. The trembling has no direction, so it is the mean flow around
-    a pixel (a Gaussian of `sigma` pixels) that counts; and it does not grow with the distance in time, as even
-    slow motion does.
+    Estimated flow is never quite 0: sensor noise makes it tremble by some tenths of a pixel, and a painting that
+    follows is resampled, and blurred, in every frame of a shot in which nothing moves. The trembling has no
+    direction, so it is the mean over a Gaussian of `sigma` pixels that counts.
     """
-    near_length = blur(flow, sigma).square().sum(1, keepdim=True).sqrt()
-    far_length = blur(far, sigma).square().sum(1, keepdim=True).sqrt()
-    return (2 - near_length / STILL_NEAR).clamp(0, 1) * (2 - far_length / STILL_FAR).clamp(0, 1)
+    return (2 - blur(flow, sigma).square().sum(1, keepdim=True).sqrt() / threshold).clamp(0, 1)
+
+
+def likeness(image: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """1 where two pictures in [0, 1] of the same size look alike, 0 where they show something else: B×1×H×W.
+
+    Compared are colours at the scale of `LIKENESS_BLUR` pixels, which takes out most of the noise. They are alike up
+    to `LIKENESS_LEVELS` of 255, or several times the median difference where noise is stronger, and unlike from
+    twice that on.
+    """
+    difference = blur(image - other, LIKENESS_BLUR).abs().amax(1, keepdim=True) * 255
+    usual = difference.flatten(1).median(1).values.view(-1, 1, 1, 1)
+    return (2 - difference / (LIKENESS_NOISE * usual).clamp(min=LIKENESS_LEVELS)).clamp(0, 1)
 
 
 def long_term_weights(masks: Sequence[torch.Tensor]) -> list[torch.Tensor]:

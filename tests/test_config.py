@@ -81,7 +81,8 @@ def test_the_numbers_of_the_default() -> None:
     assert (settings.optimizer.method, settings.optimizer.variable) == ("lbfgs", "bounded")
     assert (settings.start.first, settings.start.next) == ("content", "warped")
     iterations = settings.iterations
-    assert (iterations.first, iterations.next, iterations.target, iterations.floor) == (300, 30, 1.05, 1)
+    assert (iterations.first, iterations.next, iterations.target, iterations.floor) == (300, 60, 1.05, 1)
+    assert (iterations.next_tolerance, iterations.next_interval) == (0.03, 10)
     assert (settings.temporal.weight, settings.temporal.distances) == (8000, (1,))
     assert (settings.flow.method, settings.flow.folder, settings.passes.count) == ("auto", None, 1)
     assert (settings.shots.detect, settings.shots.cuts) == (True, ())
@@ -104,6 +105,7 @@ def test_the_numbers_of_ruder2016() -> None:
     iterations = settings.iterations
     assert (iterations.first, iterations.next) == (2000, 1000)
     assert (iterations.tolerance, iterations.interval) == (1e-4, 50)
+    assert (iterations.next_tolerance, iterations.next_interval) == (1e-4, 50)
     assert (iterations.target, settings.temporal.weight, settings.temporal.distances) == (None, 1000, (1,))
     assert (settings.start.first, settings.start.next) == ("noise", "warped")
     assert settings.optimizer.method == "lbfgs"

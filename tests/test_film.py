@@ -28,7 +28,9 @@ from tests.test_resume import SERVER, flipped, killed_at, no_traces
 from tests.test_run import SIZE, footage, notices, of_kind, read, request, settings, tree, write_clip, write_frames
 
 PATIENT = "iterations={first: 12, next: 4}"
+STEADY = "iterations={first: 4, next: 3, target: none}"
 ONE_SHOT = "shots.detect=false"
+PAN = scenes.pan(SIZE, 4, 3)
 THREE_PASSES = ("passes={count: 3, iterations: 3, blend: 1, temporal_from: 3}", "iterations.target=none")
 
 
@@ -162,18 +164,37 @@ def test_the_floor_is_painted_whatever_the_target(tmp_path: Path, style: Path) -
     assert len(set(hashes(asked))) == 3
 
 
+def test_a_warm_frame_has_a_tolerance_of_its_own(tmp_path: Path, style: Path) -> None:
+    """Which ends it after two intervals at the soonest; the first frame of a shot keeps to the other one."""
+    frames = of(scenes.still(SIZE, 2, 3))
+    for name, tolerances, iterations in (
+        ("cold", "tolerance: 0.9, interval: 3, next_tolerance: 0, next_interval: 2", [6, 9]),
+        ("warm", "tolerance: 0, interval: 3, next_tolerance: 0.9, next_interval: 2", [9, 4]),
+    ):
+        own = f"iterations={{first: 9, next: 9, target: none, {tolerances}}}"
+        asked = film(tmp_path, style, frames, name, ONE_SHOT, own)
+        stylize(asked)
+        assert [frame.iterations for frame in records(asked)] == iterations, name
+    assert records(asked)[1].stop == "tolerance"
+
+
 # Moving scenes
 
 
-def test_a_pan_holds_better_than_without_warping(tmp_path: Path, style: Path) -> None:
-    pan = scenes.pan(SIZE, 4, 3)
-    errors = {}
-    for start in ("warped", "previous", "content"):
-        asked = film(tmp_path, style, of(pan), start, PATIENT, *([] if start == "warped" else [f"start.next={start}"]))
+@pytest.fixture(scope="module")
+def pan_film(tmp_path_factory: pytest.TempPathFactory, style: Path) -> Request:
+    """A pan, painted as by default."""
+    asked = film(tmp_path_factory.mktemp("pan"), style, of(PAN), "default", PATIENT)
+    stylize(asked)
+    return asked
+
+
+def test_a_pan_holds_better_than_without_warping(pan_film: Request, tmp_path: Path, style: Path) -> None:
+    held = error_of(pan_film, PAN)
+    for start, share in (("previous", 0.5), ("content", 0.3)):
+        asked = film(tmp_path, style, of(PAN), start, PATIENT, f"start.next={start}")
         stylize(asked)
-        errors[start] = error_of(asked, pan)
-    assert errors["warped"] < 0.5 * errors["previous"]
-    assert errors["warped"] < 0.3 * errors["content"]
+        assert held < share * error_of(asked, PAN), start
 
 
 def test_a_start_is_the_frame_before_moved_along_the_flow(tmp_path: Path, style: Path) -> None:
@@ -191,41 +212,37 @@ def test_a_start_is_the_frame_before_moved_along_the_flow(tmp_path: Path, style:
 
 
 def test_a_flow_of_the_other_sign_is_the_wrong_one(tmp_path: Path, style: Path) -> None:
-    pan = scenes.pan(SIZE, 4, 3)
-    errors = {}
-    for sign in (1.0, -1.0):
-        folder = write_flows(tmp_path / f"flow{sign:+.0f}", pan, sign)
-        own = ("flow.method=files", f"flow.folder={folder}", "temporal.weight=0")
-        asked = film(tmp_path, style, of(pan), f"o{sign:+.0f}", *own)
-        stylize(asked)
-        errors[sign] = error_of(asked, pan)
-    estimated = film(tmp_path, style, of(pan), "o", "temporal.weight=0")
-    stylize(estimated)
-    assert errors[-1.0] > 10 * errors[1.0]
-    assert error_of(estimated, pan) < 3 * errors[1.0]
-
-
-def test_the_temporal_loss_holds_a_film(tmp_path: Path, style: Path) -> None:
-    pan = scenes.pan(SIZE, 4, 3)
+    pan = scenes.pan(SIZE, 3, 3)
     errors = []
-    for weight in (0, 8_000, 1_000_000):
-        asked = film(tmp_path, style, of(pan), f"o{weight}", PATIENT, f"temporal.weight={weight}")
+    for name, sign in (("right", 1.0), ("wrong", -1.0)):
+        folder = write_flows(tmp_path / f"flow-{name}", pan, sign)
+        own = ("flow.method=files", f"flow.folder={folder}", "temporal.weight=0")
+        asked = film(tmp_path, style, of(pan), name, *own)
         stylize(asked)
         errors.append(error_of(asked, pan))
-    assert errors[1] < 0.9 * errors[0]
-    assert errors[2] < 0.9 * errors[1]
+    assert errors[1] > 10 * errors[0]
+
+
+def test_the_temporal_loss_holds_a_film(pan_film: Request, tmp_path: Path, style: Path) -> None:
+    errors = {}
+    for weight in (0, 1_000_000):
+        asked = film(tmp_path, style, of(PAN), f"o{weight}", PATIENT, f"temporal.weight={weight}")
+        stylize(asked)
+        errors[weight] = error_of(asked, PAN)
+    assert error_of(pan_film, PAN) < 0.9 * errors[0]
+    assert errors[1_000_000] < 0.9 * error_of(pan_film, PAN)
 
 
 def test_frames_further_back_are_held_to(tmp_path: Path, style: Path, pairs: list[tuple[str, str]]) -> None:
     frames = of(scenes.occluder(SIZE, 6, 3))
     distances = "temporal.distances=[1, 2, 4]"
-    one, again = (film(tmp_path, style, frames, name, ONE_SHOT, PATIENT, distances) for name in ("one", "again"))
+    one, again = (film(tmp_path, style, frames, name, ONE_SHOT, STEADY, distances) for name in ("one", "again"))
     stylize(one)
     # 5 pairs of neighbours, 4 two apart, 2 four apart; none is estimated twice.
     assert len(pairs) == len(set(pairs)) == 5 + 4 + 2
     stylize(again)
     assert course(one) == course(again)
-    nearest = film(tmp_path, style, frames, "nearest", ONE_SHOT, PATIENT)
+    nearest = film(tmp_path, style, frames, "nearest", ONE_SHOT, STEADY)
     stylize(nearest)
     assert hashes(nearest)[:2] == hashes(one)[:2], "the first two have no frame that is further back"
     assert hashes(nearest)[2:] != hashes(one)[2:]
@@ -299,19 +316,13 @@ def command(output: str, *more: str, content: str = "in") -> list[str]:
 
 def test_cuts_of_the_command_line(here: Path) -> None:
     (here / "cuts.txt").write_text("# by hand\n3\n\n", encoding="utf-8")
-    (here / "scenes.csv").write_text(
-        "Timecode List:,00:00:00.125\nScene Number,Start Frame,Start Timecode\n1,1,00:00:00.000\n2,4,00:00:00.125\n",
-        encoding="utf-8",
-    )
     said = {
         name: impasto(*command(f"{name}.mp4", "--cuts", value, "--json"))
         for name, value in (
             ("auto", "auto"),
-            ("given", "3"),
+            ("given", "3,77"),
             ("file", "cuts.txt"),
-            ("csv", "scenes.csv"),
             ("none", "none"),
-            ("late", "3,77"),
         )
     }
     assert {result.code for result in said.values()} == {0}, {name: result.err for name, result in said.items()}
@@ -320,15 +331,15 @@ def test_cuts_of_the_command_line(here: Path) -> None:
         name: next(record["shot_count"] for record in result.records if record["event"] == "job_started")
         for name, result in said.items()
     }
-    assert shots == {"auto": 2, "given": 2, "file": 2, "csv": 2, "none": 1, "late": 2}
-    assert frames["auto"] == frames["given"] == frames["file"] == frames["csv"] == frames["late"]
+    assert shots == {"auto": 2, "given": 2, "file": 2, "none": 1}
+    assert frames["auto"] == frames["given"] == frames["file"]
     assert frames["none"] != frames["auto"]
     texts = {
         name: [record["text"] for record in result.records if record["event"] == "notice"]
         for name, result in said.items()
     }
-    assert [text for text in texts["late"] if "cut 77" in text]
-    assert not [text for name in ("auto", "given", "file", "csv") for text in texts[name] if "cut" in text]
+    assert [text for text in texts["given"] if "cut 77" in text]
+    assert not [text for name in ("auto", "file", "none") for text in texts[name] if "cut" in text]
 
 
 # Targets
@@ -519,10 +530,10 @@ def test_a_blend_of_nothing_keeps_a_frames_own_last_pass(tmp_path: Path, style: 
 
 def test_a_blend_takes_the_neighbour_in(tmp_path: Path, style: Path) -> None:
     """Passes that are blended hold better than passes of each frame alone."""
-    pan = scenes.pan(SIZE, 4, 3)
+    pan = scenes.pan(SIZE, 3, 3)
     errors = {}
     for blend in (0, 1):
-        passes = f"passes={{count: 3, iterations: 4, blend: {blend}, temporal_from: 4}}"
+        passes = f"passes={{count: 3, iterations: 3, blend: {blend}, temporal_from: 4}}"
         asked = film(tmp_path, style, of(pan), f"o{blend}", ONE_SHOT, passes)
         stylize(asked)
         errors[blend] = error_of(asked, pan)
@@ -533,11 +544,10 @@ def test_photos_take_no_passes(tmp_path: Path, style: Path, pairs: list[tuple[st
     write_frames(tmp_path / "in", footage()[:2])
     plain = request(tmp_path / "in", style, tmp_path / "plain")
     stylize(plain)
-    for place, own in enumerate((THREE_PASSES, ("flow.method=dis", DISTANCES), ("temporal.weight=0",))):
-        asked = request(tmp_path / "in", style, tmp_path / f"out{place}", settings=settings(*own))
-        assert stylize(asked).painted_count == 2
-        assert tree(tmp_path / f"out{place}") == tree(tmp_path / "plain")
-    single = request(tmp_path / "in" / "f1.png", style, tmp_path / "o.png", settings=settings(*THREE_PASSES))
+    own = settings(*THREE_PASSES, DISTANCES, "flow.method=dis", "temporal.weight=9", "start.next=previous")
+    assert stylize(request(tmp_path / "in", style, tmp_path / "out", settings=own)).painted_count == 2
+    assert tree(tmp_path / "out") == tree(tmp_path / "plain")
+    single = request(tmp_path / "in" / "f1.png", style, tmp_path / "o.png", settings=own)
     assert stylize(single).painted_count == 1
     assert (tmp_path / "o.png").read_bytes() == (tmp_path / "plain" / "f1.png").read_bytes()
     assert pairs == []
@@ -552,17 +562,16 @@ def test_a_film_of_one_frame_needs_no_flow(tmp_path: Path, style: Path, pairs: l
 
 # Flow is estimated once
 
+LOOK = "iterations={first: 1, next: 1}"
 TO_AND_FRO = (
-    "iterations={first: 1, next: 1}",
     "passes={count: 2, iterations: 1, blend: 1, temporal_from: 9}",
     ONE_SHOT,
 )
-LOOK = ("iterations={first: 1, next: 1}", "passes={count: 3, iterations: 1, blend: 1, temporal_from: 9}", ONE_SHOT)
 
 
 def test_flow_is_estimated_once(tmp_path: Path, style: Path, pairs: list[tuple[str, str]]) -> None:
     frames = of(scenes.pan(SIZE, 10, 3))
-    stylize(film(tmp_path, style, frames, "single", LOOK[0], ONE_SHOT))
+    stylize(film(tmp_path, style, frames, "single", LOOK, ONE_SHOT))
     assert len(pairs) == len(set(pairs)) == 9
     pairs.clear()
     # More pairs than are kept in memory.
@@ -575,18 +584,16 @@ def test_flow_is_estimated_once(tmp_path: Path, style: Path, pairs: list[tuple[s
     assert len(pairs) == len(set(pairs)) == 9
     assert not (asked.job_folder / "flow").exists()
     pairs.clear()
-    stylize(
-        film(tmp_path, style, frames[:3], "previous", LOOK[0], ONE_SHOT, "start.next=previous", "temporal.weight=0")
-    )
-    stylize(film(tmp_path, style, frames[:3], "content", LOOK[0], ONE_SHOT, "start.next=content"))
+    stylize(film(tmp_path, style, frames[:3], "previous", LOOK, ONE_SHOT, "start.next=previous", "temporal.weight=0"))
+    stylize(film(tmp_path, style, frames[:3], "content", LOOK, ONE_SHOT, "start.next=content"))
     assert pairs == []
 
 
 def test_flow_that_a_crash_has_cut_short_is_estimated_again(tmp_path: Path, style: Path) -> None:
     frames = of(scenes.pan(SIZE, 3, 3))
-    asked, whole = (film(tmp_path, style, frames, name, *LOOK) for name in ("o", "whole"))
+    asked, whole = (film(tmp_path, style, frames, name, *TO_AND_FRO) for name in ("o", "whole"))
     stylize(whole)
-    listener, stop = stop_after(5)
+    listener, stop = stop_after(4)
     with pytest.raises(Interrupted):
         stylize(asked, listener, stop)
     kept = sorted((asked.job_folder / "flow").iterdir())

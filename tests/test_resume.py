@@ -71,7 +71,8 @@ def _die_at(place: str) -> Callable[[Event], None]:
     def listener(event: Event) -> None:
         if kind == "done" and isinstance(event, FrameDone) and event.index == count:
             _kill_self()
-        if kind == "progress" and isinstance(event, FrameProgress) and event.index == count and event.iteration == 2:
+        # Under way: a frame that starts from the one before it may be done after its first iteration.
+        if kind == "progress" and isinstance(event, FrameProgress) and event.index == count and event.iteration == 1:
             _kill_self()
         if kind == "assembling" and isinstance(event, Assembling) and event.frames_written == count:
             _kill_self()

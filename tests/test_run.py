@@ -345,7 +345,7 @@ def check_chain(
 
 def earlier_of(content: np.ndarray, before: np.ndarray, painting: np.ndarray) -> Earlier:
     """The frame before, as a frame sees it of which nothing stands still."""
-    flow, back = DisFlow().pair(content, before, SIZE)
+    back, flow = DisFlow().pair(before, content, SIZE)
     there, home = (torch.from_numpy(one).permute(2, 0, 1)[None] for one in (flow, back))
     return Earlier(painting, before, flow, temporal.trust(there, home)[0, 0].numpy())
 

@@ -24,7 +24,7 @@ from pipeline.frames import FrameRange, Size, fit_within, resize, to_tensor
 from pipeline.images import read_image, write_image
 from pipeline.job import FrameRecord, Job
 from pipeline.media import read_frames
-from pipeline.motion import STILL_DISTANCE, MotionReader
+from pipeline.motion import MotionReader
 from pipeline.run import Request, stylize
 from pipeline.storage import write_bytes
 from pipeline.stylize import Painter
@@ -108,7 +108,7 @@ def _sintel_truth(name: str, size: Size) -> Truth | None:
     folder = DATA / "sintel" / name
     if not (folder / "flow_0002_to_0003.flo").is_file():
         return None
-    flow = to_flow(resize_flow(read_flo(folder / "flow_0002_to_0003.flo")[0], size))
+    flow = temporal.to_flow(resize_flow(read_flo(folder / "flow_0002_to_0003.flo")[0], size))
     hidden = read_image(folder / "occluded_0002_to_0003.png")
     # A pixel of the reduced frame counts as hidden when a quarter of it is.
     shown = (resize(hidden, size)[..., 0] < 64).astype(np.float32)
@@ -148,14 +148,9 @@ def _synthetic(kind: str, size: Size, count: int, cold: Sequence[int], name: str
 
     def truth(a: int, b: int, _: Size) -> Truth:
         shown = (~scene.occluded(a, b)).astype(np.float32)
-        return Truth(to_flow(scene.flow(a, b)), torch.from_numpy(shown)[None, None])
+        return Truth(temporal.to_flow(scene.flow(a, b)), torch.from_numpy(shown)[None, None])
 
     return Film(name, frames, max(size), truth, tuple(cold), flow)
-
-
-def to_flow(array: np.ndarray) -> torch.Tensor:
-    """H×W×2 to 1×2×H×W."""
-    return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).unsqueeze(0)
 
 
 # Jobs
@@ -265,7 +260,9 @@ class Judge:
         if (a, b) not in self._truths:
             known = self.film.truth(a, b, self.size)
             if known is None:
-                flow, back = (to_flow(flow) for flow in DisFlow().pair(self.sources[a], self.sources[b], self.size))
+                flow, back = (
+                    temporal.to_flow(flow) for flow in DisFlow().pair(self.sources[a], self.sources[b], self.size)
+                )
                 known = Truth(flow, temporal.trust(flow, back))
             self._truths[a, b] = known
         return self._truths[a, b]
@@ -344,12 +341,12 @@ def _share(films: Sequence[Film], painter: Painter) -> None:
         later = [frame for frame in records if frame.index][:6]
         with (
             FrameReader(content) as reader,
-            MotionReader(reader, DisFlow(), film.width, frames_kept=STILL_DISTANCE + 2) as motion,
+            MotionReader(reader, DisFlow(), film.width, frames_kept=3) as motion,
         ):
             first = motion.take(0).content
             began = time.perf_counter()
             for frame in later:
-                motion.take(frame.index, (frame.index - 1,), max(0, frame.index - STILL_DISTANCE))
+                motion.take(frame.index, (frame.index - 1,), 0)
             of_motion = (time.perf_counter() - began) / len(later)
         iterations = statistics.fmean(frame.iterations or 0 for frame in later)
         of_painting = painter.seconds_per_iteration(first) * iterations
