@@ -17,6 +17,9 @@ from pipeline.shots import CutDetector, Shot, shots_from_cuts
 
 Mode = Literal["auto", "sequence", "photos"]
 
+COLOR_STEP = 8
+"""Colours are gathered from one pixel in so many, across and down."""
+
 DEFAULT_SEQUENCE_RATE = Fraction(24)
 """Frames a second of a video that is made from single images, unless it is said."""
 
@@ -90,6 +93,8 @@ class ContentScan:
     is_partial: bool
     damage: str | None
     info: media.VideoInfo | None
+    colors: tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]
+    """Mean and covariance of the film's colours, in [0, 1], from one pixel in `COLOR_STEP` across and down."""
 
 
 def resolve_content(paths: Sequence[Path], output: Path, mode: Mode) -> Content:
@@ -146,7 +151,7 @@ def scan_film(
     them.
     `on_progress` is called with the frames read and, where the file says it, how many there will be.
     """
-    detector = CutDetector()
+    detector, colors = CutDetector(), _ColorSums()
     if content.kind is ContentKind.VIDEO:
         path = content.files[0].path
         declared = media.probe(path).frame_count_declared
@@ -154,6 +159,7 @@ def scan_film(
         def consume(index: int, image: np.ndarray) -> None:
             if cuts is None:
                 detector.feed(index, image)
+            colors.feed(image)
             on_progress(index + 1, declared)
 
         scan = media.scan(path, consume)
@@ -167,8 +173,10 @@ def scan_film(
                     f"frame {file.path} is {own[1]}×{own[0]} pixels and the first of the sequence {size[1]}×{size[0]}: "
                     "frames of one film have one size; for independent pictures use --photos"
                 )
+            image = images.read_image(file.path)
             if cuts is None:
-                detector.feed(index, images.read_image(file.path))
+                detector.feed(index, image)
+            colors.feed(image)
             on_progress(index + 1, len(content.files))
         timing, damage, info = media.Timing.constant(rate or DEFAULT_SEQUENCE_RATE, len(content.files)), None, None
 
@@ -183,7 +191,28 @@ def scan_film(
         is_partial=len(wanted) < timing.frame_count,
         damage=damage,
         info=info,
+        colors=colors.result(),
     )
+
+
+class _ColorSums:
+    """Mean and covariance of colours, gathered frame by frame."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sum = np.zeros(3)
+        self._products = np.zeros((3, 3))
+
+    def feed(self, image: np.ndarray) -> None:
+        colors = image[::COLOR_STEP, ::COLOR_STEP].reshape(-1, 3) / 255.0
+        self._count += len(colors)
+        self._sum += colors.sum(0)
+        self._products += colors.T @ colors
+
+    def result(self) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
+        mean = self._sum / max(1, self._count)
+        covariance = self._products / max(1, self._count) - np.outer(mean, mean)
+        return tuple(mean.tolist()), tuple(tuple(row) for row in covariance.tolist())
 
 
 class FrameReader:

@@ -59,6 +59,7 @@ from pipeline.job import (
 from pipeline.layers import require_size
 from pipeline.motion import Link, MotionFrame, MotionReader
 from pipeline.optimize import StopReason, StopRule
+from pipeline.starts import ColorStatistics
 from pipeline.stylize import Earlier, FrameTask, Painter, device_label, pick_device, style_blend
 
 ENGINE = 2
@@ -261,7 +262,7 @@ class _Run:
             )
             painted = 0
             if pending:
-                painter = Painter(self.settings, weights, self.styles, self.blend, device)
+                painter = Painter(self.settings, weights, self.styles, self.blend, device, _film_colors(job))
                 painted = self._paint_all(job, painter, pending)
                 if self.passes > 1 and not job.frames(FrameState.PENDING):
                     shutil.rmtree(folder / FLOW_NAME, ignore_errors=True)
@@ -893,6 +894,8 @@ class _Run:
         storage.move(whole, output)
 
     def _summarise(self, job: Job, failed: Sequence[FrameRecord], painted: int, seconds: float) -> JobDone:
+        # What failed itself before what only depends on it.
+        failed = sorted(failed, key=lambda frame: frame.error is None)
         # Each painting counts: in several passes a frame is painted several times.
         done = job.frames(FrameState.DONE)
         known = [frame.losses for frame in done if frame.losses is not None and frame.pass_number == 0]
@@ -938,7 +941,15 @@ def _film_facts(scan: ContentScan) -> dict[str, Any]:
         "is_partial": scan.is_partial,
         "has_audio": info is not None and info.has_audio,
         "color": None if info is None else vars(info.color),
+        "content_colors": scan.colors,
     }
+
+
+def _film_colors(job: Job) -> ColorStatistics | None:
+    if "content_colors" not in job.facts:
+        return None
+    mean, covariance = job.facts["content_colors"]
+    return ColorStatistics(torch.tensor(mean, dtype=torch.float64), torch.tensor(covariance, dtype=torch.float64))
 
 
 def _environment(device: torch.device) -> dict[str, str]:

@@ -22,6 +22,9 @@ class ColorStatistics:
     mean: torch.Tensor
     covariance: torch.Tensor
 
+    def to(self, device: torch.device) -> "ColorStatistics":
+        return ColorStatistics(self.mean.to(device), self.covariance.to(device))
+
 
 def color_statistics(images: Sequence[torch.Tensor], blend: Sequence[float]) -> ColorStatistics:
     """Mean and covariance of the mixture of `images`, each weighted by its entry of `blend`."""
@@ -35,23 +38,28 @@ def color_statistics(images: Sequence[torch.Tensor], blend: Sequence[float]) -> 
     return ColorStatistics(mean, second_moment - mean.outer(mean))
 
 
-def matched(content: torch.Tensor, style: ColorStatistics) -> torch.Tensor:
+def matched(content: torch.Tensor, style: ColorStatistics, own: ColorStatistics | None = None) -> torch.Tensor:
     """The content in the colours of the style, its mean and covariance brought to the style's.
 
     The linear map is that of optimal transport between two normal distributions (Pitié and Kokaram
-    2007, "Monge-Kantorovitch"), which of all maps with that result changes the colours least.
+    2007, "Monge-Kantorovitch"), which of all maps with that result changes the colours least. `own` are the
+    content's statistics, or those of the film that it is a frame of: then all its frames are mapped alike.
     Colours that leave the range are clamped.
     """
-    own = color_statistics([content], [1.0])
+    own = own or color_statistics([content], [1.0])
     colors = content[0].flatten(1).double()
-    moved = _transport(own, style) @ (colors - own.mean.unsqueeze(1)) + style.mean.unsqueeze(1)
+    moved = transport(own, style) @ (colors - own.mean.unsqueeze(1)) + style.mean.unsqueeze(1)
     result: torch.Tensor = moved.to(content.dtype).view_as(content).clamp(0, 1)
     return result
 
 
-def transport(content: torch.Tensor, style: ColorStatistics) -> torch.Tensor:
+def transport(own: ColorStatistics, style: ColorStatistics) -> torch.Tensor:
     """The 3×3 matrix, float64, by which `matched` maps differences of colour."""
-    return _transport(color_statistics([content], [1.0]), style)
+    spread = _LEAST_VARIANCE * torch.eye(3, dtype=torch.float64, device=own.covariance.device)
+    root = _square_root(own.covariance + spread)
+    inverse = torch.linalg.inv(root)
+    matrix: torch.Tensor = inverse @ _square_root(root @ style.covariance @ root) @ inverse
+    return matrix
 
 
 def noise(size: Size, seed: int, index: int) -> torch.Tensor:
@@ -63,14 +71,6 @@ def noise(size: Size, seed: int, index: int) -> torch.Tensor:
 def softened(image: torch.Tensor) -> torch.Tensor:
     """The picture drawn a tenth towards mid-grey: a start where no pixel sits at the end of the range."""
     return 0.05 + 0.9 * image
-
-
-def _transport(own: ColorStatistics, style: ColorStatistics) -> torch.Tensor:
-    spread = _LEAST_VARIANCE * torch.eye(3, dtype=torch.float64, device=own.covariance.device)
-    root = _square_root(own.covariance + spread)
-    inverse = torch.linalg.inv(root)
-    matrix: torch.Tensor = inverse @ _square_root(root @ style.covariance @ root) @ inverse
-    return matrix
 
 
 def _square_root(matrix: torch.Tensor) -> torch.Tensor:

@@ -168,7 +168,9 @@ def style_blend(weights: Sequence[float], styles: int) -> tuple[float, ...]:
 class Painter:
     """Paints and measures pictures in one style with one set of settings on one device.
 
-    `styles` are H×W×3 uint8 pictures of any sizes and `blend` their weights (of any sum).
+    `styles` are H×W×3 uint8 pictures of any sizes and `blend` their weights (of any sum). `film_colors` are those
+    of the whole film that the frames belong to, so that colours are matched alike in all of them; None, for
+    photos, matches each by its own.
     """
 
     def __init__(
@@ -178,6 +180,7 @@ class Painter:
         styles: Sequence[np.ndarray],
         blend: Sequence[float],
         device: torch.device,
+        film_colors: starts.ColorStatistics | None = None,
     ) -> None:
         self.settings = settings
         self.device = device
@@ -186,6 +189,7 @@ class Painter:
         self._blend = list(blend)
         self._style_cache: OrderedDict[tuple[Size, ...], dict[str, torch.Tensor]] = OrderedDict()
         self._colors: starts.ColorStatistics | None = None
+        self._film_colors = None if film_colors is None else film_colors.to(device)
         if device.type == "cuda":
             # The same bits in every run and worker; TF32 would round features to 10 bits.
             torch.backends.cudnn.deterministic = True
@@ -267,7 +271,7 @@ class Painter:
             case "content":
                 return content
             case "matched":
-                return starts.matched(content, self._color_statistics())
+                return starts.matched(content, self._color_statistics(), self._film_colors)
             case "noise":
                 return starts.noise(_size(task.content), self.settings.start.seed, task.index).to(self.device)
             case "given":
@@ -297,7 +301,8 @@ class Painter:
         content = to_tensor(task.content, self.device)
         shown = temporal.warp(to_tensor(earlier.content, self.device), flow, "bilinear", border="mirror")
         change = temporal.blur(content - shown, GHOST_BLUR)
-        color = starts.transport(content, self._color_statistics()).to(content.dtype)
+        colors = self._film_colors or starts.color_statistics([content], [1.0])
+        color = starts.transport(colors, self._color_statistics()).to(content.dtype)
         mend = torch.einsum("ij,bjhw->bihw", color, change)
         return (moved + temporal.blur(1 - trust, 1.0) * mend).clamp(0, 1)
 
@@ -371,7 +376,7 @@ class Painter:
     def _color_statistics(self) -> starts.ColorStatistics:
         if self._colors is None:
             self._colors = starts.color_statistics([to_tensor(style) for style in self._styles], self._blend)
-        return starts.ColorStatistics(self._colors.mean.to(self.device), self._colors.covariance.to(self.device))
+        return self._colors.to(self.device)
 
 
 def _has_stalled(outcome: Outcome, task: FrameTask) -> bool:

@@ -31,10 +31,11 @@ from pipeline.events import (
     Scanning,
 )
 from pipeline.flow import DisFlow
-from pipeline.frames import FrameRange
+from pipeline.frames import FrameRange, to_tensor
 from pipeline.job import Job
 from pipeline.optimize import StopRule
-from pipeline.run import FOLLOW, Request, dry_run, stylize
+from pipeline.run import CHANGED_ITERATIONS, CHANGED_PIXELS, FOLLOW, Request, dry_run, stylize
+from pipeline.starts import ColorStatistics
 from pipeline.stylize import Earlier, FrameTask, Painter
 from samples import scenes
 from tests.conftest import TINY
@@ -206,10 +207,11 @@ def paint(
     blend: Sequence[float] = (1.0,),
     index: int = 0,
     own: Settings | None = None,
+    film: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
     """One frame, painted apart from any job."""
     own = own or settings()
-    painter = Painter(own, weights, styles, blend, torch.device("cpu"))
+    painter = Painter(own, weights, styles, blend, torch.device("cpu"), colors_of(film) if film else None)
     return painter.paint(FrameTask(index, content, start, StopRule(4, 0.0, 50), given)).image
 
 
@@ -315,14 +317,15 @@ def test_frames_are_of_a_film_only(tmp_path: Path, content_file: Path, style_fil
 
 
 def check_chain(
-    frames: Sequence[np.ndarray], painted: Sequence[Path], style: np.ndarray, weights: EncoderWeights, first: int = 0
+    film: Sequence[np.ndarray], painted: Sequence[Path], style: np.ndarray, weights: EncoderWeights, first: int = 0
 ) -> None:
     """Paints every frame again, apart from any job, from what its inputs are.
 
-    These are the file of the frame before, the motion from this frame to that one, and what its shot has reached.
+    These are the file of the frame before, the motion from this frame to that one, what its shot has reached, and
+    the colours of the whole film.
     """
-    own = settings()
-    painter = Painter(own, weights, [style], [1.0], torch.device("cpu"))
+    own, frames = settings(), film[first : first + len(painted)]
+    painter = Painter(own, weights, [style], [1.0], torch.device("cpu"), colors_of(film))
     reached = reference = math.nan
     stop: str = ""
     for place, (content, path) in enumerate(zip(frames, painted, strict=True)):
@@ -335,7 +338,8 @@ def check_chain(
             elif stop == "iterations":
                 reference += FOLLOW * max(0.0, reached - 1.05 * reference)
             earlier = earlier_of(content, frames[place - 1], read(painted[place - 1]))
-            rule = StopRule(2, 0.0, 50, target=1.05 * reference, floor=1)
+            changed = (1 - earlier.trust).sum() >= CHANGED_PIXELS
+            rule = StopRule(2, 0.0, 50, target=1.05 * reference, floor=CHANGED_ITERATIONS if changed else 1)
             held = {"earlier": earlier, "references": (earlier,), "temporal": own.temporal.weight}
             task = FrameTask(index, content, "warped", rule, warm=True, **held)
         again = painter.paint(task)
@@ -343,11 +347,18 @@ def check_chain(
         reached, stop = again.losses.objective, str(again.stop)
 
 
+def colors_of(film: Sequence[np.ndarray]) -> ColorStatistics:
+    colors = np.concatenate([frame[::8, ::8].reshape(-1, 3) for frame in film]) / 255
+    return ColorStatistics(torch.from_numpy(colors.mean(0)), torch.from_numpy(np.cov(colors.T, bias=True)))
+
+
 def earlier_of(content: np.ndarray, before: np.ndarray, painting: np.ndarray) -> Earlier:
     """The frame before, as a frame sees it of which nothing stands still."""
     back, flow = DisFlow().pair(before, content, SIZE)
     there, home = (torch.from_numpy(one).permute(2, 0, 1)[None] for one in (flow, back))
-    return Earlier(painting, before, flow, temporal.trust(there, home)[0, 0].numpy())
+    moved = temporal.warp(to_tensor(before), there, "bilinear")
+    trust = temporal.trust(there, home) * temporal.likeness(to_tensor(content), moved)
+    return Earlier(painting, before, flow, trust[0, 0].numpy())
 
 
 def check_starts(events: Sequence[Event], starts: Sequence[tuple[int, str, int]]) -> None:
@@ -400,7 +411,7 @@ def test_a_range_of_a_video(
     stylize(request(clip, style_file, tmp_path / "o.mp4", frames=FrameRange(1, 5)), events.append)
     check_starts(events, [(1, "content", 4), (2, "warped", 2), (3, "content", 4), (4, "warped", 2)])
     painted = [tmp_path / "o.mp4.impasto" / "frames" / f"{index:06d}.png" for index in range(1, 5)]
-    check_chain([frame.image for frame in media.read_frames(clip, 1, 5)], painted, style_array, weights, first=1)
+    check_chain([frame.image for frame in media.read_frames(clip)], painted, style_array, weights, first=1)
     written = media.scan(tmp_path / "o.mp4")
     assert (written.frame_count, written.rate) == (4, NTSC)
     assert 0 < len(sound_packets(tmp_path / "o.mp4")) < len(sound_packets(clip))
@@ -487,7 +498,7 @@ def test_other_starts_of_later_frames(
     asked = request(tmp_path / "in", style_file, tmp_path / "out", mode="sequence", settings=own)
     stylize(asked, events.append)
     check_starts(events, [(0, "content", 4), (1, kind, 4)])
-    alone = paint(weights, [style_array], frames[1], kind, index=1, own=own)
+    alone = paint(weights, [style_array], frames[1], kind, index=1, own=own, film=frames)
     np.testing.assert_array_equal(read(tmp_path / "out" / "f2.png"), alone)
 
 

@@ -137,7 +137,7 @@ def test_the_transport_takes_one_covariance_to_the_other() -> None:
     """T C Tᵀ is the style's, for the C of the content with the least variance added; and T is symmetric and positive,
     which of all such maps is the one that changes the colours least."""
     content, style = picture(1), picture(2, 0.2, 0.7)
-    matrix = transport(content, color_statistics([style], [1.0]))
+    matrix = transport(color_statistics([content], [1.0]), color_statistics([style], [1.0]))
     assert matrix.shape == (3, 3) and matrix.dtype == torch.float64
     own = covariance(content) + LEAST_VARIANCE * torch.eye(3)
     assert torch.allclose(matrix @ own @ matrix.T, covariance(style), rtol=0, atol=1e-9)
@@ -151,12 +151,13 @@ def test_the_transport_maps_differences_as_matching_does() -> None:
     assert result.min() > 0 and result.max() < 1, "nothing was clamped"
     colors, moved = (image[0].flatten(1).double() for image in (content, result))
     differences = colors[:, 1:] - colors[:, :-1]
-    assert torch.allclose(transport(content, wanted) @ differences, moved[:, 1:] - moved[:, :-1], rtol=0, atol=1e-6)
+    matrix = transport(color_statistics([content], [1.0]), wanted)
+    assert torch.allclose(matrix @ differences, moved[:, 1:] - moved[:, :-1], rtol=0, atol=1e-6)
 
 
 def test_the_transport_of_a_picture_in_its_own_colours_changes_little() -> None:
     content = picture(3)
-    matrix = transport(content, color_statistics([content], [1.0]))
+    matrix = transport(color_statistics([content], [1.0]), color_statistics([content], [1.0]))
     values = torch.linalg.eigvalsh(covariance(content))
     # In the directions of its spread, short by the least variance that was added.
     expected = (values / (values + LEAST_VARIANCE)).sqrt()
@@ -166,7 +167,8 @@ def test_the_transport_of_a_picture_in_its_own_colours_changes_little() -> None:
 def test_the_transport_of_a_flat_picture_is_bounded() -> None:
     """A fade from black has no colours to stretch."""
     style = picture(2)
-    matrix = transport(torch.full((1, 3, 8, 8), 0.1), color_statistics([style], [1.0]))
+    grey = color_statistics([torch.full((1, 3, 8, 8), 0.1)], [1.0])
+    matrix = transport(grey, color_statistics([style], [1.0]))
     assert torch.isfinite(matrix).all()
     largest = torch.linalg.eigvalsh(covariance(style)).max().sqrt() / LEAST_VARIANCE**0.5
     assert torch.linalg.eigvalsh(matrix).max() <= largest * (1 + 1e-6)

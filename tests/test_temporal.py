@@ -27,10 +27,12 @@ from pipeline.temporal import (
     blur,
     consistency,
     in_frame,
+    likeness,
     long_term_weights,
     motion_boundaries,
     settled,
     sharpness,
+    to_flow,
     trust,
     warp,
     warping_error,
@@ -83,7 +85,8 @@ once in the code and failed these tests:
 - `motion_boundaries`: the comparison inverted;
 - `trust`: the greater of two masks in place of their product, a mask inverted;
 - `long_term_weights`: the farthest frame first;
-- `settled`: inverted, and either of its flows left out;
+- `settled`: inverted;
+- `likeness`: inverted, and the mean of the channels in place of the greatest;
 - `warping_error`: the mask inverted, the flow reversed, the two pictures exchanged;
 - `Painter`: the flow of the other direction for the start and for the references, their masks inverted;
 - `temporal_loss`: the weight inverted (see also `test_losses`).
@@ -91,11 +94,6 @@ once in the code and failed these tests:
 
 MASK_FLIPS = {"mask inverted": ("occluder", "pan", "rotation"), "mask of the other frame": ("occluder",)}
 """The flips of a mask, and footage of which enough is hidden for them to show."""
-
-
-def to_flow(array: np.ndarray) -> torch.Tensor:
-    """H×W×2 to 1×2×H×W."""
-    return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).unsqueeze(0)
 
 
 def to_mask(array: np.ndarray) -> torch.Tensor:
@@ -425,45 +423,128 @@ def test_blur_spreads_and_keeps(sigma: float) -> None:
     assert (blur(flat, sigma) - flat).abs().max() < 1e-6, "also where the radius is more than the picture"
 
 
-def still(near: torch.Tensor, far: torch.Tensor, sigma: float = 3.0) -> torch.Tensor:
-    mask = settled(near, far, sigma)
-    assert mask.shape == (near.shape[0], 1, *near.shape[2:])
+def still(flow: torch.Tensor, sigma: float = 3.0, threshold: float = STILL_NEAR) -> torch.Tensor:
+    mask = settled(flow, sigma, threshold)
+    assert mask.shape == (flow.shape[0], 1, *flow.shape[2:])
     return mask
 
 
 def test_trembling_is_standing_still() -> None:
-    nothing = constant_flow(0.0, 0.0, 40, 60)
-    assert still(nothing, nothing).min() == 1
-    generator = torch.Generator().manual_seed(1)
-    near, far = (1.5 * STILL_NEAR * torch.randn(1, 2, 40, 60, generator=generator) for _ in range(2))
-    assert near.square().sum(1).sqrt().mean() > STILL_NEAR, "every pixel alone trembles by more"
-    assert still(near, far, 6.0).min() == 1
+    assert still(constant_flow(0.0, 0.0, 40, 60)).min() == 1
+    tremble = 1.5 * STILL_NEAR * torch.randn(1, 2, 40, 60, generator=torch.Generator().manual_seed(1))
+    assert tremble.square().sum(1).sqrt().mean() > STILL_NEAR, "every pixel alone trembles by more"
+    assert still(tremble, 6.0).min() == 1
 
 
-@pytest.mark.parametrize(("dx", "dy"), [(1.0, 0.0), (0.0, 1.0), (-0.6, 0.8)])
-def test_slow_motion_is_motion(dx: float, dy: float) -> None:
-    """0.2 pixels a frame are 1.6 in eight; half as much hides in the trembling of one frame and not of eight."""
-
-    def pan(length: float) -> torch.Tensor:
-        return constant_flow(dx * length, dy * length, 20, 30)
-
-    assert still(pan(0.2), pan(1.6)).max() == 0
-    assert still(pan(0.09), pan(0.72)).max() == 0
-    assert still(pan(0.09), pan(0.09)).min() == 1
-    assert still(pan(2.0), pan(0.0)).max() == 0, "what comes back after eight frames has moved all the same"
-
-
-def test_between_standing_and_moving_is_a_ramp() -> None:
-    for near, far, wanted in ((1.5, 0, 0.5), (0, 1.5, 0.5), (1.5, 1.5, 0.25), (1.2, 1, 0.8), (0.9, 0.9, 1)):
-        mask = still(constant_flow(near * STILL_NEAR, 0, 9, 9), constant_flow(0, far * STILL_FAR, 9, 9))
-        assert mask.min().item() == pytest.approx(wanted, abs=1e-4) == mask.max().item()
+@pytest.mark.parametrize("threshold", [STILL_NEAR, STILL_FAR])
+@pytest.mark.parametrize(("dx", "dy"), [(1.0, 0.0), (0.0, -1.0), (-0.6, 0.8)])
+def test_between_standing_and_moving_is_a_ramp(dx: float, dy: float, threshold: float) -> None:
+    """Of the length, whatever the direction; the same for each flow of a batch."""
+    wanted = {0.0: 1.0, 0.9: 1.0, 1.2: 0.8, 1.5: 0.5, 1.9: 0.1, 2.1: 0.0, 50.0: 0.0}
+    lengths = [length * threshold for length in wanted]
+    mask = still(torch.cat([constant_flow(dx * length, dy * length, 9, 9) for length in lengths]), 3.0, threshold)
+    assert mask.amin((1, 2, 3)).tolist() == pytest.approx(list(wanted.values()), abs=1e-4)
+    assert mask.amax((1, 2, 3)).tolist() == pytest.approx(list(wanted.values()), abs=1e-4)
 
 
 def test_only_what_moves_moves() -> None:
-    near, far = (torch.zeros(1, 2, 40, 60) for _ in range(2))
-    near[..., 40:], far[..., 40:] = 1.0, 8.0
-    mask = still(near, far, 2.0)[0, 0]
+    flow = torch.zeros(1, 2, 40, 60)
+    flow[..., 40:] = 1.0
+    mask = still(flow, 2.0)[0, 0]
     assert mask[:, :32].min() == 1 and mask[:, 40:].max() == 0
+
+
+def test_a_flow_keeps_its_components() -> None:
+    array = uniform(5, 7, 2).numpy()
+    for given in (array, array[:, ::-1], np.asfortranarray(array)):
+        flow = to_flow(given)
+        assert flow.shape == (1, 2, 5, 7) and flow.dtype == torch.float32
+        assert np.array_equal(flow[0, 0].numpy(), given[..., 0]) and np.array_equal(flow[0, 1].numpy(), given[..., 1])
+
+
+# --- likeness ---------------------------------------------------------------------------------------------------------
+
+
+def noisy(image: torch.Tensor, sigma: float, seed: int) -> torch.Tensor:
+    """With noise of a standard deviation in levels of 255."""
+    return image + sigma / 255 * torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
+
+
+GROUND = to_tensor(SCENES["pan"].frame(0))
+PATCH = (..., slice(20, 40), slice(30, 60))
+INNER = (..., slice(22, 38), slice(32, 58))
+
+
+def test_a_picture_is_like_itself() -> None:
+    mask = likeness(GROUND, GROUND)
+    assert mask.shape == (1, 1, *SIZE) and mask.dtype == torch.float32
+    assert torch.equal(mask, torch.ones_like(mask))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("channels", [slice(0, 3), slice(1, 2)])
+@pytest.mark.parametrize("sigma", [0.0, 2.0])
+def test_another_colour_in_a_patch_is_unlike(sign: int, channels: slice, sigma: float) -> None:
+    """Also of one channel, in both directions of time, and with the noise of a sensor."""
+    other = GROUND.clone()
+    other[:, channels, 20:40, 30:60] += sign * 20 / 255
+    for image, second in ((noisy(GROUND, sigma, 1), noisy(other, sigma, 2)), (other, GROUND)):
+        mask = likeness(image, second)
+        assert mask[INNER].max() == 0
+        mask[..., 15:45, 25:65] = 1
+        assert mask.min() == 1, "and only there"
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0, 5.0, 20.0])
+def test_noise_is_alike(sigma: float) -> None:
+    """Up to a few levels by what is asked for, and beyond that by its median, which is everywhere the same."""
+    for seed in range(5):
+        assert likeness(noisy(GROUND, sigma, seed), noisy(GROUND, sigma, seed + 100)).min() == 1
+
+
+def test_strong_noise_hides_a_weak_change_and_no_strong_one() -> None:
+    for levels, wanted in ((5, 1.0), (80, 0.0)):
+        other = GROUND.clone()
+        other[PATCH] += levels / 255
+        assert likeness(noisy(GROUND, 10.0, 1), noisy(other, 10.0, 2))[INNER].mean().item() == wanted
+
+
+def test_between_alike_and_unlike_is_a_ramp() -> None:
+    for levels, wanted in ((3.9, 1.0), (4.8, 0.8), (6.0, 0.5), (7.2, 0.2), (8.1, 0.0)):
+        other = GROUND.clone()
+        other[PATCH] += levels / 255
+        mask = likeness(GROUND, other)
+        assert mask[..., 28:32, 42:48].mean().item() == pytest.approx(wanted, abs=1e-3)
+
+
+def test_a_small_thing_is_unlike() -> None:
+    """Of three pixels by three; of one pixel it takes much contrast."""
+    for side, levels in ((3, 30), (1, 150)):
+        other = GROUND.clone()
+        other[..., 30 : 30 + side, 40 : 40 + side] += levels / 255
+        mask = likeness(noisy(GROUND, 2.0, 1), noisy(other, 2.0, 2))
+        assert mask[..., 30 : 30 + side, 40 : 40 + side].max() == 0
+
+
+def test_a_change_of_the_whole_light_is_alike() -> None:
+    """It is the median difference itself; what changes besides, by less than several times as much, is not seen."""
+    for levels in (5, 20, 60):
+        assert likeness(GROUND, GROUND + levels / 255).min() == 1
+    other = GROUND + 10 / 255
+    other[PATCH] += 20 / 255
+    assert likeness(GROUND, other).min() == 1
+    other[PATCH] += 120 / 255
+    assert likeness(GROUND, other)[INNER].max() == 0
+
+
+def test_pictures_of_a_batch_are_compared_alone() -> None:
+    other = GROUND.clone()
+    other[PATCH] += 20 / 255
+    images, others = torch.cat([GROUND, GROUND, GROUND]), torch.cat([GROUND, other, GROUND + 0.1])
+    together = likeness(images, others)
+    for row in range(3):
+        assert torch.equal(together[row : row + 1], likeness(images[row : row + 1], others[row : row + 1]))
+    assert together[1].min() == 0
 
 
 # --- several earlier frames -------------------------------------------------------------------------------------------
@@ -618,7 +699,8 @@ def test_what_an_earlier_frame_hides_is_mended(painter: Painter, content_array: 
     )
     start = start_of(painter, FrameTask(1, content, "warped", StopRule(1), warm=True, earlier=earlier))
     assert painter._colors is not None
-    moved = starts.transport(to_tensor(content), painter._colors).numpy() @ change
+    own = starts.color_statistics([to_tensor(content)], [1.0])
+    moved = starts.transport(own, painter._colors).numpy() @ change
     wanted = 120 + (1 - trusted) * moved
     assert np.abs(moved).max() > 3, "or this shows nothing"
     assert np.abs(start - wanted).max() < 0.6
