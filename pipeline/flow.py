@@ -402,6 +402,9 @@ def _one_thread() -> Iterator[None]:
         cv2.setNumThreads(1)
         try:
             yield
+        except cv2.error as error:
+            # Mostly memory that is not there, which torch reports like this.
+            raise RuntimeError(f"OpenCV: {error}") from error
         finally:
             cv2.setNumThreads(before)
 

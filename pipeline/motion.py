@@ -25,10 +25,10 @@ ANCHORS = ((8, 4), (32, 16), (128, 64))
 """(frames back, step): what stands still looks as it did in frames about so far back. Slow motion is told from the
 trembling of the estimate by the last of them. They are every so-many-th frame of the shot, so that few are kept."""
 
-STILL_BLUR = 0.04
+STILL_BLUR = 0.06
 """Standard deviation, as a share of the longer side, of the neighbourhood whose mean flow says what stands still."""
 
-STILL_LEAST_BLUR = 5.0
+STILL_LEAST_BLUR = 14.0
 """The same in pixels, at least."""
 
 _FLOWS_KEPT = 3
@@ -186,7 +186,8 @@ class MotionReader:
             still = still * temporal.likeness(here, to_tensor(there))
         # What lies beside a change may be part of it.
         radius = round(2 * temporal.LIKENESS_BLUR)
-        eroded = -functional.max_pool2d(-still, 2 * radius + 1, stride=1, padding=radius)
+        # Hardly moving is trembling too: half is enough.
+        eroded = -functional.max_pool2d(-(2 * still).clamp(max=1), 2 * radius + 1, stride=1, padding=radius)
         return np.asarray(eroded[0, 0].numpy())
 
     def _content(self, index: int) -> np.ndarray:
@@ -194,8 +195,8 @@ class MotionReader:
             if self._backward and self._contents and index < min(self._contents):
                 # A video is decoded from its beginning to get one frame back: then rather a whole block.
                 # What cannot be read there is another frame's trouble.
-                with contextlib.suppress(InputError):
-                    for earlier in range(max(0, index - _BLOCK + 1), index):
+                for earlier in range(max(0, index - _BLOCK + 1), index):
+                    with contextlib.suppress(InputError):
                         self._keep(earlier)
             self._keep(index)
         return self._contents[index]
@@ -263,7 +264,9 @@ class MotionReader:
         mask = temporal.trust(way, None if back is None else temporal.to_flow(back))[0, 0].numpy()
         moved = temporal.warp(to_tensor(self._content(other)), way, "bilinear")
         alike = temporal.likeness(to_tensor(self._content(index)), moved)[0, 0].numpy()
-        mask = np.maximum(mask * alike, still)
+        # Unlike noise, what passed there since then is seen.
+        unmoved = temporal.likeness(to_tensor(self._content(index)), to_tensor(self._content(other)))[0, 0].numpy()
+        mask = np.maximum(mask * alike, still * unmoved)
         if isinstance(self._estimator, FloFolder):
             reliable = self._estimator.reliable(index, other, _size(flow))
             if reliable is not None:

@@ -35,8 +35,8 @@ BOUNDARY_SLOPE = 0.01
 BOUNDARY_OFFSET = 0.002
 """Ruder et al. 2016, eq. 7: how steep a flow may be that is no motion boundary."""
 
-STILL_NEAR = 0.25
-STILL_FAR = 0.3
+STILL_NEAR = 0.4
+STILL_FAR = 0.35
 """Pixels of mean flow, to the frame before and to one several frames back, up to which content stands still. The
 trembling of an estimate does not grow with the distance in time, as even slow motion does."""
 

@@ -412,10 +412,10 @@ def _strips(target: Path = ROOT / "samples" / "temporal.jpg") -> None:
     clip, style = ROOT / "samples" / "clip.mp4", ROOT / "samples" / "style.png"
     frames, shown = FrameRange(0, 13), (3, 6, 9, 12)
     rows = []
-    for row in ("previous result", DEFAULT):
+    for name, row in (("without", "previous result"), ("with", DEFAULT)):
         preset, overrides = ROWS[row]
         settings = load_settings(preset, ["iterations.tolerance=0", *overrides, "size=240"])
-        output = FOLDER / "painted" / f"clip-{row.split()[0].strip('+:')}"
+        output = FOLDER / "painted" / f"clip-{name}"
         stylize(Request((clip,), (style,), output, settings, frames=frames))
         rows.append([read_image(output / f"{index:06d}.png") for index in shown])
     size = rows[0][0].shape[0], rows[0][0].shape[1]
