@@ -170,7 +170,7 @@ class IterationSettings(_Section):
         description="Iterations between two looks at the tolerance; the first comes after two intervals.",
     )
     next_tolerance: float = Field(
-        0.03,
+        0.02,
         ge=0,
         lt=1,
         description="The tolerance of a frame that starts from the one before it: the harder it moves, the longer it "

@@ -82,7 +82,7 @@ def test_the_numbers_of_the_default() -> None:
     assert (settings.start.first, settings.start.next) == ("content", "warped")
     iterations = settings.iterations
     assert (iterations.first, iterations.next, iterations.target, iterations.floor) == (300, 60, 1.05, 1)
-    assert (iterations.next_tolerance, iterations.next_interval) == (0.03, 10)
+    assert (iterations.next_tolerance, iterations.next_interval) == (0.02, 10)
     assert (settings.temporal.weight, settings.temporal.distances) == (8000, (1,))
     assert (settings.flow.method, settings.flow.folder, settings.passes.count) == ("auto", None, 1)
     assert (settings.shots.detect, settings.shots.cuts) == (True, ())
