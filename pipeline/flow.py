@@ -10,13 +10,9 @@ Convention
 
 import contextlib
 import hashlib
-import http.client
-import io
 import os
-import pickle
 import re
 import threading
-import urllib.error
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
@@ -28,8 +24,10 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.errors import InputError, WeightsError
-from pipeline.frames import Size, fit_within, to_tensor
-from pipeline.storage import hash_file, write_bytes
+from pipeline.frames import Size, fit_within, size_of, to_tensor
+from pipeline.storage import write_bytes
+from pipeline.temporal import CONSISTENCY_OFFSET, CONSISTENCY_SLOPE
+from pipeline.weights import download_path, download_state_dict, read_state_dict
 
 WORKING_FACTOR = 2.5
 """The flow is estimated on frames this many times the painting's size, where they have as much: motion
@@ -157,7 +155,7 @@ class DisFlow:
     def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
         """Flow a → b and flow b → a (see `FlowEstimator`); either direction takes the other to be checked by."""
         _require_frames(a, b)
-        work = working_size((a.shape[0], a.shape[1]), size)
+        work = working_size(size_of(a), size)
         with _one_thread():
             greys = [cv2.cvtColor(_resample(frame, work), cv2.COLOR_RGB2GRAY) for frame in (a, b)]
             forward, backward = _seeded_dis(*map(_padded, greys))
@@ -194,8 +192,8 @@ def _seeded_dis(grey_a: np.ndarray, grey_b: np.ndarray) -> tuple[np.ndarray, np.
     first: list[np.ndarray | None] = [None, None]
     if len(points_a) >= _LEAST_MATCHES:
         first = [
-            _interpolated(points_a, points_b - points_a, _size(grey_a)),
-            _interpolated(points_b, points_a - points_b, _size(grey_a)),
+            _interpolated(points_a, points_b - points_a, size_of(grey_a)),
+            _interpolated(points_b, points_a - points_b, size_of(grey_a)),
         ]
     forward = _dis(equal_a, equal_b, first[0], fast, finest_scale=1)
     backward = _dis(equal_b, equal_a, first[1], fast, finest_scale=1)
@@ -228,7 +226,7 @@ def _dis(a: np.ndarray, b: np.ndarray, start: np.ndarray | None, preset: int, fi
 
 def _matches(grey_a: np.ndarray, grey_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points of `a` and of `b` that show the same, both `N×2` float32 (x, y) in pixels of the frames given."""
-    size = _size(grey_a)
+    size = size_of(grey_a)
     small = fit_within(size, _FEATURE_SIDE)
     points_a, descriptors_a = _features(_equalized(_resample(grey_a, small)))
     points_b, descriptors_b = _features(_equalized(_resample(grey_b, small)))
@@ -308,7 +306,7 @@ def _interpolated(points: np.ndarray, vectors: np.ndarray, size: Size) -> np.nda
 
 def _refitted(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     """`flow` where `back`, the flow of the other direction, confirms it, and elsewhere fitted to what is confirmed."""
-    height, width = size = _size(flow)
+    height, width = size = size_of(flow)
     confirmed = _confirmed(flow, back)
     cell, centres = _cells(size)
     y, x = (axis.ravel() for axis in np.mgrid[cell // 2 : height : cell, cell // 2 : width : cell])
@@ -340,7 +338,9 @@ def _confirmed(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     length = np.square(flow) + np.square(returned)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     return np.asarray(
-        inside & (error[..., 0] + error[..., 1] <= 0.01 * (length[..., 0] + length[..., 1]) + 0.5), dtype=np.bool_
+        inside
+        & (error[..., 0] + error[..., 1] <= CONSISTENCY_SLOPE * (length[..., 0] + length[..., 1]) + CONSISTENCY_OFFSET),
+        dtype=np.bool_,
     )
 
 
@@ -419,10 +419,6 @@ def _resample(values: np.ndarray, size: Size) -> np.ndarray:
     return values
 
 
-def _size(image: np.ndarray) -> Size:
-    return image.shape[0], image.shape[1]
-
-
 def _require_frames(a: np.ndarray, b: np.ndarray) -> None:
     for frame in (a, b):
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
@@ -450,15 +446,14 @@ class RaftFlow:
         from torchvision.models.optical_flow import raft_large, raft_small
 
         self._device = torch.device(device)
-        state = _downloaded_raft(model) if weights == "torchvision" else _read_state(Path(weights))
         network: nn.Module = (raft_large if model == "large" else raft_small)(weights=None)
-        self.sha256 = _load_state(network, state, weights, model)
+        self.sha256 = _load_state(network, _state_dict(weights, model), weights, model)
         self._network = network.to(self._device).eval().requires_grad_(False)
 
     def __call__(self, a: np.ndarray, b: np.ndarray, size: Size) -> np.ndarray:
         """Flow a → b, `H×W×2` float32 in pixels of `size`."""
         _require_frames(a, b)
-        work = working_size(_size(a), size)
+        work = working_size(size_of(a), size)
         image_a, image_b = (self._prepared(frame, work) for frame in (a, b))
         return self._flow(image_a, image_b, work, size)
 
@@ -483,59 +478,25 @@ class RaftFlow:
 
 def has_raft_weights(weights: str) -> bool:
     """Whether RAFT's weights are there without a download: the file, or torchvision's in its cache."""
-    return _cached_raft("large").is_file() if weights == "torchvision" else Path(weights).is_file()
+    path = _torchvision_raft("large")[1] if weights == "torchvision" else Path(weights)
+    return path.is_file()
 
 
-def _cached_raft(model: Literal["large", "small"]) -> Path:
+def _torchvision_raft(model: Literal["large", "small"]) -> tuple[Any, Path]:
+    """torchvision's weights, and where they are or will be."""
     from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights
 
     known = (Raft_Large_Weights if model == "large" else Raft_Small_Weights).DEFAULT
-    return Path(str(torch.hub.get_dir())) / "checkpoints" / str(known.url).rpartition("/")[2]
+    return known, download_path(str(known.url).rpartition("/")[2])
 
 
-def _downloaded_raft(model: Literal["large", "small"]) -> Mapping[str, Any]:
-    from torchvision.models.optical_flow import Raft_Large_Weights, Raft_Small_Weights
-
-    known = (Raft_Large_Weights if model == "large" else Raft_Small_Weights).DEFAULT
-    path = _cached_raft(model)
-    try:
-        if path.is_file() and not hash_file(path).startswith(path.stem.rpartition("-")[2]):
-            # torchvision looks at the hash only when it downloads, and would unpickle whatever is there.
-            raise RuntimeError("its hash is not the one in its name")
-        # torch.hub tells of a download on stdout, which belongs to whoever reads our JSON.
-        with contextlib.redirect_stdout(io.StringIO()):
-            state: Mapping[str, Any] = known.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        raise WeightsError(
-            f"torchvision's RAFT weights could not be downloaded ({_first_line(error)}): use the flow without "
-            f"weights, or give the file {path.name}"
-        ) from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise WeightsError(
-            f"torchvision's weights {path} are corrupted ({_first_line(error)}): delete the file and try again"
-        ) from error
-    return state
-
-
-def _read_state(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise WeightsError(f"no flow weights at {path}: give torchvision, or a .pth, .pt or .safetensors file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        # weights_only: a pickle can run code, and weight files travel from hand to hand.
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Damaged files end in whatever they happen to say: KeyError, SafetensorError, TypeError ...
-        raise WeightsError(
-            f"flow weights {path} cannot be read as a state dict of tensors ({type(error).__name__}): "
-            "the file is damaged, or is something else; get it again"
-        ) from error
-    if not isinstance(state, Mapping):
-        raise WeightsError(f"flow weights {path} hold a {type(state).__name__}, not a state dict")
-    return state
+def _state_dict(weights: str, model: Literal["large", "small"]) -> Mapping[str, Any]:
+    if weights == "torchvision":
+        known, path = _torchvision_raft(model)
+        return download_state_dict(known, path, "RAFT", f"use the flow without weights, or give the file {path.name}")
+    if not Path(weights).is_file():
+        raise WeightsError(f"no flow weights at {weights}: give torchvision, or a .pth, .pt or .safetensors file")
+    return read_state_dict(Path(weights), "flow weights")
 
 
 def _load_state(network: nn.Module, state: Mapping[str, Any], source: str, model: str) -> str:
@@ -557,10 +518,6 @@ def _load_state(network: nn.Module, state: Mapping[str, Any], source: str, model
         raise WeightsError(f"flow weights {source} hold {foreign[0]}, which raft_{model} has not")
     network.load_state_dict(dict(state))
     return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 # Read from files
@@ -594,12 +551,16 @@ class FloFolder:
         direction = "forward" if a_index < b_index else "backward"
         return f"{direction}_{a_index + 1}_{b_index + 1}.flo"
 
+    def path_of(self, a_index: int, b_index: int) -> Path:
+        """Where that file is, if it is there."""
+        return self.folder / self.expected_name(a_index, b_index)
+
     def read(self, a_index: int, b_index: int, size: Size) -> np.ndarray | None:
         """Flow from frame `a_index` to `b_index`, `H×W×2` float32 in pixels of `size`; None if there is no file.
 
         Where the flow is unknown it is 0 (see `reliable`). Raises `InputError` for a damaged file.
         """
-        path = self.folder / self.expected_name(a_index, b_index)
+        path = self.path_of(a_index, b_index)
         if not path.is_file():
             return None
         flow, known = read_flo(path)
@@ -619,7 +580,7 @@ class FloFolder:
         certainty = self.folder / f"reliable_{a_index + 1}_{b_index + 1}.pgm"
         if certainty.is_file():
             trust = _resample(_read_pgm(certainty), size)
-        path = self.folder / self.expected_name(a_index, b_index)
+        path = self.path_of(a_index, b_index)
         if path.is_file():
             known = read_flo(path)[1]
             if not known.all():

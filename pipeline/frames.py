@@ -57,6 +57,11 @@ def denormalize(pixels: torch.Tensor) -> torch.Tensor:
     return pixels * std + mean
 
 
+def size_of(array: np.ndarray) -> Size:
+    """(height, width) of an `H×W` or `H×W×C` array."""
+    return array.shape[0], array.shape[1]
+
+
 def fit_within(size: Size, longer_side: int | None) -> Size:
     """The size with the same shape whose longer side is at most `longer_side`; never larger than `size`."""
     height, width = size

@@ -24,11 +24,11 @@ from pipeline.encoder import load_weights
 from pipeline.errors import InputError, UsageError
 from pipeline.events import Losses
 from pipeline.flow import DisFlow, FloFolder, FlowEstimator
-from pipeline.frames import Size, resize, to_tensor
+from pipeline.frames import Size, resize, size_of, to_tensor
 from pipeline.optimize import StopRule
 from pipeline.shots import CutDetector
-from pipeline.stylize import FrameTask, Painter, StartKind, style_blend
-from pipeline.temporal import sharpness, trust, warping_error
+from pipeline.stylize import COLD_STARTS, Painter, cold_task, style_blend
+from pipeline.temporal import sharpness, to_flow, to_mask, trust, warping_error
 
 DISTANCES = (1, 10)
 """How many frames back a frame is compared: to the one before for flicker, to the tenth for drift."""
@@ -38,8 +38,6 @@ COLD_EVERY = 10
 
 _LUMA = (0.2126, 0.7152, 0.0722)
 """Rec. 709, on the values as stored."""
-
-_START_KINDS: dict[str, StartKind] = {"content": "content", "matched": "matched", "noise": "noise"}
 
 
 @dataclass(frozen=True)
@@ -191,7 +189,7 @@ class FilmFrame:
 
     @property
     def size(self) -> Size:
-        return self.picture.shape[0], self.picture.shape[1]
+        return size_of(self.picture)
 
 
 @dataclass(frozen=True)
@@ -269,10 +267,10 @@ class StabilityMeter:
         return bisect_right(self._cuts, earlier) != bisect_right(self._cuts, later)
 
     def _compare(self, frame: FilmFrame, earlier: FilmFrame, pair: FlowPair, distance: int) -> Stability:
-        flow = self._tensor(pair.flow)
-        mask = trust(flow, None if pair.back is None else self._tensor(pair.back))
+        flow = to_flow(pair.flow, self._device)
+        mask = trust(flow, None if pair.back is None else to_flow(pair.back, self._device))
         if pair.reliable is not None:
-            mask = mask * self._tensor(pair.reliable[..., None])
+            mask = mask * to_mask(pair.reliable, self._device)
         share = mask.mean().item()
         if share == 0:
             return Stability(distance, None, None, 0.0)
@@ -281,9 +279,6 @@ class StabilityMeter:
             for image, other in ((frame.picture, earlier.picture), (frame.content, earlier.content))
         )
         return Stability(distance, painted, given, share)
-
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))[None].to(self._device, torch.float32)
 
 
 # The pictures one after the other
@@ -327,19 +322,23 @@ def measure(
         _require_flow_of_use(flow_folder, result, film)
     pictures = [images.read_image(path) for path in styles]
     painter = Painter(settings, load_weights(settings.encoder.weights), pictures, blend, torch.device(device))
+    first = settings.start.first
+    first_picture = images.read_image(Path(first)) if cold_iterations and first not in COLD_STARTS else None
     meter = None
     if film:
         source = estimated_flow(DisFlow()) if flow_folder is None else flow_from_files(FloFolder(flow_folder))
         meter = StabilityMeter(source, _cuts(result, content, settings.shots), device)
     shot, before = 0, 0
     for index, pair in enumerate(_pairs(result, content)):
-        size = (pair.picture.shape[0], pair.picture.shape[1])
+        size = size_of(pair.picture)
         original = resize(pair.content, size)
         losses = painter.measure(pair.picture, original)
         own_sharpness = _sharpness(pair.picture)
         sharpness_ratio = objective_ratio = None
         if cold_iterations and index % cold_every == 0:
-            cold = painter.paint(_cold_task(pair.content_index, original, settings, cold_iterations))
+            cold = painter.paint(
+                cold_task(pair.content_index, original, first, StopRule(cold_iterations), first_picture)
+            )
             sharpness_ratio = _ratio(own_sharpness, _sharpness(cold.image))
             objective_ratio = _ratio(losses.objective, cold.losses.objective)
         stability: tuple[Stability, ...] = ()
@@ -371,16 +370,6 @@ def luma(picture: np.ndarray) -> np.ndarray:
 
 def _sharpness(picture: np.ndarray) -> float:
     return 255 * sharpness(to_tensor(picture)).item()
-
-
-def _cold_task(index: int, content: np.ndarray, settings: Settings, iterations: int) -> FrameTask:
-    """The task of a first frame, for exactly so many iterations unless nothing is left to do."""
-    rule = StopRule(iterations)
-    kind = _START_KINDS.get(settings.start.first)
-    if kind is not None:
-        return FrameTask(index, content, kind, rule)
-    given = resize(images.read_image(Path(settings.start.first)), (content.shape[0], content.shape[1]))
-    return FrameTask(index, content, "given", rule, given)
 
 
 def _ratio(value: float, reference: float) -> float | None:

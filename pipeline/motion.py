@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import torch
 from torch.nn import functional
 
 from pipeline import temporal
 from pipeline.content import FrameReader
 from pipeline.errors import FrameError, InputError
 from pipeline.flow import FloFolder, FlowEstimator, plain_dis, working_size, write_flo
-from pipeline.frames import Size, fit_within, resize, to_tensor
+from pipeline.frames import fit_within, resize, size_of, to_tensor
 
 ANCHORS = ((8, 4), (32, 16), (128, 64))
 """(frames back, step): what stands still looks as it did in frames about so far back. Slow motion is told from the
@@ -140,7 +141,7 @@ class MotionReader:
         looked_at = anchors(wanted.index, wanted.shot) if wanted.others and wanted.shot is not None else ()
         # In ascending order and without gaps, as a video is decoded.
         first = min((wanted.index, *wanted.others, *(index for index in looked_at if index not in self._anchors)))
-        for index in range(first, max(wanted.index, *wanted.others, wanted.index) + 1):
+        for index in range(first, max((wanted.index, *wanted.others)) + 1):
             content = self._content(index)
             if wanted.shot is not None and _is_anchor_later(index, wanted.index - 1, wanted.shot):
                 self._anchors[index] = content
@@ -204,12 +205,12 @@ class MotionReader:
     def _keep(self, index: int) -> None:
         if index not in self._contents:
             array = self._reader.read(index)
-            size = fit_within(_size(array), self._longer_side)
+            size = fit_within(size_of(array), self._longer_side)
             self._contents[index] = resize(array, size)
             if isinstance(self._estimator, FloFolder | None):
                 self._sources[index] = self._contents[index]
             else:
-                self._sources[index] = resize(array, working_size(_size(array), size))
+                self._sources[index] = resize(array, working_size(size_of(array), size))
             while len(self._contents) > self._frames_kept:
                 self._contents.popitem(last=False)
                 self._sources.popitem(last=False)
@@ -229,16 +230,16 @@ class MotionReader:
         flow, back = (forward, backward) if index < other else (backward, forward)
         if flow is None:
             assert isinstance(self._estimator, FloFolder)
-            missing = self._estimator.folder / self._estimator.expected_name(index, other)
+            missing = self._estimator.path_of(index, other)
             raise InputError(f"flow file {missing} is missing: frame {index} is painted from frame {other}")
         return flow, back
 
     def _has_flow(self, index: int, other: int) -> bool:
         files = self._estimator
-        return not isinstance(files, FloFolder) or (files.folder / files.expected_name(index, other)).is_file()
+        return not isinstance(files, FloFolder) or files.path_of(index, other).is_file()
 
     def _both_ways(self, first: int, second: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-        size = _size(self._content(first))
+        size = size_of(self._content(first))
         if isinstance(self._estimator, FloFolder):
             return self._estimator.read(first, second, size), self._estimator.read(second, first, size)
         assert self._estimator is not None
@@ -250,7 +251,7 @@ class MotionReader:
         flows = self._estimator.pair(self._source(first), self._source(second), size)
         if self._store is not None:
             for pair, flow in zip(((first, second), (second, first)), flows, strict=True):
-                write_flo(self._store.folder / self._store.expected_name(*pair), flow)
+                write_flo(self._store.path_of(*pair), flow)
         return flows
 
     def _trust(
@@ -261,18 +262,15 @@ class MotionReader:
         The flow says so, and the colours agree. What stands still hides nothing, whatever noise makes of its flow.
         """
         way = temporal.to_flow(flow)
-        mask = temporal.trust(way, None if back is None else temporal.to_flow(back))[0, 0].numpy()
-        moved = temporal.warp(to_tensor(self._content(other)), way, "bilinear")
-        alike = temporal.likeness(to_tensor(self._content(index)), moved)[0, 0].numpy()
-        # Unlike noise, what passed there since then is seen.
-        unmoved = temporal.likeness(to_tensor(self._content(index)), to_tensor(self._content(other)))[0, 0].numpy()
-        mask = np.maximum(mask * alike, still * unmoved)
+        here, there = to_tensor(self._content(index)), to_tensor(self._content(other))
+        moved = temporal.warp(there, way, "bilinear")
+        mask = temporal.trust(way, None if back is None else temporal.to_flow(back)) * temporal.likeness(here, moved)
+        if still.any():
+            # Unlike noise, what passed there since then is seen.
+            mask = torch.maximum(mask, temporal.to_mask(still) * temporal.likeness(here, there))
+        trusted = mask[0, 0].numpy()
         if isinstance(self._estimator, FloFolder):
-            reliable = self._estimator.reliable(index, other, _size(flow))
+            reliable = self._estimator.reliable(index, other, size_of(flow))
             if reliable is not None:
-                mask = mask * reliable
-        return np.asarray(mask)
-
-
-def _size(array: np.ndarray) -> Size:
-    return array.shape[0], array.shape[1]
+                trusted = trusted * reliable
+        return np.asarray(trusted)

@@ -44,7 +44,7 @@ from pipeline.events import (
     ignore,
 )
 from pipeline.flow import DisFlow, FloFolder, FlowEstimator, RaftFlow, has_raft_weights
-from pipeline.frames import FrameRange, Size, fit_within, resize
+from pipeline.frames import FrameRange, Size, fit_within, resize, size_of
 from pipeline.job import (
     FRAMES_NAME,
     PLOTS_NAME,
@@ -60,7 +60,7 @@ from pipeline.layers import require_size
 from pipeline.motion import Link, MotionFrame, MotionReader
 from pipeline.optimize import StopReason, StopRule
 from pipeline.starts import ColorStatistics
-from pipeline.stylize import Earlier, FrameTask, Painter, device_label, pick_device, style_blend
+from pipeline.stylize import COLD_STARTS, Earlier, FrameTask, Painter, cold_task, device_label, pick_device, style_blend
 
 ENGINE = 2
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
@@ -74,9 +74,6 @@ FOLLOW = 0.03
 CHANGED_PIXELS = 4
 CHANGED_ITERATIONS = 20
 """The least iterations of a frame in which so many pixels show what the frame before did not."""
-
-START_KINDS = ("content", "matched", "noise")
-"""Values of `start.first` that are no file."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ class Request:
     def to_values(self) -> dict[str, Any]:
         """Plain JSON values from which `from_values` makes the request again, wherever it is run."""
         settings = to_values(self.settings)
-        if self.settings.start.first not in START_KINDS:
+        if self.settings.start.first not in COLD_STARTS:
             settings["start"]["first"] = os.path.abspath(self.settings.start.first)
         if self.settings.encoder.weights not in ("bundled", "torchvision"):
             settings["encoder"]["weights"] = os.path.abspath(self.settings.encoder.weights)
@@ -221,6 +218,7 @@ class _Run:
         self.blend = style_blend(request.style_weights, len(request.styles))
         self.start_picture = self._read_start_picture()
         self.passes = self.settings.passes.count if self.content.is_film else 1
+        self._shot_ends: dict[int, int] = {}
         folder = self.settings.flow.folder
         weights = self.settings.flow.weights
         if self.settings.flow.method in ("auto", "raft") and weights != "torchvision" and not Path(weights).is_file():
@@ -493,7 +491,7 @@ class _Run:
         pairs = [(later, later - 1) for shot in scan.shots for later in shot.frames[1:]]
         if self.passes > 1:
             pairs += [(earlier, later) for later, earlier in pairs]
-        missing = [name for pair in pairs if not (files.folder / (name := files.expected_name(*pair))).is_file()]
+        missing = [path.name for pair in pairs if not (path := files.path_of(*pair)).is_file()]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise InputError(f"flow file {missing[0]}{more} is not in {files.folder}: add it, or cut the film there")
@@ -624,9 +622,8 @@ class _Run:
             # Read and followed by the flow while this one is painted.
             motion.prepare(following.index, *self._linked(following))
         task, reference = self._task(job, frame, seen)
-        size = (seen.content.shape[0], seen.content.shape[1])
         self.listener(
-            FrameStarted(frame.index, frame.name, size, self._start_of(task), task.rule.iterations),
+            FrameStarted(frame.index, frame.name, size_of(seen.content), self._start_of(task), task.rule.iterations),
         )
 
         def on_progress(iteration: int, losses: Losses) -> None:
@@ -681,12 +678,8 @@ class _Run:
             return self._pass_task(job, frame, seen, earlier), None
         if self._starts_cold(index, frame.shot):
             rule = StopRule(settings.iterations.first, settings.iterations.tolerance, settings.iterations.interval)
-            if frame.starts_shot and self.start_picture is not None:
-                given = resize(self.start_picture, (content.shape[0], content.shape[1]))
-                return FrameTask(index, content, "given", rule, given), None
-            kind = self._start_name(frame)
-            assert kind in START_KINDS, kind
-            return FrameTask(index, content, kind, rule), None  # type: ignore[arg-type]
+            start = settings.start.first if frame.starts_shot else settings.start.next
+            return cold_task(index, content, start, rule, self.start_picture), None
         previous = self._painted(job, frame, index - 1)
         reference = self._reference(previous)
         iterations = settings.iterations
@@ -717,11 +710,7 @@ class _Run:
         rule = StopRule(passes.iterations)
         number = frame.pass_number + self.passes  # from 1
         if number == 1:
-            if self.start_picture is not None:
-                given = resize(self.start_picture, (seen.content.shape[0], seen.content.shape[1]))
-                return FrameTask(frame.index, seen.content, "given", rule, given)
-            kind = self.settings.start.first
-            return FrameTask(frame.index, seen.content, kind, rule)  # type: ignore[arg-type]
+            return cold_task(frame.index, seen.content, self.settings.start.first, rule, self.start_picture)
         own = images.read_image(self._painted(job, frame, frame.index, frame.pass_number - 1).path)
         if not earlier:
             return FrameTask(frame.index, seen.content, "given", rule, own, warm=True)
@@ -793,9 +782,6 @@ class _Run:
     def _starts_cold(self, index: int, shot: int) -> bool:
         return index == shot or self.settings.start.next not in ("previous", "warped")
 
-    def _start_name(self, frame: FrameRecord) -> str:
-        return self.settings.start.first if frame.starts_shot else self.settings.start.next
-
     def _start_of(self, task: FrameTask) -> str:
         """What a task starts from, in the words of the settings."""
         if task.start != "given":
@@ -855,7 +841,7 @@ class _Run:
 
     def _read_start_picture(self) -> np.ndarray | None:
         first = self.settings.start.first
-        return None if first in START_KINDS else images.read_image(Path(first))
+        return None if first in COLD_STARTS else images.read_image(Path(first))
 
     # --- the output ---
 

@@ -20,7 +20,7 @@ from pipeline.config import Settings
 from pipeline.encoder import Encoder, EncoderWeights
 from pipeline.errors import DeviceError, FrameError, UsageError
 from pipeline.events import Losses
-from pipeline.frames import Size, fit_within, normalize, resize, to_array, to_tensor
+from pipeline.frames import Size, fit_within, normalize, resize, size_of, to_array, to_tensor
 from pipeline.layers import LAYERS, require_size
 from pipeline.losses import LossWeights, Objective, TemporalReference, content_targets, style_targets
 from pipeline.optimize import (
@@ -83,6 +83,19 @@ class FrameTask:
     blend: float = 1.0
     references: tuple[Earlier, ...] = ()
     temporal: float = 0.0
+
+
+COLD_STARTS: Mapping[str, StartKind] = {"content": "content", "matched": "matched", "noise": "noise"}
+"""Values of `start.first` that are no file."""
+
+
+def cold_task(index: int, content: np.ndarray, start: str, rule: StopRule, picture: np.ndarray | None) -> FrameTask:
+    """A task that starts from no painting: as `start` says, or where that is a file, from its `picture`, resized."""
+    if start in COLD_STARTS:
+        return FrameTask(index, content, COLD_STARTS[start], rule)
+    if picture is None:
+        raise ValueError(f"start {start!r} is a file, and comes with its picture")
+    return FrameTask(index, content, "given", rule, resize(picture, size_of(content)))
 
 
 @dataclass(frozen=True)
@@ -203,11 +216,11 @@ class Painter:
     def objective(self, content: np.ndarray) -> Objective:
         """What is minimised for a picture of `content` (H×W×3 uint8)."""
         targets = content_targets(self.encoder, to_tensor(content, self.device), tuple(self._weights.content_layers))
-        return Objective(self.encoder, self._weights, targets, self._style_targets(_size(content)))
+        return Objective(self.encoder, self._weights, targets, self._style_targets(size_of(content)))
 
     def measure(self, image: np.ndarray, content: np.ndarray) -> Losses:
         """Losses of a finished picture; both are H×W×3 uint8 of one size."""
-        require_size(_size(content), self._weights.layers, "the content")
+        require_size(size_of(content), self._weights.layers, "the content")
         return self._losses(self.objective(content), image)
 
     def paint(self, task: FrameTask, on_progress: ProgressListener | None = None) -> PaintedFrame:
@@ -219,13 +232,13 @@ class Painter:
         A first try that stalls or has a non-finite objective is repeated once from a safe state: the
         softened content, no preconditioner, and a first step a tenth as long. The better result is kept.
         """
-        require_size(_size(task.content), self._weights.layers, "the content")
+        require_size(size_of(task.content), self._weights.layers, "the content")
         try:
             return self._paint(task, on_progress)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            height, width = _size(task.content)
+            height, width = size_of(task.content)
             raise FrameError(
                 f"not enough memory on {self.device} to paint {width}×{height} pixels: use a smaller --size"
             ) from error
@@ -273,7 +286,7 @@ class Painter:
             case "matched":
                 return starts.matched(content, self._color_statistics(), self._film_colors)
             case "noise":
-                return starts.noise(_size(task.content), self.settings.start.seed, task.index).to(self.device)
+                return starts.noise(size_of(task.content), self.settings.start.seed, task.index).to(self.device)
             case "given":
                 if task.given is None or task.given.shape != task.content.shape:
                     raise ValueError("a task with a given start needs a picture of the content's shape")
@@ -293,7 +306,7 @@ class Painter:
         if earlier is None or earlier.image.shape != task.content.shape:
             raise ValueError("a task with a warped start needs an earlier painting of the content's shape")
         flow = temporal.to_flow(earlier.flow, self.device)
-        trust = _to_mask(earlier.trust, self.device)
+        trust = temporal.to_mask(earlier.trust, self.device)
         moved = temporal.warp(to_tensor(earlier.image, self.device), flow, border="mirror")
         if task.given is not None:
             own = to_tensor(task.given, self.device)
@@ -312,7 +325,7 @@ class Painter:
         for earlier in task.references:
             flow = temporal.to_flow(earlier.flow, self.device)
             moved.append(temporal.warp(to_tensor(earlier.image, self.device), flow).clamp(0, 1))
-            masks.append(_to_mask(earlier.trust, self.device))
+            masks.append(temporal.to_mask(earlier.trust, self.device))
         return TemporalReference(tuple(moved), tuple(temporal.long_term_weights(masks)))
 
     def _minimize(
@@ -356,7 +369,7 @@ class Painter:
     def _style_targets(self, content: Size) -> dict[str, torch.Tensor]:
         """The style's Gram matrices for a content of this size, computed once for each size of the reduced style."""
         longest = max(1, round(max(content) * self.settings.style.scale))
-        sizes = tuple(fit_within(_size(style), longest) for style in self._styles)
+        sizes = tuple(fit_within(size_of(style), longest) for style in self._styles)
         if sizes not in self._style_cache:
             for size in sizes:
                 require_size(size, self._weights.style_layers, "the style, reduced to fit this content,")
@@ -408,12 +421,3 @@ def _better(first: Outcome, second: Outcome) -> Outcome:
         return value if math.isfinite(value) and outcome.stop is not StopReason.NONFINITE else math.inf
 
     return second if final(second) < final(first) else first
-
-
-def _to_mask(mask: np.ndarray, device: torch.device) -> torch.Tensor:
-    """H×W to 1×1×H×W."""
-    return torch.from_numpy(mask).to(device)[None, None]
-
-
-def _size(array: np.ndarray) -> Size:
-    return array.shape[0], array.shape[1]

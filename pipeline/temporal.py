@@ -151,6 +151,11 @@ def to_flow(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tens
     return torch.from_numpy(np.ascontiguousarray(array)).to(device).permute(2, 0, 1).unsqueeze(0)
 
 
+def to_mask(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """A mask as an H×W float32 array to 1×1×H×W."""
+    return torch.from_numpy(array).to(device)[None, None]
+
+
 def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """B×C×H×W with a Gaussian of `sigma` pixels, borders replicated."""
     radius = max(1, math.ceil(3 * sigma))
