@@ -21,7 +21,7 @@ import torch
 from torch.nn import functional
 
 Kernel: TypeAlias = Literal["bilinear", "bicubic", "lanczos"]
-Border: TypeAlias = Literal["nearest", "mirror"]
+Border: TypeAlias = Literal["nearest", "repeat"]
 
 _REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 8}
 """Taps on each side of the sampled place, on each axis."""
@@ -54,7 +54,9 @@ def warp(
     are sharp to the pixel, and over half a pixel a = 3 loses 4 % of their gradients, a = 8 under 1 %.
     `bicubic` is that of Keys (1981) with a = -½; `bilinear` is the sampling of Lai et al. (2018). Weights add up
     to 1, so flat colour stays, and a flow of whole pixels copies (to rounding). The result may overshoot the range.
-    Outside the frame is the colour of the nearest border pixel, or the frame mirrored at its border pixels.
+    Outside the frame is the colour of the nearest border pixel, or what is half a frame further in, again and again.
+    The latter keeps its texture when a camera moves on for many frames: what enters continues what entered before.
+    (A frame mirrored at its border repeats its last few pixels every time, which become streaks.)
     """
     batch, channels, height, width = images.shape
     reach = _REACH[kernel]
@@ -79,8 +81,10 @@ def warp(
 
 
 def _inside(place: torch.Tensor, length: int, border: Border) -> torch.Tensor:
-    if border == "mirror" and length > 1:
-        place = (place.remainder(2 * (length - 1)) - (length - 1)).abs().neg() + (length - 1)
+    if border == "repeat" and length > 1:
+        period, last = length // 2, length - 1
+        place = torch.where(place < 0, place.remainder(period), place)
+        place = torch.where(place > last, last - (last - place).remainder(period), place)
     # A flow of 1e9 must not overflow an index.
     return place.clamp(0, length - 1)
 

@@ -43,7 +43,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "each frame alone": ("default", ("start.next=content", "iterations.target=none")),
     "previous result": ("default", ("start.next=previous", "temporal.weight=0")),
     "previous result warped": ("default", ("temporal.weight=0",)),
-    "only warped": ("default", ("temporal.weight=0", "iterations.target=100")),
+    "only warped": ("default", ("temporal.weight=0", "iterations.next=1")),
     "+ temporal loss: the default": ("default", ()),
     "+ long term, 1 2 4": ("default", ("temporal.distances=[1, 2, 4]",)),
     "multi-pass, 5 × 60": ("multipass", ("passes={count: 5, iterations: 60, temporal_from: 3}",)),
