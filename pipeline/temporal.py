@@ -26,6 +26,12 @@ Border: TypeAlias = Literal["nearest", "repeat"]
 _REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 8}
 """Taps on each side of the sampled place, on each axis."""
 
+_PERIODS = (1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8)
+"""Shares of the frame's side. The longer a period, the less its repetition shows."""
+
+_SAME_MOTION = 0.25
+"""Mean difference of motion, relative to its length, up to which a longer period is not given up for a shorter."""
+
 CONSISTENCY_SLOPE = 0.01
 CONSISTENCY_OFFSET = 0.5
 """Ruder et al. 2016, eq. 6 (after Sundaram et al. 2010): how far forward and backward flow may miss each other,
@@ -54,16 +60,19 @@ def warp(
     are sharp to the pixel, and over half a pixel a = 3 loses 4 % of their gradients, a = 8 under 1 %.
     `bicubic` is that of Keys (1981) with a = -½; `bilinear` is the sampling of Lai et al. (2018). Weights add up
     to 1, so flat colour stays, and a flow of whole pixels copies (to rounding). The result may overshoot the range.
-    Outside the frame is the colour of the nearest border pixel, or what is half a frame further in, again and again.
-    The latter keeps its texture when a camera moves on for many frames: what enters continues what entered before.
-    (A frame mirrored at its border repeats its last few pixels every time, which become streaks.)
+    Outside the frame is the colour of the nearest border pixel, or what is up to half a frame further in, again and
+    again (see `_repeated`).
     """
     batch, channels, height, width = images.shape
     reach = _REACH[kernel]
     y, x = torch.meshgrid(
         torch.arange(height, device=images.device), torch.arange(width, device=images.device), indexing="ij"
     )
-    place_x, place_y = _inside(x + flow[:, 0], width, border), _inside(y + flow[:, 1], height, border)
+    place_x, place_y = x + flow[:, 0], y + flow[:, 1]
+    if border == "repeat":
+        place_x, place_y = _repeated(place_x, flow, 3), _repeated(place_y, flow, 2)
+    # A flow of 1e9 must not overflow an index.
+    place_x, place_y = place_x.clamp(0, width - 1), place_y.clamp(0, height - 1)
     left, top = place_x.floor(), place_y.floor()
     weights_x, weights_y = _tap_weights(place_x - left, kernel), _tap_weights(place_y - top, kernel)
     left, top = left.long(), top.long()
@@ -80,13 +89,35 @@ def warp(
     return result
 
 
-def _inside(place: torch.Tensor, length: int, border: Border) -> torch.Tensor:
-    if border == "repeat" and length > 1:
-        period, last = length // 2, length - 1
-        place = torch.where(place < 0, place.remainder(period), place)
-        place = torch.where(place > last, last - (last - place).remainder(period), place)
-    # A flow of 1e9 must not overflow an index.
-    return place.clamp(0, length - 1)
+def _repeated(place: torch.Tensor, flow: torch.Tensor, axis: int) -> torch.Tensor:
+    """Brings sampled places (B×H×W, along `axis` of B×2×H×W `flow`) from beyond either border a period further in.
+
+    The period is that of `_PERIODS` which leads to where the same motion goes on. Then, while a camera moves, what
+    enters in each frame continues what entered in the one before, and its texture is that of a strip inside.
+    A place that stands still in the frame, or a frame mirrored at its border, would be the same few pixels
+    every time, which become streaks.
+    """
+    length = flow.shape[axis]
+    last = length - 1
+    for beyond in (place < 0, place > last):
+        if not bool(beyond.any()):
+            continue
+        wanted = flow.movedim(1, -1)[beyond]
+        scale = wanted.norm(dim=1).mean()
+        best: tuple[float, torch.Tensor] | None = None
+        for share in _PERIODS:
+            period = max(1, int(length * share))
+            inner = torch.where(place < 0, place.remainder(period), last - (last - place).remainder(period))
+            index = inner.round().long().clamp(0, last).unsqueeze(1).expand_as(flow)
+            there = flow.gather(axis, index).movedim(1, -1)[beyond]
+            miss = float((there - wanted).norm(dim=1).mean() / scale)
+            if best is None or miss < best[0]:
+                best = miss, inner
+            if miss < _SAME_MOTION:
+                break
+        if best is not None:
+            place = torch.where(beyond, best[1], place)
+    return place
 
 
 def _tap_weights(fraction: torch.Tensor, kernel: Kernel) -> list[torch.Tensor]:

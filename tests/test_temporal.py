@@ -106,7 +106,7 @@ def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def constant_flow(dx: float, dy: float, height: int, width: int, batch: int = 1) -> torch.Tensor:
-    return torch.tensor([dx, dy]).view(1, 2, 1, 1).expand(batch, 2, height, width).contiguous()
+    return torch.tensor([float(dx), float(dy)]).view(1, 2, 1, 1).expand(batch, 2, height, width).contiguous()
 
 
 def away_from_edges(scene: scenes.Scene, a: int, pixels: int = 1) -> np.ndarray:
@@ -205,17 +205,16 @@ def test_lanczos_keeps_the_most_detail(frequency: float, axis: int) -> None:
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("axis", [0, 1])
 def test_outside_is_the_border_or_half_a_frame_in(kernel: Kernel, axis: int) -> None:
-    """One line of pixels, sampled at each whole place from far left of it to far right."""
+    """One line of pixels, moved by each whole number of them from far left to far right."""
     line = uniform(1, 1, 1, 7)
-    for target in range(-20, 27):
-        flow = torch.zeros(1, 2, 1, 7)
-        flow[:, 0] = target - torch.arange(7)
+    for distance in range(-20, 21):
         for border in BORDERS:
-            images, way = line, flow
+            images, way = line, constant_flow(distance, 0, 1, 7)
             if axis == 0:
-                images, way = line.transpose(2, 3), flow.flip(1).transpose(2, 3)
-            result = warp(images, way, kernel, border)
-            assert (result - line[0, 0, 0, outside(target, 7, border)]).abs().max() < 1e-6, (target, border)
+                images, way = line.transpose(2, 3), way.flip(1).transpose(2, 3)
+            result = warp(images, way, kernel, border).flatten()
+            wanted = line.flatten()[[outside(place + distance, 7, border) for place in range(7)]]
+            assert (result - wanted).abs().max() < 1e-6, (distance, border)
 
 
 def test_what_enters_goes_on_without_a_seam() -> None:
@@ -227,6 +226,24 @@ def test_what_enters_goes_on_without_a_seam() -> None:
         picture = warp(picture, constant_flow(-1, 0, 4, 60), border="repeat")
     assert (picture[..., 20:] - first[..., :40]).abs().max() < 1e-5
     assert (picture[..., :20] - first[..., 10:30]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+@pytest.mark.parametrize("side", [-1, 1])
+def test_what_enters_is_taken_from_where_the_same_motion_goes_on(axis: int, side: int) -> None:
+    """Half a frame in stands something that the camera follows: taken from there, each strip would be the same."""
+    flow = constant_flow(2 * side, 0, 5, 64)
+    flow[:, 0, :, 26:38] = 0
+    first = uniform(1, 3, 5, 64)
+    entering = warp(
+        *((first, flow) if axis == 3 else (first.transpose(2, 3), flow.flip(1).transpose(2, 3))), border="repeat"
+    )
+    if axis == 2:
+        entering = entering.transpose(2, 3)
+    period = 64 * 3 // 8
+    wanted = first[..., 64 - period : 66 - period] if side > 0 else first[..., period - 2 : period]
+    got = entering[..., -2:] if side > 0 else entering[..., :2]
+    assert (got - wanted).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
