@@ -203,8 +203,8 @@ class FlowSettings(_Section):
 
     method: Literal["auto", "dis", "raft", "files"] = Field(
         "auto",
-        description="dis (needs no weights), raft (torchvision's network), files (.flo, see folder), or auto: raft on "
-        "a GPU where its weights are there already, else dis.",
+        description="dis (needs no weights), raft (torchvision's network), files (.flo, see folder), or auto: files "
+        "where a folder is given, raft on a GPU where its weights are there already, else dis.",
     )
     weights: str = Field(
         "torchvision",
@@ -351,6 +351,11 @@ def _require_film_settings(settings: Settings) -> None:
         raise SettingsError(f"shots.cuts holds {min(settings.shots.cuts)}: frames are counted from 0")
     if settings.flow.method == "files" and settings.flow.folder is None:
         raise SettingsError("flow.method = files needs flow.folder, the folder of the .flo files")
+    if settings.flow.method in ("dis", "raft") and settings.flow.folder is not None:
+        raise SettingsError(
+            f"flow.folder = {settings.flow.folder} is not read with flow.method = {settings.flow.method}: "
+            "leave out the one or the other"
+        )
 
 
 def to_values(settings: Settings) -> dict[str, Any]:

@@ -231,7 +231,10 @@ class MotionReader:
         if flow is None:
             assert isinstance(self._estimator, FloFolder)
             missing = self._estimator.path_of(index, other)
-            raise InputError(f"flow file {missing} is missing: frame {index} is painted from frame {other}")
+            raise InputError(
+                f"flow file {missing} is missing: frame {index} is painted from frame {other}; "
+                "add it, or cut the film there"
+            )
         return flow, back
 
     def _has_flow(self, index: int, other: int) -> bool:

@@ -225,7 +225,7 @@ class _Run:
             raise WeightsError(f"flow.weights {weights} is no file: name RAFT's weights, or torchvision")
         if self.settings.shots.cuts and not self.content.is_film:
             raise UsageError("--cuts takes a video or a sequence apart; photos have nothing to do with each other")
-        if self.settings.flow.method == "files" and (folder is None or not Path(folder).is_dir()):
+        if folder is not None and not Path(folder).is_dir():
             raise InputError(f"flow.folder {folder} is no folder: name the one that holds the .flo files")
 
     # --- the two ways through ---
@@ -484,17 +484,21 @@ class _Run:
         return _Plan(list(self._film_frames(scan)), _film_facts(scan))
 
     def _require_flow_files(self, scan: ContentScan) -> None:
-        """What a job of days needs is there before it begins."""
+        """What a job of days needs is there, and whole, before it begins; see `_linked`."""
         files = FloFolder(Path(self.settings.flow.folder or ""))
-        if self.passes == 1 and self.settings.start.next != "warped":
-            return
-        pairs = [(later, later - 1) for shot in scan.shots for later in shot.frames[1:]]
+        size = fit_within(scan.size, self.settings.size)
+        start, held = self.settings.start.next, self.settings.temporal
+        to_previous = start == "warped" or (held.weight > 0 and 1 in held.distances)
+        neighbours = [(later, later - 1) for shot in scan.shots for later in shot.frames[1:]]
+        pairs = neighbours if (to_previous if self.passes == 1 else self.passes > 2) else []
         if self.passes > 1:
-            pairs += [(earlier, later) for later, earlier in pairs]
+            pairs = pairs + [(earlier, later) for later, earlier in neighbours]
         missing = [path.name for pair in pairs if not (path := files.path_of(*pair)).is_file()]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise InputError(f"flow file {missing[0]}{more} is not in {files.folder}: add it, or cut the film there")
+        for pair in pairs:
+            files.require(*pair, size)
 
     def _film_frames(self, scan: ContentScan) -> Iterator[PlannedFrame]:
         shot_of = {index: shot.start for shot in scan.shots for index in shot.frames}
@@ -791,10 +795,12 @@ class _Run:
     # --- motion ---
 
     def _flow_method(self) -> str:
-        """`auto` decided: RAFT pays on a GPU, and its weights are not downloaded unasked."""
+        """`auto` decided: a folder is there to be read; RAFT pays on a GPU, but is not downloaded unasked."""
         flow = self.settings.flow
         if flow.method != "auto":
             return flow.method
+        if flow.folder is not None:
+            return "files"
         on_gpu = pick_device(self.request.device).type == "cuda"
         return "raft" if on_gpu and has_raft_weights(flow.weights) else "dis"
 

@@ -370,7 +370,8 @@ def parse_cuts(text: str) -> Cuts:
 
 
 def read_cuts(path: Path) -> tuple[int, ...]:
-    """The indices in a file: one a line, or the column "Start Frame" of what `scenedetect list-scenes` writes.
+    """The indices in a file: one a line or with commas between, or the column "Start Frame" of what `scenedetect
+    list-scenes` writes.
 
     PySceneDetect counts frames from 1, and its first scene starts with the film, which is no cut. In a file of
     one a line, empty lines and what follows a # are passed over.
@@ -379,10 +380,13 @@ def read_cuts(path: Path) -> tuple[int, ...]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cuts file {path} is not readable as text ({error}): give one frame a line") from error
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
+    except csv.Error as error:
+        raise SettingsError(f"cuts file {path} is no list of frames ({error}): give one frame a line") from error
     header = next((number for number, row in enumerate(rows) if "Start Frame" in row), None)
     if header is None:
-        words = [line.partition("#")[0].strip().rstrip(",") for line in text.splitlines()]
+        words = [word.strip() for line in text.splitlines() for word in line.partition("#")[0].split(",")]
         return _indices([word for word in words if word], f"cuts file {path}")
     column = rows[header].index("Start Frame")
     starts = _indices([row[column] for row in rows[header + 1 :] if len(row) > column], f"cuts file {path}")

@@ -497,7 +497,8 @@ def test_every_value_that_is_said_to_be_allowed_is() -> None:
         for value in (default, *(allowed.split(", ") if "number" not in allowed and "layer" not in allowed else [])):
             if value not in ("text", ""):
                 # Flow from files needs a folder of them.
-                config.load_settings("default", ["flow.folder=flows", f"{key}={value}"])
+                more = ["flow.folder=flows"] if value == "files" else []
+                config.load_settings("default", [*more, f"{key}={value}"])
         if allowed.startswith("none or "):
             assert config.load_settings("default", [f"{key}=none"])
 

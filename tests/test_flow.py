@@ -321,14 +321,48 @@ class TestFloFiles:
         write_flo(tmp_path / "backward_5_4.flo", np.full((40, 60, 2), (6.0, 4.0), np.float32))
         cv2.imwrite(str(tmp_path / "reliable_5_4.pgm"), np.repeat(np.uint8([[255], [0]]), 20, 0).repeat(60, 1))
         folder = FloFolder(tmp_path)
-        flow, trust = folder.read(4, 3, (20, 20)), folder.reliable(4, 3, (20, 20))
+        flow, trust = folder.read(4, 3, (20, 30)), folder.reliable(4, 3, (20, 30))
         assert flow is not None
         assert trust is not None
-        assert flow.shape == (20, 20, 2)
-        assert np.allclose(flow, (2.0, 2.0))
+        assert flow.shape == (20, 30, 2)
+        assert np.allclose(flow, (3.0, 2.0))
         assert trust.dtype == np.float32
         assert (trust[:10] == 1).all()
         assert (trust[10:] == 0).all()
+
+    def test_files_of_another_shape_belong_to_another_film(self, tmp_path: Path) -> None:
+        write_flo(tmp_path / "backward_2_1.flo", np.zeros((10, 300, 2), np.float32))
+        cv2.imwrite(str(tmp_path / "reliable_3_2.pgm"), np.zeros((30, 10), np.uint8))
+        folder = FloFolder(tmp_path)
+        for wrong in (lambda: folder.read(1, 0, (48, 64)), lambda: folder.reliable(2, 1, (48, 64))):
+            with pytest.raises(InputError, match="another shape than the 64×48"):
+                wrong()
+        for pair in ((1, 0), (2, 1)):
+            with pytest.raises(InputError, match="another shape"):
+                folder.require(*pair, (48, 64))
+
+    @pytest.mark.parametrize("size", [(436, 1024), (109, 256), (27, 64), (11, 25), (4, 10), (1, 2)])
+    def test_sizes_may_be_rounded(self, tmp_path: Path, size: tuple[int, int]) -> None:
+        write_flo(tmp_path / "backward_2_1.flo", np.zeros((218, 512, 2), np.float32))
+        FloFolder(tmp_path).require(1, 0, size)
+
+    def test_damage_is_found_without_reading_it_all(self, tmp_path: Path) -> None:
+        path = tmp_path / "backward_2_1.flo"
+        write_flo(path, np.zeros((8, 8, 2), np.float32))
+        FloFolder(tmp_path).require(1, 0, (8, 8))
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(InputError, match="cut off or damaged"):
+            FloFolder(tmp_path).require(1, 0, (8, 8))
+
+    def test_the_fingerprint_tells_of_other_contents_and_of_nothing_else(self, tmp_path: Path) -> None:
+        folder = FloFolder(tmp_path)
+        write_flo(tmp_path / "backward_2_1.flo", np.zeros((8, 8, 2), np.float32))
+        before = folder.fingerprint()
+        (tmp_path / "notes_1_2.txt").write_text("mine")
+        (tmp_path / "backward_9_8.flo").symlink_to(tmp_path / "nowhere")
+        assert folder.fingerprint() == before
+        write_flo(tmp_path / "backward_2_1.flo", np.ones((8, 8, 2), np.float32))
+        assert folder.fingerprint() != before
 
     def test_what_is_not_there(self, tmp_path: Path) -> None:
         folder = FloFolder(tmp_path)

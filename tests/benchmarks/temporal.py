@@ -49,7 +49,8 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "multi-pass, 5 × 60": ("multipass", ("passes={count: 5, iterations: 60, temporal_from: 3}",)),
     "exact flow": ("default", ("flow.method=files",)),
 }
-"""Preset and settings of each row; all have the tolerance off, so that none stops for another reason."""
+"""Preset and settings of each row; in all a cold start takes the iterations that it is given, and a warm
+frame ends as the preset says."""
 
 ALONE, FLOOR, DEFAULT, PASSES, EXACT = (
     "each frame alone",
