@@ -313,19 +313,30 @@ class Painter:
             return torch.lerp(own, moved, task.blend * trust).clamp(0, 1)
         content = to_tensor(task.content, self.device)
         shown = temporal.warp(to_tensor(earlier.content, self.device), flow, "bilinear", border="repeat")
-        change = temporal.blur(content - shown, GHOST_BLUR)
+        untrusted = temporal.blur(1 - trust, 1.0)
+        change = untrusted * temporal.blur(content - shown, GHOST_BLUR)
+        change = change + (1 - untrusted) * temporal.light_change(content, shown, trust)
+        return (moved + self._in_paint(change, content)).clamp(0, 1)
+
+    def _in_paint(self, change: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
+        """A difference of colours of the content as one of the painting."""
         colors = self._film_colors or starts.color_statistics([content], [1.0])
-        color = starts.transport(colors, self._color_statistics()).to(content.dtype)
-        mend = torch.einsum("ij,bjhw->bihw", color, change)
-        return (moved + temporal.blur(1 - trust, 1.0) * mend).clamp(0, 1)
+        matrix = starts.transport(colors, self._color_statistics()).to(change.dtype)
+        return torch.einsum("ij,bjhw->bihw", matrix, change)
 
     def _references(self, task: FrameTask) -> TemporalReference:
         """The pictures that the temporal loss compares with, on this frame's grid, and the weight of each pixel."""
+        content = to_tensor(task.content, self.device)
         moved, masks = [], []
         for earlier in task.references:
             flow = temporal.to_flow(earlier.flow, self.device)
-            moved.append(temporal.warp(to_tensor(earlier.image, self.device), flow).clamp(0, 1))
-            masks.append(temporal.to_mask(earlier.trust, self.device))
+            mask = temporal.to_mask(earlier.trust, self.device)
+            picture = temporal.warp(to_tensor(earlier.image, self.device), flow)
+            # A painting that is held to an earlier one must not be held to its light.
+            shown = temporal.warp(to_tensor(earlier.content, self.device), flow, "bilinear")
+            light = self._in_paint(temporal.light_change(content, shown, mask), content)
+            moved.append((picture + light).clamp(0, 1))
+            masks.append(mask)
         return TemporalReference(tuple(moved), tuple(temporal.long_term_weights(masks)))
 
     def _minimize(

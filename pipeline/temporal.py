@@ -49,6 +49,8 @@ trembling of an estimate does not grow with the distance in time, as even slow m
 LIKENESS_BLUR = 1.5
 LIKENESS_LEVELS = 4.0
 LIKENESS_NOISE = 6.0
+LIGHT_BLUR = 0.2
+LIGHT_LEVELS = 0.3
 LIKENESS_GRAIN = 0.25
 """What the blur leaves of white noise, relative to what it takes out."""
 
@@ -238,6 +240,24 @@ def likeness(image: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     grain = (raw - coarse).abs().amax(1).flatten(1).median(1).values.view(-1, 1, 1, 1)
     difference, usual = coarse.abs().amax(1, keepdim=True), LIKENESS_GRAIN * grain
     return (2 - difference / (LIKENESS_NOISE * usual).clamp(min=LIKENESS_LEVELS)).clamp(0, 1)
+
+
+def light_change(image: torch.Tensor, other: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """How much lighter, channel by channel, a picture is than another around each place: B×C×H×W.
+
+    It is the mean of the difference over a Gaussian of `LIGHT_BLUR` of the longer side, over the pixels that `mask`
+    (B×1×H×W in [0, 1]) says show the same thing. Where that is less than the noise of a sensor leaves, it is 0.
+    """
+    sigma = LIGHT_BLUR * max(image.shape[2:])
+    # Beyond the border nothing counts: replicated, the noise of its few pixels would be a light of its own.
+    reach = math.ceil(3 * sigma)
+    inside = (..., slice(reach, -reach), slice(reach, -reach))
+    counted = _mean_around(functional.pad(mask, [reach] * 4), sigma)[inside]
+    total = _mean_around(functional.pad(mask * (image - other), [reach] * 4), sigma)[inside]
+    mean = total / counted.clamp(min=1e-3)
+    size = mean.abs().amax(1, keepdim=True) * 255 / LIGHT_LEVELS
+    # Where hardly anything shows the same, nothing is known.
+    return mean * (size - 1).clamp(0, 1) * (counted * 10).clamp(max=1)
 
 
 def long_term_weights(masks: Sequence[torch.Tensor]) -> list[torch.Tensor]:

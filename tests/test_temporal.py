@@ -27,6 +27,7 @@ from pipeline.temporal import (
     blur,
     consistency,
     in_frame,
+    light_change,
     likeness,
     long_term_weights,
     motion_boundaries,
@@ -806,3 +807,28 @@ def test_the_temporal_term_of_a_flip_is_large(painter: Painter, flip: str) -> No
         return painter.paint(task).losses.temporal / share
 
     assert term(FLIPS[flip](scene, 2, 1)) > 3 * term(truth(scene, 2, 1))
+
+
+# --- changing light ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("levels", [1.0, 3.0, -3.0, -30.0])
+def test_a_change_of_light_is_found_in_noise(levels: float) -> None:
+    lighter = noisy(GROUND, 2.0, 1) + torch.tensor([levels, 0.0, levels / 2]).view(1, 3, 1, 1) / 255
+    change = light_change(lighter, noisy(GROUND, 2.0, 2), torch.ones_like(GROUND[:, :1])) * 255
+    for channel, wanted in enumerate((levels, 0.0, levels / 2)):
+        assert (change[:, channel] - wanted).abs().max() < 0.35
+
+
+def test_noise_is_no_change_of_light() -> None:
+    for seed in range(5):
+        change = light_change(noisy(GROUND, 2.0, seed), noisy(GROUND, 2.0, seed + 100), torch.ones_like(GROUND[:, :1]))
+        assert change.abs().max() == 0
+
+
+def test_what_shows_something_else_says_nothing_about_the_light() -> None:
+    other, mask = GROUND.clone(), torch.ones_like(GROUND[:, :1])
+    other[PATCH] += 60 / 255
+    mask[PATCH] = 0
+    assert light_change(GROUND, other, mask).abs().max() == 0
+    assert light_change(GROUND, other, torch.zeros_like(mask)).abs().max() == 0
