@@ -350,7 +350,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory, style: Path) -> Request:
     """A film, said to be one shot, whose content becomes harder and easier: every rule about targets is used."""
     still, other = of(scenes.still(SIZE, 3, 3)), of(scenes.still(SIZE, 2, 12))
     darker = [frame // 2 + 60 for frame in other]
-    frames = [cv2.GaussianBlur(still[0], (0, 0), 1.5), *still, *other, *darker, *[still[0]] * 4]
+    frames = [cv2.GaussianBlur(still[0], (0, 0), 1.5), *still, *other, *darker, *[still[0]] * 6]
     own = (ONE_SHOT, "iterations={first: 4, next: 5}")
     asked = film(tmp_path_factory.mktemp("uneven"), style, frames, "o", *own)
     stylize(asked)

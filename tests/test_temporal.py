@@ -733,25 +733,48 @@ def test_a_warped_start_is_the_painting_on_this_frame(painter: Painter, name: st
         assert share(FLIPS[flip](scene, a, b)) > 0.1, flip
 
 
-@pytest.mark.parametrize("trusted", [0.0, 1.0])
-def test_what_an_earlier_frame_hides_is_mended(painter: Painter, content_array: np.ndarray, trusted: float) -> None:
+def test_what_an_earlier_frame_hides_is_mended(painter: Painter, content_array: np.ndarray) -> None:
     """By the change of the content in the colours of the style where there is no trust, and nowhere else."""
     content = (40 + content_array * 0.6).astype(np.uint8)
-    change = np.array([12, -9, 6])
+    change = np.zeros((*content.shape[:2], 3))
+    change[:, :36] = 12, -9, 6
     image = np.full_like(content, 120)
+    trust = np.ones(content.shape[:2], np.float32)
+    trust[:, :36] = 0
     earlier = Earlier(
-        image,
-        (content.astype(int) - change).astype(np.uint8),
-        np.zeros((*content.shape[:2], 2), np.float32),
-        np.full(content.shape[:2], trusted, np.float32),
+        image, (content - change).round().astype(np.uint8), np.zeros((*content.shape[:2], 2), np.float32), trust
     )
     start = start_of(painter, FrameTask(1, content, "warped", StopRule(1), warm=True, earlier=earlier))
-    assert painter._colors is not None
-    own = starts.color_statistics([to_tensor(content)], [1.0])
-    moved = starts.transport(own, painter._colors).numpy() @ change
-    wanted = 120 + (1 - trusted) * moved
+    moved = in_paint(painter, content, change)
     assert np.abs(moved).max() > 3, "or this shows nothing"
-    assert np.abs(start - wanted).max() < 0.6
+    seam = 20
+    assert np.abs(start.astype(float) - 120 - moved)[:, : 36 - seam].max() < 0.6
+    assert np.abs(start.astype(float) - 120)[:, 36 + seam :].max() < 0.6
+
+
+def in_paint(painter: Painter, content: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """What a change of the content's colours is in those of the style, by the transport of the statistics."""
+    assert painter._styles
+    own = starts.color_statistics([to_tensor(content)], [1.0])
+    style = starts.color_statistics([to_tensor(picture) for picture in painter._styles], [1.0])
+    return np.asarray(change @ starts.transport(own, style).numpy().T)
+
+
+def test_light_that_changes_is_taken_over(painter: Painter, content_array: np.ndarray) -> None:
+    """By the start, and by what the frame is held to, in the colours of the style."""
+    content = (40 + content_array * 0.6).astype(np.uint8)
+    image = np.full_like(content, 120)
+    change = np.array([-9, -6, -4])
+    nowhere, trust = np.zeros((*content.shape[:2], 2), np.float32), np.ones(content.shape[:2], np.float32)
+    earlier = Earlier(image, (content.astype(int) - change).astype(np.uint8), nowhere, trust)
+    task = FrameTask(
+        1, content, "warped", StopRule(1), warm=True, earlier=earlier, references=(earlier,), temporal=20.0
+    )  # fmt: skip
+    painted = painter.paint(task)
+    moved = in_paint(painter, content, change)
+    assert np.abs(moved).max() > 3, "or this shows nothing"
+    assert np.abs(painted.image.astype(float) - 120 - moved).max() < 0.6
+    assert painted.losses.temporal < 20 * 0.5**2
 
 
 def test_a_picture_of_its_own_is_blended_where_there_is_trust(painter: Painter, content_array: np.ndarray) -> None:
@@ -780,17 +803,16 @@ def test_the_temporal_term_of_two_references(painter: Painter, content_array: np
     near_mask, far_mask = (generator.uniform(0, 1, (height, width)).astype(np.float32) for _ in range(2))
     right, up = (np.zeros((height, width, 2), np.float32) for _ in range(2))
     right[..., 0], up[..., 1] = 3, -2
-    references = (Earlier(near, content_array, right, near_mask), Earlier(far, content_array, up, far_mask))
-    task = FrameTask(
-        1, content_array, "given", StopRule(1), picture, warm=True, references=references, temporal=20.0
-    )  # fmt: skip
+    flat = np.full_like(content_array, 90)  # Its light changes nowhere.
+    references = (Earlier(near, flat, right, near_mask), Earlier(far, flat, up, far_mask))
+    task = FrameTask(1, flat, "given", StopRule(1), picture, warm=True, references=references, temporal=20.0)
     painted = painter.paint(task)
     assert np.array_equal(painted.image, picture)
     columns, rows = np.minimum(np.arange(width) + 3, width - 1), np.maximum(np.arange(height) - 2, 0)
     wanted = np.square(picture.astype(float) - near[:, columns]) * near_mask[..., None]
     wanted += np.square(picture.astype(float) - far[rows]) * np.maximum(far_mask - near_mask, 0)[..., None]
     assert painted.losses.temporal == pytest.approx(20 * wanted.mean(), rel=1e-4)
-    free = painter.measure(picture, content_array)
+    free = painter.measure(picture, flat)
     assert free.temporal == 0
     assert painted.losses.objective == pytest.approx(free.objective, rel=1e-6)
 
