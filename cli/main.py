@@ -107,7 +107,10 @@ def stylize(
     ] = None,
     iterations: Annotated[
         str | None,
-        typer.Option(metavar="FIRST[,NEXT]", help="Most iterations for a cold start, and from the frame before."),
+        typer.Option(
+            metavar="FIRST[,NEXT]",
+            help="Most iterations for a cold start, and from the frame before; of several passes, those of each.",
+        ),
     ] = None,
     device: DeviceOption = "auto",
     sequence: Annotated[bool, typer.Option("--sequence", help="The images are the frames of one film.")] = False,
@@ -582,6 +585,7 @@ def _settings(
     own: list[str | tuple[str, Any]] = list(overrides or [])
     if size is not None:
         own.append(("size", size))
+    passes = load_settings(config, own).passes.count if iterations is not None else 1
     if iterations is not None:
         parts = iterations.split(",")
         if not 1 <= len(parts) <= 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
@@ -589,6 +593,13 @@ def _settings(
         if any(len(part.strip()) > 9 for part in parts):
             raise SettingsError(f"--iterations {iterations[:20]}… is out of range: at most 1000000")
         own += [(f"iterations.{key}", int(part)) for key, part in zip(("first", "next"), parts, strict=False)]
+        if passes > 1:
+            if len(parts) > 1:
+                raise SettingsError(
+                    f"--iterations {iterations}: each of the {passes} passes of these settings has the same number "
+                    "of iterations: give one"
+                )
+            own.append(("passes.iterations", int(parts[0])))
     if weights is not None:
         own.append(("encoder.weights", weights))
     if cuts is not None:

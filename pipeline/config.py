@@ -155,7 +155,8 @@ class IterationSettings(_Section):
         1,
         ge=1,
         le=1_000_000,
-        description="Least iterations of such a frame; 1 only looks, and keeps a picture that is good already.",
+        description="Least iterations of such a frame; 1 only looks, and keeps a picture that is good already. Where "
+        "something new comes into view it has at least 20.",
     )
     tolerance: float = Field(
         0.001,
@@ -252,7 +253,8 @@ class PassSettings(_Section):
         "the same thing.",
     )
     temporal_from: int = Field(
-        8, ge=1, le=101, description="The first pass, counted from 1, in which the temporal loss counts."
+        8, ge=1, le=101, description="The first pass, counted from 1, in which the temporal loss counts; never, where there "
+        "are fewer passes."
     )
 
 
@@ -356,6 +358,19 @@ def _require_film_settings(settings: Settings) -> None:
             f"flow.folder = {settings.flow.folder} is not read with flow.method = {settings.flow.method}: "
             "leave out the one or the other"
         )
+    if settings.passes.count > 1:
+        # What would be silently without effect is refused.
+        what = f"in {settings.passes.count} passes (passes.count) a frame"
+        if settings.start.next != "warped":
+            raise SettingsError(
+                f"start.next = {settings.start.next}: {what} starts from its own last pass: set start.next=warped"
+            )
+        if distances != (1,):
+            shown = ", ".join(map(str, distances))
+            raise SettingsError(
+                f"temporal.distances = {shown}: {what} is held to the neighbour just painted: set "
+                "temporal.distances=[1]"
+            )
 
 
 def to_values(settings: Settings) -> dict[str, Any]:

@@ -306,7 +306,8 @@ def measure(
     What `is_film` holds for a film has a stability, unless it is said to be `photos`; the shots are those of
     `settings`. The flow of the content is estimated with `DisFlow`, whatever the settings say, so that films can be
     compared; or it is read from `flow_folder`, see `FloFolder`. With `cold_iterations` each `cold_every`-th picture
-    is compared with the painting that `settings` give after as many iterations from a cold start.
+    is compared with the painting that `settings` give after as many iterations from a cold start; a start in the
+    style's colours is matched by that picture's own.
 
     Raises `InputError` when a result has no content to go with it, a video has frames left over, or the flow to the
     frame before is missing; `UsageError` for the flow of what is no film.

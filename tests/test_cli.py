@@ -676,3 +676,13 @@ def test_the_painting_is_what_the_library_paints(here: Path) -> None:
     own = own.model_copy(update={"iterations": own.iterations.model_copy(update={"first": 3, "next": 2})})
     run(Request((Path("content.png"),), (Path("style.png"),), Path("b.png"), own))
     np.testing.assert_array_equal(images.read_image(Path("a.png")), images.read_image(Path("b.png")))
+
+
+def test_iterations_of_several_passes_are_those_of_each(tmp_path: Path) -> None:
+    from cli.main import _settings
+
+    settings = _settings("multipass", None, None, "30", None)
+    assert (settings.iterations.first, settings.passes.iterations) == (30, 30)
+    assert _settings("default", None, None, "30", None).passes.iterations == 100
+    own = ("--config", "multipass", "--iterations", "30,4")
+    refused(2, "give one", "stylize", "x.png", "--style", "y.png", "--output", tmp_path / "z.png", *own)

@@ -1,6 +1,7 @@
 """Settings: presets, files, overrides, and the messages for all that is wrong in them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,19 @@ def test_the_numbers_of_multipass() -> None:
     assert (passes.count, passes.iterations, passes.blend, passes.temporal_from) == (15, 100, 1, 8)
     assert (settings.temporal.weight, settings.temporal.distances) == (500, (1,))
     assert settings.iterations.target is None
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ("start.next=previous", "start.next = previous: in 15 passes"),
+        ("temporal.distances=[1, 2]", "temporal.distances = 1, 2: in 15 passes"),
+    ],
+)
+def test_what_several_passes_would_not_heed_is_refused(own: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        load_settings("multipass", [own])
+    load_settings("multipass", [own, "passes.count=1"])
 
 
 def test_the_numbers_of_gatys2016() -> None:
