@@ -253,8 +253,11 @@ class PassSettings(_Section):
         "the same thing.",
     )
     temporal_from: int = Field(
-        8, ge=1, le=101, description="The first pass, counted from 1, in which the temporal loss counts; never, where there "
-        "are fewer passes."
+        8,
+        ge=1,
+        le=101,
+        description="The first pass, counted from 1, in which the temporal loss counts; never, where there "
+        "are fewer passes.",
     )
 
 
