@@ -459,15 +459,16 @@ def _pairs(result: Path, content: Path) -> Iterator[_Pair]:
             picture, original = images.read_image(match.result), images.read_image(match.content)
             yield _Pair(name, picture, original, match.content_index)
         return
-    finished, given = _pictures(result), _pictures(content)
-    count = 0
-    for count, (name, picture) in enumerate(finished, start=1):
-        other = next(given, None)
-        if other is None:
-            raise InputError(f"{result} has more pictures than {content}, which ends after {count - 1}")
-        yield _Pair(name, picture, other[1], count - 1)
-    if next(given, None) is not None:
-        raise InputError(f"{content} has more pictures than {result}, which ends after {count}")
+    # To decode both once more takes far less than to measure frames that are not each other's.
+    for one, other in ((result, content), (content, result)):
+        if (more := _count(one)) > (fewer := _count(other)):
+            raise InputError(f"{one} has {more} pictures and {other} has {fewer}: they are paired by order")
+    for index, ((name, picture), (_, original)) in enumerate(zip(_pictures(result), _pictures(content), strict=True)):
+        yield _Pair(name, picture, original, index)
+
+
+def _count(path: Path) -> int:
+    return len(_images(path)) if path.is_dir() else sum(1 for _ in _pictures(path))
 
 
 def _contents(result: Path, content: Path) -> Iterator[tuple[int, np.ndarray]]:
