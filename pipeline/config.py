@@ -362,7 +362,7 @@ def _require_film_settings(settings: Settings) -> None:
             "leave out the one or the other"
         )
     if settings.passes.count > 1:
-        # What would be silently without effect is refused.
+        # Silently these would have no effect, and a film is too dear to find that out at its end.
         what = f"in {settings.passes.count} passes (passes.count) a frame"
         if settings.start.next != "warped":
             raise SettingsError(

@@ -307,36 +307,25 @@ class Painter:
             raise ValueError("a task with a warped start needs an earlier painting of the content's shape")
         flow = temporal.to_flow(earlier.flow, self.device)
         trust = temporal.to_mask(earlier.trust, self.device)
-        moved = temporal.warp(to_tensor(earlier.image, self.device), flow, border="repeat")
+        moved = temporal.carry(to_tensor(earlier.image, self.device), flow)
         if task.given is not None:
             own = to_tensor(task.given, self.device)
             return torch.lerp(own, moved, task.blend * trust).clamp(0, 1)
         content = to_tensor(task.content, self.device)
         shown = temporal.warp(to_tensor(earlier.content, self.device), flow, "bilinear", border="repeat")
         untrusted = temporal.blur(1 - trust, 1.0)
-        change = untrusted * temporal.blur(content - shown, GHOST_BLUR)
-        change = change + (1 - untrusted) * temporal.light_change(content, shown, trust)
-        return (moved + self._in_paint(change, content)).clamp(0, 1)
-
-    def _in_paint(self, change: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
-        """A difference of colours of the content as one of the painting."""
         colors = self._film_colors or starts.color_statistics([content], [1.0])
-        matrix = starts.transport(colors, self._color_statistics()).to(change.dtype)
-        return torch.einsum("ij,bjhw->bihw", matrix, change)
+        matrix = starts.transport(colors, self._color_statistics()).to(moved.dtype)
+        change = torch.einsum("ij,bjhw->bihw", matrix, temporal.blur(content - shown, GHOST_BLUR))
+        return (moved + untrusted * change).clamp(0, 1)
 
     def _references(self, task: FrameTask) -> TemporalReference:
         """The pictures that the temporal loss compares with, on this frame's grid, and the weight of each pixel."""
-        content = to_tensor(task.content, self.device)
         moved, masks = [], []
         for earlier in task.references:
             flow = temporal.to_flow(earlier.flow, self.device)
-            mask = temporal.to_mask(earlier.trust, self.device)
-            picture = temporal.warp(to_tensor(earlier.image, self.device), flow)
-            # A painting that is held to an earlier one must not be held to its light.
-            shown = temporal.warp(to_tensor(earlier.content, self.device), flow, "bilinear")
-            light = self._in_paint(temporal.light_change(content, shown, mask), content)
-            moved.append((picture + light).clamp(0, 1))
-            masks.append(mask)
+            moved.append(temporal.carry(to_tensor(earlier.image, self.device), flow).clamp(0, 1))
+            masks.append(temporal.to_mask(earlier.trust, self.device))
         return TemporalReference(tuple(moved), tuple(temporal.long_term_weights(masks)))
 
     def _minimize(

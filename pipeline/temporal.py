@@ -26,11 +26,17 @@ Border: TypeAlias = Literal["nearest", "repeat"]
 _REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 8}
 """Taps on each side of the sampled place, on each axis."""
 
+_SLACK = 0.01
+"""Pixels beyond the last centre that are rounding, and no part of the picture is missing."""
+
 _PERIODS = (1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8)
 """Shares of the frame's side. The longer a period, the less its repetition shows."""
 
 _SAME_MOTION = 0.25
 """Mean difference of motion, relative to its length, up to which a longer period is not given up for a shorter."""
+
+_GRAIN = tuple((-1) ** tap * math.comb(8, tap) / 256 for tap in range(9))
+"""A high pass of response sin⁸(πf), f in cycles a pixel."""
 
 CONSISTENCY_SLOPE = 0.01
 CONSISTENCY_OFFSET = 0.5
@@ -49,8 +55,6 @@ trembling of an estimate does not grow with the distance in time, as even slow m
 LIKENESS_BLUR = 1.5
 LIKENESS_LEVELS = 4.0
 LIKENESS_NOISE = 6.0
-LIGHT_BLUR = 0.2
-LIGHT_LEVELS = 0.3
 LIKENESS_GRAIN = 0.25
 """What the blur leaves of white noise, relative to what it takes out."""
 
@@ -93,6 +97,23 @@ def warp(
     return result
 
 
+def carry(painting: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
+    """A painting (B×C×H×W) on the grid that `flow` (B×2×H×W) is given on, ready to be painted on.
+
+    It is warped, with what enters the frame repeated from inside. What moved also loses its grain: of what
+    alternates both across and down, H(f) = sin⁸(πf_x) · sin⁸(πf_y). The losses hardly see that, each frame adds a
+    little, and warping keeps it: without this it grows seventyfold in energy over a pan of 100 frames. Detail that is
+    upright or level stays. What stands still is copied, to the bit.
+    """
+    moved = warp(painting, flow, border="repeat")
+    channels, taps = painting.shape[1], torch.tensor(_GRAIN, dtype=painting.dtype, device=painting.device)
+    reach = len(_GRAIN) // 2
+    padded = functional.pad(moved, [reach] * 4, mode="replicate")
+    across = functional.conv2d(padded, taps.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    grain = functional.conv2d(across, taps.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
+    return torch.where((flow == 0).all(1, keepdim=True), painting, moved - grain)
+
+
 def _repeated(place: torch.Tensor, flow: torch.Tensor, axis: int) -> torch.Tensor:
     """Brings sampled places (B×H×W, along `axis` of B×2×H×W `flow`) from beyond either border a period further in.
 
@@ -103,7 +124,7 @@ def _repeated(place: torch.Tensor, flow: torch.Tensor, axis: int) -> torch.Tenso
     """
     length = flow.shape[axis]
     last = length - 1
-    for beyond in (place < 0, place > last):
+    for beyond in (place < -_SLACK, place > last + _SLACK):
         if not bool(beyond.any()):
             continue
         wanted = flow.movedim(1, -1)[beyond]
@@ -145,10 +166,8 @@ def in_frame(flow: torch.Tensor) -> torch.Tensor:
     y, x = torch.meshgrid(
         torch.arange(height, device=flow.device), torch.arange(width, device=flow.device), indexing="ij"
     )
-    # A hundredth of a pixel beyond the last centre is rounding, and no part of the picture is missing.
-    slack = 0.01
     to_x, to_y = x + flow[:, 0], y + flow[:, 1]
-    inside = (to_x >= -slack) & (to_x <= width - 1 + slack) & (to_y >= -slack) & (to_y <= height - 1 + slack)
+    inside = (to_x >= -_SLACK) & (to_x <= width - 1 + _SLACK) & (to_y >= -_SLACK) & (to_y <= height - 1 + _SLACK)
     return inside.unsqueeze(1).to(flow.dtype)
 
 
@@ -240,24 +259,6 @@ def likeness(image: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     grain = (raw - coarse).abs().amax(1).flatten(1).median(1).values.view(-1, 1, 1, 1)
     difference, usual = coarse.abs().amax(1, keepdim=True), LIKENESS_GRAIN * grain
     return (2 - difference / (LIKENESS_NOISE * usual).clamp(min=LIKENESS_LEVELS)).clamp(0, 1)
-
-
-def light_change(image: torch.Tensor, other: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """How much lighter, channel by channel, a picture is than another around each place: B×C×H×W.
-
-    It is the mean of the difference over a Gaussian of `LIGHT_BLUR` of the longer side, over the pixels that `mask`
-    (B×1×H×W in [0, 1]) says show the same thing. Where that is less than the noise of a sensor leaves, it is 0.
-    """
-    sigma = LIGHT_BLUR * max(image.shape[2:])
-    # Beyond the border nothing counts: replicated, the noise of its few pixels would be a light of its own.
-    reach = math.ceil(3 * sigma)
-    inside = (..., slice(reach, -reach), slice(reach, -reach))
-    counted = _mean_around(functional.pad(mask, [reach] * 4), sigma)[inside]
-    total = _mean_around(functional.pad(mask * (image - other), [reach] * 4), sigma)[inside]
-    mean = total / counted.clamp(min=1e-3)
-    size = mean.abs().amax(1, keepdim=True) * 255 / LIGHT_LEVELS
-    # Where hardly anything shows the same, nothing is known.
-    return mean * (size - 1).clamp(0, 1) * (counted * 10).clamp(max=1)
 
 
 def long_term_weights(masks: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -157,20 +157,6 @@ def test_a_still_scene_without_a_target_goes_on(tmp_path: Path, style: Path) -> 
     assert len(set(hashes(asked))) == 4
 
 
-@pytest.mark.parametrize("step", [-2.0, 2.0])
-def test_a_light_that_changes_slowly_is_followed(tmp_path: Path, style: Path, step: float) -> None:
-    """No two neighbours differ by much; the film does, and its painting with it."""
-    base, generator = scenes.pan(SIZE, 2, 3).frame(0).astype(float), np.random.default_rng(5)
-    frames = [
-        np.clip(0.6 * base + 50 + step * index + generator.normal(0, 1, base.shape), 0, 255).round().astype(np.uint8)
-        for index in range(15)
-    ]
-    asked = film(tmp_path, style, frames, "o", ONE_SHOT)
-    stylize(asked)
-    first, *_, last = (read(frame.path).astype(float).mean() for frame in records(asked))
-    assert (last - first) / (14 * step) > 0.5
-
-
 def test_the_floor_is_painted_whatever_the_target(tmp_path: Path, style: Path) -> None:
     asked = film(tmp_path, style, of(scenes.still(SIZE, 3, 3)), "o", "iterations={first: 4, next: 6, floor: 3}")
     stylize(asked)
