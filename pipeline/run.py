@@ -62,7 +62,7 @@ from pipeline.optimize import StopReason, StopRule
 from pipeline.starts import ColorStatistics
 from pipeline.stylize import COLD_STARTS, Earlier, FrameTask, Painter, cold_task, device_label, pick_device, style_blend
 
-ENGINE = 3
+ENGINE = 4
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
 
 FLOW_NAME = f"{FRAMES_NAME}/flow"
