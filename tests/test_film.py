@@ -545,7 +545,7 @@ def test_photos_take_no_passes(tmp_path: Path, style: Path, pairs: list[tuple[st
     write_frames(tmp_path / "in", footage()[:2])
     plain = request(tmp_path / "in", style, tmp_path / "plain")
     stylize(plain)
-    own = settings(*THREE_PASSES, DISTANCES, "flow.method=dis", "temporal.weight=9", "start.next=previous")
+    own = settings(*THREE_PASSES, "flow.method=dis", "temporal.weight=9")
     assert stylize(request(tmp_path / "in", style, tmp_path / "out", settings=own)).painted_count == 2
     assert tree(tmp_path / "out") == tree(tmp_path / "plain")
     single = request(tmp_path / "in" / "f1.png", style, tmp_path / "o.png", settings=own)
