@@ -127,6 +127,11 @@ def stylize(
             metavar="auto|none|A,B,…|FILE", help="Where a film is cut: found, nowhere, or first frames of new shots."
         ),
     ] = None,
+    image_format: Annotated[
+        str | None,
+        typer.Option("--format", metavar="png|jpg|webp|tiff|bmp", help="Of painted photos. Default: as they are."),
+    ] = None,
+    strip: Annotated[bool, typer.Option("--strip", help="Painted photos keep no metadata (camera, place).")] = False,
     weights: WeightsOption = None,
     job: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the job. Default: OUTPUT.impasto beside the output.")
@@ -160,6 +165,8 @@ def stylize(
             rate=None if fps is None else _rate(fps),
             job=job,
             force=force,
+            image_format=_image_format(image_format),
+            strip=strip,
         )
         if dry_run:
             plan = estimate(request, view)
@@ -609,6 +616,17 @@ def _settings(
         # Cuts by hand that are none are no request to look for some.
         own += [("shots.detect", where == "auto"), ("shots.cuts", [] if isinstance(where, str) else list(where))]
     return load_settings(config, own)
+
+
+def _image_format(text: str | None) -> str | None:
+    from pipeline.images import FORMATS
+
+    if text is None:
+        return None
+    name = {"jpeg": "jpg", "tif": "tiff"}.get(text.lower().lstrip("."), text.lower().lstrip("."))
+    if name not in FORMATS:
+        raise UsageError(f"--format {text!r} is not one of {', '.join(FORMATS)}")
+    return name
 
 
 def _rate(text: str) -> Fraction:

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
@@ -97,8 +98,10 @@ class ContentScan:
     """Mean and covariance of the film's colours, in [0, 1], from one pixel in `COLOR_STEP` across and down."""
 
 
-def resolve_content(paths: Sequence[Path], output: Path, mode: Mode) -> Content:
+def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_format: str | None = None) -> Content:
     """What the paths of a command are together, given the output that is asked for.
+
+    Photos are painted to the format that they are in (HEIC to JPEG), or to `image_format`, one of `images.FORMATS`.
 
     Raises `InputError` for paths that are missing, empty or of a kind that is not painted, and `UsageError`
     or `OutputError` for combinations that make no sense.
@@ -131,8 +134,7 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode) -> Content:
         raise OutputError(f"output {output} is one image and the content is not: name a folder")
     files, skipped = _list_files(paths)
     sequence = mode == "sequence" or to_video
-    if sequence:
-        files = _numbered_as_png(files)
+    files = _numbered_as_png(files) if sequence else _in_format(files, image_format)
     _require_distinct(files)
     return Content(ContentKind.SEQUENCE if sequence else ContentKind.PHOTOS, tuple(files), skipped)
 
@@ -289,10 +291,10 @@ def _list_files(paths: Sequence[Path]) -> tuple[list[ContentFile], int]:
             for image in listing.paths:
                 name = image.relative_to(path).as_posix()
                 files.append(ContentFile(image, name, name))
-        elif images.is_image_name(path):
+        elif images.is_readable_name(path):
             files.append(ContentFile(path, path.name, path.name))
         else:
-            known = " ".join(sorted(images.IMAGE_SUFFIXES | media.VIDEO_SUFFIXES))
+            known = " ".join(sorted(images.IMAGE_SUFFIXES | images.HEIF_SUFFIXES | media.VIDEO_SUFFIXES))
             raise InputError(f"content {path} has the ending of neither an image nor a video ({known})")
     if not files:
         raise InputError(f"content {paths[0]} holds no image ({' '.join(sorted(images.IMAGE_SUFFIXES))})")
@@ -303,6 +305,30 @@ def _numbered_as_png(files: list[ContentFile]) -> list[ContentFile]:
     """Targets of a sequence's frames: PNG, because each frame is started from the file of the one before,
     and a lossy format would hand its artefacts on from frame to frame."""
     return [ContentFile(file.path, file.name, str(Path(file.target).with_suffix(".png"))) for file in files]
+
+
+def _in_format(files: list[ContentFile], image_format: str | None) -> list[ContentFile]:
+    """Targets of photos. Where two would get one name, as `a.jpg` and `a.png` as PNG, the old ending stays before the
+    new one."""
+
+    def ending(file: ContentFile) -> str:
+        suffix = Path(file.target).suffix
+        if image_format is not None:
+            return suffix if _is_format(suffix, image_format) else images.FORMATS[image_format]
+        return images.FORMATS["jpg"] if suffix.lower() in images.HEIF_SUFFIXES else suffix
+
+    wanted = [str(Path(file.target).with_suffix(ending(file))) for file in files]
+    counts = Counter(target.casefold() for target in wanted)
+    return [
+        replace(file, target=target if counts[target.casefold()] == 1 or target == file.target else other)
+        for file, target in zip(files, wanted, strict=True)
+        for other in (file.target + ending(file),)
+    ]
+
+
+def _is_format(suffix: str, image_format: str) -> bool:
+    same = {".jpeg": ".jpg", ".tiff": ".tif"}
+    return same.get(suffix.lower(), suffix.lower()) == images.FORMATS[image_format]
 
 
 def _require_distinct(files: Sequence[ContentFile]) -> None:

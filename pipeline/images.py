@@ -4,11 +4,14 @@ Arrays are `H×W×3` uint8, sRGB, in RGB order; sizes are `(height, width)`.
 """
 
 import contextlib
+import importlib.util
 import os
+import re
 import stat
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,12 @@ from pipeline.storage import atomic_file
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 """Endings, in lower case, of the image files that are read and written."""
 
+HEIF_SUFFIXES = frozenset({".heic", ".heif"})
+"""Endings of images that are read where the package pillow-heif is there, and painted to JPEG."""
+
+FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
+"""The formats that photos can be painted to, and the ending of each."""
+
 MAX_PIXELS = 200_000_000
 """An image that claims more pixels is refused before it is decoded (a phone of 200 megapixels has 199 756 800)."""
 
@@ -31,6 +40,22 @@ JOB_FOLDER_SUFFIX = ".impasto"
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")  # MPO, several JPEGs in one file, is opened as JPEG.
 _ORIENTATION_TAG = 0x0112
+_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+_MAKER_NOTE_TAG = 0x927C
+_PIXEL_WIDTH_TAG, _PIXEL_HEIGHT_TAG = 0xA002, 0xA003
+_XMP_TAG = 700
+
+_KEPT_TAGS = (
+    *(270, 271, 272, 305, 306, 315, 33432),  # description, make, model, software, date, artist, copyright
+    *(18246, 18249, 40091, 40092, 40093, 40094, 40095),  # rating; title, comment, author, keywords, subject
+)
+"""The tags that say something of a picture; others describe how its file is laid out."""
+
+_EXIF_LIMIT = 65_000
+"""Bytes of EXIF that fit into a JPEG."""
+
+_ALPHA_SUFFIXES = frozenset({".png", ".webp", ".tif", ".tiff"})
+_METADATA_SUFFIXES = _ALPHA_SUFFIXES | {".jpg", ".jpeg"}
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,8 +74,13 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def is_image_name(path: Path) -> bool:
-    """Whether the ending of `path` is that of an image; the file itself is not looked at."""
+    """Whether the ending of `path` is that of an image that can be written; the file itself is not looked at."""
     return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_readable_name(path: Path) -> bool:
+    """Whether the ending of `path` is that of an image that is read; the file itself is not looked at."""
+    return path.suffix.lower() in IMAGE_SUFFIXES | HEIF_SUFFIXES
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -76,12 +106,106 @@ def image_size(path: Path) -> tuple[int, int]:
         return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
-def write_image(path: Path, array: np.ndarray) -> None:
+@dataclass(frozen=True)
+class Extras:
+    """What an image file holds besides its colours, as it goes into the file of its painting."""
+
+    alpha: np.ndarray | None = None
+    """`H×W` uint8, 255 is opaque, upright; None where all is opaque."""
+
+    exif: bytes | None = None
+    """Tags about the picture; without its orientation, thumbnail and maker's note, which hold for the old file only."""
+
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+    def at_size(self, size: tuple[int, int]) -> "Extras":
+        """The same for a painting of (height, width)."""
+        if self.alpha is None or self.alpha.shape == size:
+            return self
+        reduced = Image.fromarray(self.alpha).resize((size[1], size[0]), Image.Resampling.LANCZOS)
+        return replace(self, alpha=np.asarray(reduced))
+
+    def without_metadata(self) -> "Extras":
+        """The alpha alone: it is part of the picture."""
+        return Extras(self.alpha)
+
+    def lost_in(self, suffix: str) -> list[str]:
+        """What a file of this ending does not take, in words."""
+        lost = []
+        if self.alpha is not None and suffix.lower() not in _ALPHA_SUFFIXES:
+            lost.append("transparency")
+        if (self.exif or self.xmp) and suffix.lower() not in _METADATA_SUFFIXES:
+            lost.append("metadata")
+        return lost
+
+
+def read_extras(path: Path) -> Extras:
+    """What the image file holds besides its colours; metadata that cannot be read counts as none.
+
+    Kept are what EXIF says of the picture, the camera, the time and the place, XMP, and the resolution; the
+    maker's note is not, as its addresses hold for the old file only. Raises `InputError` as `read_image` does.
+    """
+    with _opened(path) as image:
+        orientation = _orientation(image)
+        image.load()  # PNG may keep its metadata behind the pixels.
+        upright = image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
+        dpi = image.info.get("dpi")
+        return Extras(_alpha(upright), _exif(image), _xmp(image), _plausible_dpi(dpi))
+
+
+def _alpha(image: Image.Image) -> np.ndarray | None:
+    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
+        return None
+    premultiplied = {"RGBa": "RGBA", "La": "LA"}
+    image = image.convert(premultiplied.get(image.mode, "RGBA"))
+    alpha = np.asarray(image.getchannel("A"))
+    return None if alpha.min() == 255 else alpha
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    try:
+        given, kept = image.getexif(), Image.Exif()
+        for tag in _KEPT_TAGS:
+            if tag in given:
+                kept[tag] = given[tag]
+        for number in (_EXIF_IFD, _GPS_IFD):
+            tags = dict(given.get_ifd(number))
+            for tag in (_MAKER_NOTE_TAG, _PIXEL_WIDTH_TAG, _PIXEL_HEIGHT_TAG):
+                tags.pop(tag, None)
+            if tags:
+                kept.get_ifd(number).update(tags)
+                kept[number] = kept.get_ifd(number)
+        data = kept.tobytes() if len(kept) else None
+        # What Pillow cannot write in this form it would find out in the midst of saving.
+        return data if data is not None and len(data) <= _EXIF_LIMIT else None
+    except Exception:  # Metadata of any kind of brokenness is no reason to refuse a picture.
+        return None
+
+
+def _xmp(image: Image.Image) -> bytes | None:
+    found = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    data = found.encode() if isinstance(found, str) else found
+    if not isinstance(data, bytes) or len(data) > _EXIF_LIMIT:
+        return None
+    # The painting is upright.
+    return re.sub(rb"(tiff:Orientation(?:=[\"']|>))\s*[2-8]", rb"\g<1>1", data)
+
+
+def _plausible_dpi(dpi: object) -> tuple[float, float] | None:
+    try:
+        across, down = (float(value) for value in dpi)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if 1 <= across <= 100_000 and 1 <= down <= 100_000 else None
+
+
+def write_image(path: Path, array: np.ndarray, extras: Extras = Extras()) -> None:
     """Writes an `H×W×3` uint8 sRGB array to `path`, atomically, in the format that its ending names.
 
-    PNG, TIFF (deflate), WebP and BMP lose nothing; JPEG is of quality 97 with colour at full
-    resolution. The same array gives the same bytes. PNG is tagged sRGB; the others are untagged,
-    which means sRGB too.
+    PNG, TIFF (deflate, plain where it has EXIF), WebP and BMP lose nothing; JPEG is of quality 97 with colour at full
+    resolution. The same array gives the same bytes. All but BMP, which has no place for it, are tagged sRGB.
+    Of `extras` the file gets what it can hold, see `Extras.lost_in`; the alpha is of the array's size.
 
     Raises `OutputError` for an unknown ending or a picture that is too large for the format, and
     `StorageError` when the disk does not take it.
@@ -98,9 +222,13 @@ def write_image(path: Path, array: np.ndarray) -> None:
             f"cannot write {path}: {suffix[1:]} holds at most {_SIDE_LIMITS[suffix]} pixels a side, "
             f"and this picture has {longest}; write it as .png"
         )
+    if extras.alpha is not None and extras.alpha.shape != array.shape[:2]:
+        raise ValueError(f"alpha of {extras.alpha.shape} does not go with a picture of {array.shape[:2]}")
+    if extras.alpha is not None and suffix in _ALPHA_SUFFIXES:
+        array = np.dstack([array, extras.alpha])
     image = Image.fromarray(np.ascontiguousarray(array))
     with atomic_file(path) as temporary:
-        image.save(temporary, **_save_options(suffix))
+        image.save(temporary, **{**_save_options(suffix), **_extra_options(suffix, extras)})
 
 
 @dataclass(frozen=True)
@@ -133,7 +261,7 @@ def list_images(folder: Path, recursive: bool = True) -> ImageListing:
             folders[:] = entered if recursive else []
             for name in files:
                 path = Path(root, name)
-                if name.startswith(".") or not is_image_name(path) or not path.is_file():
+                if name.startswith(".") or not is_readable_name(path) or not path.is_file():
                     skipped += 1
                 else:
                     paths.append(path)
@@ -167,7 +295,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Damaged metadata makes Pillow warn; what is wrong with the picture itself is raised.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_FORMATS) as image:
+            with Image.open(path, formats=_known_formats(path)) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise _too_large(path, f"{width}×{height} pixels")
@@ -185,6 +313,26 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         # Decoders meet hostile bytes with whatever comes (OSError, SyntaxError, struct.error, zlib.error ...).
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"cannot read image {path}: it is damaged or incomplete ({reason}); get it again") from error
+
+
+def _known_formats(path: Path) -> tuple[str, ...]:
+    if path.suffix.lower() not in HEIF_SUFFIXES:
+        return _FORMATS
+    if not heif_is_there():
+        raise InputError(f"cannot read image {path}: HEIC is read by the package pillow-heif: pip install pillow-heif")
+    return (*_FORMATS, "HEIF")
+
+
+@cache
+def heif_is_there() -> bool:
+    """Whether HEIC can be read."""
+    if importlib.util.find_spec("pillow_heif") is None:
+        return False
+    import pillow_heif
+
+    # It would keep the pictures of bursts and the thumbnails in memory.
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return True
 
 
 def _too_large(path: Path, claim: str) -> InputError:
@@ -278,13 +426,51 @@ def _profile_to_profile(
 
 def _save_options(suffix: str) -> dict[str, Any]:
     if suffix == ".png":
-        tag = PngImagePlugin.PngInfo()
-        tag.add(b"sRGB", b"\x01")  # Rendering intent 1: relative colorimetric.
-        return {"format": "PNG", "compress_level": 4, "pnginfo": tag}
+        return {"format": "PNG", "compress_level": 4, "pnginfo": _png_tags(None)}
     if suffix in (".jpg", ".jpeg"):
-        return {"format": "JPEG", "quality": 97, "subsampling": 0}
+        return {"format": "JPEG", "quality": 97, "subsampling": 0, "icc_profile": _srgb_profile()}
     if suffix == ".webp":
-        return {"format": "WEBP", "lossless": True, "quality": 60, "method": 4, "exact": True}
+        lossless = {"lossless": True, "quality": 60, "method": 4, "exact": True}
+        return {"format": "WEBP", **lossless, "icc_profile": _srgb_profile()}
     if suffix in (".tif", ".tiff"):
-        return {"format": "TIFF", "compression": "tiff_adobe_deflate"}
+        return {"format": "TIFF", "compression": "tiff_adobe_deflate", "icc_profile": _srgb_profile()}
     return {"format": "BMP"}
+
+
+def _png_tags(xmp: bytes | None) -> PngImagePlugin.PngInfo:
+    tags = PngImagePlugin.PngInfo()
+    tags.add(b"sRGB", b"\x01")  # Rendering intent 1: relative colorimetric.
+    if xmp is not None:
+        tags.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    return tags
+
+
+@cache
+def _srgb_profile() -> bytes:
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    # The date of its making: the same picture gives the same bytes on every day.
+    data[24:36] = (2000).to_bytes(2) + (1).to_bytes(2) * 2 + bytes(6)
+    return bytes(data)
+
+
+def _extra_options(suffix: str, extras: Extras) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if suffix not in _METADATA_SUFFIXES:
+        return options
+    if extras.dpi is not None and suffix != ".webp":
+        options["dpi"] = extras.dpi
+    if suffix in (".tif", ".tiff"):
+        tags = Image.Exif()
+        if extras.exif is not None:
+            tags.load(extras.exif)
+            options["compression"] = None  # The library that compresses writes no tags within tags.
+        if extras.xmp is not None:
+            tags[_XMP_TAG] = extras.xmp
+        return {**options, "exif": tags}
+    if extras.exif is not None:
+        options["exif"] = extras.exif
+    if extras.xmp is not None and suffix == ".png":
+        options["pnginfo"] = _png_tags(extras.xmp)
+    elif extras.xmp is not None:
+        options["xmp"] = extras.xmp
+    return options

@@ -83,6 +83,8 @@ class Request:
     `style_weights` are one for each style (of any sum), or empty for equal ones. `job` is the job's
     folder, None for `OUTPUT.impasto` beside the output. `rate`: frames a second of a video made from a
     sequence. `force` overwrites the output and starts an existing job over.
+    `image_format` is that of painted photos, one of `images.FORMATS`, None for the one that each has; `strip` leaves
+    out what their files hold besides the picture.
     """
 
     content: tuple[Path, ...]
@@ -96,6 +98,8 @@ class Request:
     rate: Fraction | None = None
     job: Path | None = None
     force: bool = False
+    image_format: str | None = None
+    strip: bool = False
 
     @property
     def job_folder(self) -> Path:
@@ -122,6 +126,8 @@ class Request:
             "mode": self.mode,
             "frames": [self.frames.start, self.frames.stop],
             "rate": None if self.rate is None else str(self.rate),
+            "image_format": self.image_format,
+            "strip": self.strip,
         }
 
     @classmethod
@@ -138,6 +144,8 @@ class Request:
             frames=FrameRange(*values["frames"]),
             rate=None if values["rate"] is None else Fraction(values["rate"]),
             job=job,
+            image_format=values["image_format"],
+            strip=values["strip"],
         )
 
 
@@ -200,10 +208,14 @@ class _Run:
         self.settings = request.settings
         self.listener = listener
         self.stop = stop
-        self.content = contents.resolve_content(request.content, request.output, request.mode)
+        self.content = contents.resolve_content(request.content, request.output, request.mode, request.image_format)
         self.to_video = self.content.is_film and media.is_video_name(request.output)
         if self.to_video and request.output.suffix.lower() not in media.OUTPUT_SUFFIXES:
             raise OutputError(f"cannot write a video as {request.output.name}: use {' '.join(media.OUTPUT_SUFFIXES)}")
+        if self.content.kind is not ContentKind.PHOTOS and request.image_format is not None:
+            raise UsageError("--format is for photos that are painted to a folder; else the output's ending says it")
+        if self.content.is_film and request.strip:
+            raise UsageError("--strip is for photos; frames of a film hold no metadata")
         if not self.content.is_film and request.frames != FrameRange():
             raise UsageError("--frames takes a part of a video or a sequence; photos are all painted")
         read = [*request.styles, Path(self.settings.encoder.weights), Path(self.settings.start.first)]
@@ -219,6 +231,7 @@ class _Run:
         self.start_picture = self._read_start_picture()
         self.passes = self.settings.passes.count if self.content.is_film else 1
         self._shot_ends: dict[int, int] = {}
+        self._told_lost: set[str] = set()
         folder = self.settings.flow.folder
         weights = self.settings.flow.weights
         if self.settings.flow.method in ("auto", "raft") and weights != "torchvision" and not Path(weights).is_file():
@@ -348,6 +361,8 @@ class _Run:
             "frames": f"{request.frames.start}:{'' if request.frames.stop is None else request.frames.stop}",
             "rate": None if request.rate is None else str(request.rate),
             "output": os.path.abspath(request.output),
+            "image_format": request.image_format,
+            "strip": request.strip,
         }
 
     def _open_or_create(self, folder: Path, recipe: Mapping[str, Any]) -> Job:
@@ -830,17 +845,34 @@ class _Run:
 
     def _save(self, job: Job, frame: FrameRecord, image: np.ndarray) -> None:
         """Writes the painting; a file of somebody else's that has appeared in its place is kept."""
+        extras = self._extras(job, frame, size_of(image))
         if self._may_overwrite(job, frame.path) or not frame.path.exists():
-            images.write_image(frame.path, image)
+            images.write_image(frame.path, image, extras)
             return
         # Either this job wrote it and was killed before it said so, or it came from elsewhere.
         copy = job.folder / f"compared{frame.path.suffix}"
         try:
-            images.write_image(copy, image)
+            images.write_image(copy, image, extras)
             if storage.hash_file(copy) != storage.hash_file(frame.path):
                 raise OutputError(f"{frame.path} has appeared since the job began: it is kept, move it and resume")
         finally:
             copy.unlink(missing_ok=True)
+
+    def _extras(self, job: Job, frame: FrameRecord, size: Size) -> images.Extras:
+        """What the file of a photo holds besides its colours and that of its painting takes over."""
+        if self.content.is_film:
+            return images.Extras()
+        extras = images.read_extras(self.content.files[frame.index].path).at_size(size)
+        if self.request.strip:
+            extras = extras.without_metadata()
+        for what in extras.lost_in(frame.path.suffix):
+            text = f"{frame.path.suffix} files hold no {what}: that of {frame.name} is left out"
+            if what in self._told_lost:
+                job.log(text)
+            else:
+                self._notice(job, f"{text}, and so on (the log names each)" if len(self.content.files) > 1 else text)
+                self._told_lost.add(what)
+        return extras
 
     def _at_painting_size(self, array: np.ndarray) -> np.ndarray:
         return resize(array, fit_within((array.shape[0], array.shape[1]), self.settings.size))

@@ -216,3 +216,21 @@ def test_frames_of_a_video_are_read_in_any_order(tmp_path: Path, footage: list[n
             np.testing.assert_array_equal(reader.read(index), truth[index])
         with pytest.raises(InputError):
             reader.read(12)
+
+
+@pytest.mark.parametrize(
+    ("image_format", "targets"),
+    [
+        (None, ["a.JPG", "a.png", "b.jpg", "c/d.tif"]),
+        ("png", ["a.JPG.png", "a.png", "b.png", "c/d.png"]),
+        ("jpg", ["a.JPG", "a.png.jpg", "b.jpg", "c/d.jpg"]),
+        ("tiff", ["a.JPG.tif", "a.png.tif", "b.tif", "c/d.tif"]),
+    ],
+)
+def test_photos_keep_their_format_or_get_another(tmp_path: Path, image_format: str | None, targets: list[str]) -> None:
+    """HEIC becomes JPEG; two that would get one name keep their old ending before the new one."""
+    for name in ("a.JPG", "a.png", "b.heic", "c/d.tif"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"x")
+    content = resolve_content([tmp_path / "in"], tmp_path / "out", "auto", image_format)
+    assert sorted(file.target for file in content.files) == targets

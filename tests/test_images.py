@@ -9,10 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
+from pipeline import images
 from pipeline.errors import InputError, OutputError, StorageError
-from pipeline.images import IMAGE_SUFFIXES, image_size, is_image_name, list_images, read_image, write_image
+from pipeline.images import (
+    IMAGE_SUFFIXES,
+    Extras,
+    image_size,
+    is_image_name,
+    list_images,
+    read_extras,
+    read_image,
+    write_image,
+)
 from pipeline.storage import TEMPORARY_MARK
 
 
@@ -313,3 +323,143 @@ def test_listing_what_is_no_folder(tmp_path: Path) -> None:
             list_images(tmp_path / name)
         one_line(error, tmp_path / name)
     assert list_images(tmp_path).skipped == 0
+
+
+# --- what files hold besides the colours ------------------------------------------------------------------------------
+
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6" dc:title="Lake"/>'
+    b"<tiff:Orientation>8</tiff:Orientation></x:xmpmeta>"
+)
+
+
+def tags(orientation: int = 6) -> Image.Exif:
+    """EXIF as a camera writes it, with what holds for its own file only."""
+    exif = Image.Exif()
+    exif[0x0112], exif[271], exif[306] = orientation, "Camera", "2020:01:01 00:00:00"
+    for ifd, own in (
+        (0x8769, {0x9003: "2019:12:31 10:00:00", 0x927C: b"maker", 0xA002: 30}),
+        (0x8825, {1: "N", 2: (48.0, 8.0, 0.5)}),
+    ):
+        exif.get_ifd(ifd).update(own)
+        exif[ifd] = exif.get_ifd(ifd)
+    return exif
+
+
+def with_extras(folder: Path, suffix: str) -> Path:
+    """A picture of 30×20 that is to be turned, with alpha where the format has it."""
+    path = folder / f"given{suffix}"
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30, 4)).astype(np.uint8))
+    options: dict[str, Any] = {"exif": tags()}
+    if suffix == ".png":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", XMP.decode())
+        options |= {"pnginfo": info, "dpi": (300, 300)}
+    elif suffix == ".jpg":
+        image, options = image.convert("RGB"), options | {"xmp": XMP, "dpi": (300, 300)}
+    elif suffix == ".webp":
+        options |= {"xmp": XMP, "lossless": True, "exact": True}
+    elif suffix == ".heic":
+        heif = pytest.importorskip("pillow_heif")
+        heif.register_heif_opener()
+    image.save(path, **options)
+    return path
+
+
+def shown_tags(path: Path) -> tuple[object, ...]:
+    with Image.open(path) as image:
+        image.load()
+        exif = image.getexif()
+        photo, place = exif.get_ifd(0x8769), exif.get_ifd(0x8825)
+        return exif.get(271), exif.get(0x0112, 1), photo.get(0x9003), photo.get(0x927C), photo.get(0xA002), place.get(1)
+
+
+@pytest.mark.parametrize("given", [".png", ".jpg", ".webp", ".tif", ".heic"])
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_what_a_file_holds_is_taken_over(tmp_path: Path, given: str, suffix: str) -> None:
+    """Tags, place, XMP and alpha, upright like the painting; without what holds for the old file only."""
+    source, target = with_extras(tmp_path, given), tmp_path / f"out{suffix}"
+    extras, array = read_extras(source), read_image(source)
+    assert (extras.alpha is None) == (given == ".jpg")
+    write_image(target, array, extras)
+    lost = extras.lost_in(suffix)
+    assert ("transparency" in lost) == (given != ".jpg" and suffix in (".jpg", ".jpeg", ".bmp"))
+    assert ("metadata" in lost) == (suffix == ".bmp")
+    if suffix not in (".jpg", ".jpeg"):
+        assert np.array_equal(read_image(target), array)
+    if "transparency" not in lost and extras.alpha is not None:
+        alpha = read_extras(target).alpha
+        assert alpha is not None
+        assert alpha.shape == array.shape[:2]
+        assert np.array_equal(alpha, extras.alpha)
+    if "metadata" not in lost:
+        assert shown_tags(target) == ("Camera", 1, "2019:12:31 10:00:00", None, None, "N")
+        if given in (".png", ".jpg", ".webp"):
+            xmp = read_extras(target).xmp
+            assert xmp is not None
+            assert b'Orientation="1"' in xmp
+            assert b"<tiff:Orientation>1<" in xmp
+            assert b"Lake" in xmp
+    if given in (".png", ".jpg") and suffix not in (".webp", ".bmp"):
+        assert read_extras(target).dpi == pytest.approx((300, 300), rel=1e-3)
+    first = target.read_bytes()
+    write_image(target, array, extras)
+    assert target.read_bytes() == first
+    write_image(target, array, extras.without_metadata())
+    with Image.open(target) as image:
+        assert not dict(image.getexif()) or suffix in (".tif", ".tiff")
+        assert "xmp" not in image.info
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".tif"])
+def test_pictures_are_tagged_as_srgb(tmp_path: Path, suffix: str) -> None:
+    array = np.full((4, 5, 3), 90, np.uint8)
+    write_image(tmp_path / f"a{suffix}", array)
+    with Image.open(tmp_path / f"a{suffix}") as image:
+        profile = ImageCms.ImageCmsProfile(BytesIO(image.info["icc_profile"]))
+    assert "sRGB" in str(profile.profile.profile_description)
+
+
+def test_alpha_of_every_kind(tmp_path: Path) -> None:
+    alpha = np.tile(np.array([0, 255], np.uint8), (6, 4))
+    grey = np.full((6, 8), 50, np.uint8)
+    Image.fromarray(np.dstack([grey, alpha])).save(tmp_path / "grey.png")
+    palette = Image.fromarray(grey).convert("P")
+    palette.putpixel((0, 0), 7)
+    palette.save(tmp_path / "palette.png", transparency=7)
+    Image.fromarray(np.dstack([grey, grey, grey])).save(tmp_path / "colour.png", transparency=(50, 50, 50))
+    Image.fromarray(np.dstack([grey, grey, grey, np.full_like(grey, 255)])).save(tmp_path / "opaque.png")
+    found = {name: read_extras(tmp_path / f"{name}.png").alpha for name in ("grey", "palette", "colour", "opaque")}
+    assert np.array_equal(found["grey"], alpha)  # type: ignore[arg-type]
+    assert found["palette"] is not None
+    assert (found["palette"] == 0).sum() == 1
+    assert found["palette"][0, 0] == 0
+    assert found["colour"] is not None
+    assert not found["colour"].any()
+    assert found["opaque"] is None
+    smaller = Extras(alpha).at_size((3, 4)).alpha
+    assert smaller is not None
+    assert smaller.shape == (3, 4)
+    assert Extras(alpha).at_size((6, 8)).alpha is alpha
+    with pytest.raises(ValueError, match="alpha"):
+        write_image(tmp_path / "x.png", np.zeros((3, 3, 3), np.uint8), Extras(alpha))
+
+
+@pytest.mark.parametrize(
+    "damage", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
+)
+def test_broken_metadata_is_left_out(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(np.full((8, 8, 3), 90, np.uint8)).save(path, exif=damage)
+    assert read_image(path).shape == (8, 8, 3)
+    extras = read_extras(path)
+    write_image(tmp_path / "b.jpg", read_image(path), extras)
+    assert shown_tags(tmp_path / "b.jpg") == (None, 1, None, None, None, None)
+
+
+def test_heic_without_its_package_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = with_extras(tmp_path, ".heic")
+    monkeypatch.setattr(images, "heif_is_there", lambda: False)
+    for read in (read_image, read_extras, image_size):
+        with pytest.raises(InputError, match="pip install pillow-heif"):
+            read(path)

@@ -1,5 +1,6 @@
 """Jobs from end to end: what was asked for is what is on the disk, and each frame is what its inputs make of it."""
 
+import dataclasses
 import hashlib
 import math
 import subprocess
@@ -17,7 +18,7 @@ from PIL import Image
 from pipeline import images, media, temporal
 from pipeline.config import Settings, load_settings
 from pipeline.encoder import EncoderWeights
-from pipeline.errors import InputError, OutputError, PartialError, UsageError
+from pipeline.errors import InputError, JobMismatchError, OutputError, PartialError, UsageError
 from pipeline.events import (
     Assembling,
     Event,
@@ -34,7 +35,7 @@ from pipeline.flow import DisFlow
 from pipeline.frames import FrameRange, to_tensor
 from pipeline.job import Job
 from pipeline.optimize import StopRule
-from pipeline.run import CHANGED_ITERATIONS, CHANGED_PIXELS, FOLLOW, Request, dry_run, stylize
+from pipeline.run import CHANGED_ITERATIONS, CHANGED_PIXELS, FOLLOW, Request, dry_run, resume, stylize
 from pipeline.starts import ColorStatistics
 from pipeline.stylize import Earlier, FrameTask, Painter
 from samples import scenes
@@ -758,3 +759,50 @@ def test_names_of_any_make(tmp_path: Path, style_file: Path, name: str) -> None:
     make()
     assert (folder / name).exists()
     make()
+
+
+# --- what photos hold besides their colours ---------------------------------------------------------------------------
+
+
+def test_photos_keep_their_transparency_and_metadata(tmp_path: Path, style_file: Path) -> None:
+    alpha = np.zeros(SIZE, np.uint8)
+    alpha[:, : SIZE[1] // 2] = 200
+    exif = Image.Exif()
+    exif[271] = "Camera"
+    (tmp_path / "in").mkdir()
+    for name, seed in (("a.png", 1), ("b.webp", 2)):
+        rgba = np.dstack([scenes.pan(SIZE, 1, seed).frame(0), alpha])
+        Image.fromarray(rgba).save(tmp_path / "in" / name, exif=exif, **({"lossless": True} if "webp" in name else {}))
+    asked = request(tmp_path / "in", style_file, tmp_path / "kept")
+    stylize(asked)
+    for name in ("a.png", "b.webp"):
+        extras = images.read_extras(tmp_path / "kept" / name)
+        assert np.array_equal(extras.alpha, alpha)  # type: ignore[arg-type]
+        assert extras.exif is not None
+        assert b"Camera" in extras.exif
+    (tmp_path / "kept" / "b.webp").unlink()
+    before = tree(tmp_path / "kept")
+    assert resume(asked.job_folder).painted_count == 1
+    assert set(tree(tmp_path / "kept")) - set(before) == {"b.webp"}
+
+    events: list[Event] = []
+    own = request(tmp_path / "in", style_file, tmp_path / "bare", image_format="jpg", strip=True)
+    stylize(own, events.append)
+    assert set(tree(tmp_path / "bare")) == {"a.jpg", "b.jpg"}
+    assert images.read_extras(tmp_path / "bare" / "a.jpg") == images.Extras()
+    assert notices(events).count("no transparency") == 1
+    assert stylize(own).painted_count == 0
+    with pytest.raises(JobMismatchError, match="strip"):
+        stylize(dataclasses.replace(own, strip=False))
+
+
+def test_formats_and_metadata_are_for_photos(tmp_path: Path, style_file: Path) -> None:
+    write_frames(tmp_path / "in", footage())
+    for output, more, said in (
+        ("o.mp4", {"image_format": "png"}, "--format"),
+        ("o.mp4", {"strip": True}, "--strip"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            stylize(request(tmp_path / "in", style_file, tmp_path / output, mode="sequence", **more))
+    with pytest.raises(UsageError, match="--format"):
+        stylize(request(tmp_path / "in" / "f1.png", style_file, tmp_path / "o.png", image_format="png"))
