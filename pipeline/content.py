@@ -93,6 +93,7 @@ class ContentScan:
     first: int
     is_partial: bool
     damage: str | None
+    interlaced_count: int
     info: media.VideoInfo | None
     colors: tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]
     """Mean and covariance of the film's colours, in [0, 1], from one pixel in `COLOR_STEP` across and down."""
@@ -166,6 +167,7 @@ def scan_film(
 
         scan = media.scan(path, consume)
         size, timing, damage, info = scan.info.size, scan.timing, scan.damage, scan.info
+        interlaced = scan.interlaced_count
     else:
         size = images.image_size(content.files[0].path)
         for index, file in enumerate(content.files):
@@ -181,6 +183,7 @@ def scan_film(
             colors.feed(image)
             on_progress(index + 1, len(content.files))
         timing, damage, info = media.Timing.constant(rate or DEFAULT_SEQUENCE_RATE, len(content.files)), None, None
+        interlaced = 0
 
     wanted = frame_range(timing.frame_count)
     if not wanted:
@@ -192,6 +195,7 @@ def scan_film(
         first=wanted.start,
         is_partial=len(wanted) < timing.frame_count,
         damage=damage,
+        interlaced_count=interlaced,
         info=info,
         colors=colors.result(),
     )

@@ -34,6 +34,7 @@ from av.stream import Disposition
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
 
+from pipeline import hdr
 from pipeline.errors import InputError, MediaError, OutputError, StorageError
 from pipeline.storage import atomic_file
 
@@ -193,7 +194,10 @@ class VideoInfo:
     """Whether there is sound."""
 
     color: VideoColor
-    """What the file says of its colours."""
+    """What the colours of the frames that are given mean: what the file says, but BT.709 where HDR was reduced."""
+
+    hdr: str | None
+    """`PQ` or `HLG` where the file is of high dynamic range, and its frames are reduced to standard; else None."""
 
     sample_aspect: Fraction
     """Width of a stored pixel over its height; frames come with square pixels all the same."""
@@ -306,6 +310,9 @@ class VideoScan:
     damage: str | None
     """What is wrong with the file, in words, or None. `times` holds the frames that are good."""
 
+    interlaced_count: int
+    """Frames of two fields, from two moments, which were made one."""
+
     @property
     def frame_count(self) -> int:
         """Frames that can be read."""
@@ -346,7 +353,8 @@ def read_frames(
 
     Frames are upright, have the size that `probe` says (pixels that are not square are stretched to be)
     and are converted with the matrix and range of the file, or where it says none with BT.709 from 720
-    lines on and BT.601 below, limited range. A frame without a time stamp follows the one before at the
+    lines on and BT.601 below, limited range. High dynamic range is reduced to standard, see `hdr.to_standard`, and
+    interlaced frames are deinterlaced (bwdif), one for one. A frame without a time stamp follows the one before at the
     average rate. Memory stays flat, and the file is closed however the iteration ends.
 
     Frames before `start` are decoded and dropped: exact for every file, though not free.
@@ -396,6 +404,7 @@ def scan(path: Path, consumer: Callable[[int, np.ndarray], None] | None = None) 
             rate=_constant_rate(times, source.time_base, source.info.rate),
             last_duration=last_duration,
             damage=source.damage_summary(len(times)) if source.damage else None,
+            interlaced_count=source.interlaced_count,
         )
 
 
@@ -449,6 +458,7 @@ class _Source:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.damage: list[str] = []
+        self.interlaced_count = 0
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -457,7 +467,7 @@ class _Source:
             stack.callback(self._container.close)
             self._stream = _video_stream(self._container, self.path)
             self.time_base = self._time_base()
-            self._decoded = self._decode()
+            self._decoded = self._deinterlaced(self._decode())
             stack.callback(self._decoded.close)
             try:
                 self._first: tuple[int | None, av.VideoFrame] | None = next(self._decoded)
@@ -507,17 +517,62 @@ class _Source:
         if _swaps_sides(self._matrix):
             height, width = width, height
         color = _color_of(frame, self._stream)
+        reduced = _hdr_transfer(color)
         # swscale takes untagged video for BT.601 whatever its size, so the matrix is always said.
         converted = frame.reformat(
             width=width,
             height=height,
-            format="rgb24",
+            format="rgb48le" if reduced else "rgb24",
             src_colorspace=None if frame.format.is_rgb else _SWSCALE_MATRICES[color.matrix_for(self.info.size[0])],
             src_color_range=ColorRange.JPEG if color.range == "pc" else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
             interpolation=interpolation,
         )
-        return _upright(converted.to_ndarray(), self._matrix)
+        image = converted.to_ndarray()
+        return _upright(hdr.to_standard(image, reduced) if reduced else image, self._matrix)
+
+    def _deinterlaced(
+        self, decoded: Generator[tuple[int | None, av.VideoFrame], None, None]
+    ) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
+        """The frames with those of two fields made one, one for one; the filter looks one frame ahead."""
+        graph: av.filter.Graph | None = None
+        waiting: deque[int | None] = deque()
+        with contextlib.closing(decoded):
+            for ticks, frame in decoded:
+                self.interlaced_count += bool(frame.interlaced_frame)
+                if graph is None and not frame.interlaced_frame:
+                    yield ticks, frame
+                    continue
+                if graph is None:
+                    graph = self._deinterlacer(frame)
+                waiting.append(ticks)
+                # By its own count: a frame without a time stamp is one all the same.
+                frame.pts, frame.time_base = len(waiting), self.time_base
+                graph.push(frame)
+                yield from self._ready(graph, waiting)
+        if graph is not None:
+            graph.push(None)
+            yield from self._ready(graph, waiting)
+
+    def _deinterlacer(self, frame: av.VideoFrame) -> av.filter.Graph:
+        graph = av.filter.Graph()
+        source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=self.time_base)
+        bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+        sink = graph.add("buffersink")
+        source.link_to(bwdif)
+        bwdif.link_to(sink)
+        graph.configure()
+        return graph
+
+    def _ready(
+        self, graph: av.filter.Graph, waiting: deque[int | None]
+    ) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
+        while waiting:
+            try:
+                frame = graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            yield waiting.popleft(), cast(av.VideoFrame, frame)
 
     def _decode(self) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
         """(time in ticks or None, frame) for every frame that is whole; notes in `damage` what is not."""
@@ -591,6 +646,8 @@ class _Source:
             rotation = {(-1, 0): 0, (1, 0): 180, (0, 1): 270, (0, -1): 90}[(a, c)]
         rate = stream.average_rate or stream.guessed_rate or stream.base_rate
         duration = None if container.duration is None else Fraction(container.duration, av.time_base)
+        color = _color_of(first, stream)
+        reduced = _hdr_transfer(color)
         return VideoInfo(
             path=self.path,
             size=(width, height) if _swaps_sides(self._matrix) else (height, width),
@@ -602,7 +659,8 @@ class _Source:
             rotation=rotation,
             mirrored=mirrored,
             has_audio=len(container.streams.audio) > 0,
-            color=_color_of(first, stream),
+            color=VideoColor("bt709", "tv", "bt709", "bt709") if reduced else color,
+            hdr=hdr.TRANSFERS[reduced] if reduced else None,
             sample_aspect=aspect,
             codec=stream.codec_context.codec.canonical_name,
         )
@@ -694,6 +752,11 @@ def _color_of(frame: av.VideoFrame, stream: VideoStream) -> VideoColor:
         primaries=_first_named(_PRIMARIES, frame.color_primaries, context.color_primaries),
         transfer=_first_named(_TRANSFERS, frame.color_trc, context.color_trc),
     )
+
+
+def _hdr_transfer(color: VideoColor) -> str | None:
+    """The transfer function of a picture that is to be reduced to standard range, or None."""
+    return color.transfer if color.transfer in hdr.TRANSFERS else None
 
 
 def _first_named(names: dict[int, str], *numbers: int) -> str | None:
@@ -837,10 +900,6 @@ class VideoWriter:
         self._audio_range = audio_range
         self._audio = [] if source_for_audio is None else _audio_streams(source_for_audio)
         self._state: Literal["new", "open", "failed", "closed"] = "new"
-        if self._color.transfer in ("smpte2084", "arib-std-b67"):
-            self.notes.append(
-                "the video is of high dynamic range and is written with 8 bits: smooth areas may show bands"
-            )
 
     # --- life ---
 

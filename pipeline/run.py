@@ -493,6 +493,12 @@ class _Run:
             self.listener(Notice(f"{path} ends with frame {last - 1}: frames {scan.first}:{last} are painted"))
         if scan.damage:
             self.listener(Notice(f"{path} is damaged, and its good frames are painted: {scan.damage}"))
+        if scan.interlaced_count:
+            self.listener(Notice(f"{path} is interlaced: the two fields of a frame are made one picture (bwdif)"))
+        if scan.info is not None and scan.info.hdr:
+            self.listener(
+                Notice(f"{path} is of high dynamic range ({scan.info.hdr}): it is reduced to standard (BT.709, 8 bits)")
+            )
         require_size(fit_within(scan.size, self.settings.size), self.settings.layers, f"the content {path}")
         if self._flow_method() == "files":
             self._require_flow_files(scan)

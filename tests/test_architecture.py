@@ -17,7 +17,7 @@ from pipeline import errors
 ROOT = Path(__file__).resolve().parent.parent
 
 ROWS = (
-    {"errors", "events", "layers", "storage", "frames", "config", "weights", "__init__"},
+    {"errors", "events", "layers", "storage", "frames", "hdr", "config", "weights", "__init__"},
     {"images", "media", "dissolves", "shots", "encoder", "losses", "starts", "temporal", "flow"},
     {"optimize"},
     {"stylize", "job", "content", "motion"},

@@ -547,7 +547,7 @@ def test_measure(here: Path) -> None:
         ("text.png", "content.png", (), "text.png"),
         ("content.png", "content.png", ("--style-weight", "0"), "style weights"),
         ("content.png", "content.png", ("--style-weight", "1", "--style-weight", "2"), "style weights"),
-        ("in", "in.mkv", (), "more pictures"),
+        ("in", "in.mkv", (), "they are paired by order"),
     ],
 )
 def test_what_cannot_be_measured(here: Path, result: str, content: str, more: tuple[str, ...], said: str) -> None:

@@ -20,7 +20,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline import media
+from pipeline import hdr, media
 from pipeline.errors import ImpastoError, InputError, MediaError, OutputError, StorageError
 from pipeline.media import (
     OUTPUT_SUFFIXES,
@@ -711,12 +711,77 @@ def test_all_tracks_of_sound_are_taken_each_as_it_can_be(tmp_path: Path) -> None
         assert len(writer.notes) == {".mp4": 1, ".mov": 0, ".mkv": 0, ".webm": 2}[suffix]
 
 
-def test_high_dynamic_range_is_kept_in_the_tags_and_told(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    color = VideoColor("bt2020nc", "tv", "bt2020", "smpte2084")
-    writer = write(path, Timing.constant(25, 2), color=color)
-    assert probe(path).color == color
-    assert any("high dynamic range" in note for note in writer.notes)
+GREYS = (0, 40, 102, 150, 190)
+
+
+def grey_bars(transfer: str, path: Path) -> Path:
+    """Bars of the grey levels `GREYS` of a standard video, as one of high dynamic range that looks the same."""
+    bars = "+".join(f"{level}*between(X,{32 * place},{32 * place + 31})" for place, level in enumerate(GREYS))
+    graph = f"color=c=black:s=160x64:r=25:d=0.12,format=gbrp,geq=r='{bars}':g='{bars}':b='{bars}'"
+    # zscale takes BT.709 for the light of a screen of BT.1886, as `to_standard` does.
+    to_hdr = f"zscale=tin=bt709:pin=bt709:min=gbr:rin=full:t={transfer}:p=bt2020:m=bt2020nc:r=tv:npl=203"
+    ffmpeg(
+        *("-f", "lavfi", "-i", graph, "-vf", f"{to_hdr},format=yuv420p10le", "-c:v", "libx265", "-crf", "1"),
+        *("-x265-params", "log-level=error", "-color_trc", transfer, "-color_primaries", "bt2020"),
+        *("-colorspace", "bt2020nc", path),
+    )  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize(("transfer", "name"), [("smpte2084", "PQ"), ("arib-std-b67", "HLG")])
+def test_high_dynamic_range_is_reduced_to_standard(tmp_path: Path, transfer: str, name: str) -> None:
+    """What is within the range of a standard picture keeps its look: greys to 2 of 255."""
+    path = grey_bars(transfer, tmp_path / "hdr.mp4")
+    info = probe(path)
+    assert (info.hdr, info.color) == (name, VideoColor("bt709", "tv", "bt709", "bt709"))
+    for frame in read_frames(path):
+        found = [frame.image[32, 16 + 32 * place].astype(int) for place in range(len(GREYS))]
+        for level, pixel in zip(GREYS, found, strict=True):
+            assert np.abs(pixel - level).max() <= 2, (level, pixel)
+
+
+def test_the_tones_of_high_dynamic_range_ascend_to_white() -> None:
+    ramp = np.repeat(np.arange(65_536, dtype=np.uint16)[None, :, None], 3, axis=2)
+    for transfer in hdr.TRANSFERS:
+        shown = hdr.to_standard(ramp, transfer)[0].astype(int)
+        assert (np.diff(shown, axis=0) >= 0).all()
+        assert (shown[0] == 0).all()
+        assert (shown[-1] == 255).all()
+        assert np.abs(shown - shown[:, :1]).max() <= 1, "grey stays grey"
+    # ST 2084: 0.5081 is 100 cd/m², 0.7518 is 1000, the peak.
+    for code, wanted in ((0.5081, 255 * (100 / 203) ** (1 / 2.4)), (0.7519, 255.0)):
+        value = hdr.to_standard(np.full((1, 1, 3), round(code * 65_535), np.uint16), "smpte2084")[0, 0, 0]
+        assert float(value) == pytest.approx(wanted, abs=1)
+
+
+def test_standard_video_is_no_high_dynamic_range(tmp_path: Path) -> None:
+    ffmpeg(*test_source(seconds=0.2), *H264, "-color_trc", "bt709", tmp_path / "a.mp4")
+    assert probe(tmp_path / "a.mp4").hdr is None
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts"])
+def test_interlaced_frames_are_made_one(tmp_path: Path, suffix: str) -> None:
+    """Frame for frame, with the times that they had, and without the comb."""
+    path, whole = tmp_path / f"a{suffix}", tmp_path / "whole.mkv"
+    moving = "color=c=gray:s=128x96:r=50:d=1,drawbox=x=0:y=0:w=40:h=96:c=white:t=fill,scroll=h=0.03"
+    coded = ["-c:v", "mpeg2video", "-q:v", "2", "-pix_fmt", "yuv420p"]
+    ffmpeg("-f", "lavfi", "-i", moving, "-vf", "interlace=lowpass=off", *coded, "-flags", "+ildct+ilme", path)
+    ffmpeg("-f", "lavfi", "-i", moving, "-vf", "fps=25", *coded, whole)
+    found, plain = scan(path), scan(whole)
+    assert (found.frame_count, found.interlaced_count) == (25, 25)
+    assert (plain.frame_count, plain.interlaced_count) == (25, 0)
+    assert found.rate == 25
+
+    def comb(image: np.ndarray) -> float:
+        rows = image.astype(float).mean(2)
+        return float(np.abs(2 * rows[1:-1] - rows[:-2] - rows[2:]).mean())
+
+    images = [frame.image for frame in read_frames(path)]
+    with av.open(str(path)) as container:
+        raw = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(images) == len(raw) == 25
+    combs, before = [comb(image) for image in images[2:-2]], [comb(image) for image in raw[2:-2]]
+    assert np.mean(combs) < 0.2 * np.mean(before)
 
 
 def test_a_source_without_sound(tmp_path: Path) -> None:
