@@ -25,6 +25,7 @@ from pipeline.errors import (
     Interrupted,
     OutputError,
     PartialError,
+    StorageError,
     UsageError,
     WeightsError,
 )
@@ -200,6 +201,8 @@ class _Plan:
 
     frames: list[PlannedFrame]
     facts: dict[str, Any] = field(default_factory=dict)
+    size: Size | None = None
+    """Of each painting of a film; photos have one each."""
 
 
 class _Run:
@@ -298,20 +301,20 @@ class _Run:
         require_size(array.shape[:2], settings.layers, first.name)
         seconds_per_iteration = painter.seconds_per_iteration(array)
         per_frame = [frame.work for frame in plan.frames]
-        pixels = self._pixels(plan, array)
+        pixels = self._pixels(plan)
         # Time goes with the pixels; a painted picture hardly compresses, and PNG never grows it by much.
         seconds = seconds_per_iteration * sum(
             count * share / (array.shape[0] * array.shape[1]) for count, share in zip(per_frame, pixels, strict=True)
         )
-        disk = sum(3 * count + 4096 for count in pixels)
+        needed = self._disk_needed(plan, pixels)
         return DryRun(
             kind=str(self.content.kind),
             frame_count=sum(frame.pass_number == 0 for frame in plan.frames),
             shot_count=len({frame.shot for frame in plan.frames}),
             size=(array.shape[0], array.shape[1]),
             iterations=sum(per_frame),
-            disk_bytes=disk + (disk // 8 if self.to_video else 0),
-            disk_free_bytes=storage.free_bytes(request.output.absolute().parent),
+            disk_bytes=sum(needed.values()),
+            disk_free_bytes=min(storage.free_bytes(folder) for folder in needed),
             seconds_per_iteration=seconds_per_iteration,
             seconds=seconds,
             device=device_label(device),
@@ -382,6 +385,7 @@ class _Run:
         plan = self._plan()
         if not self.request.force:
             self._require_targets_free(plan.frames)
+        self._require_space(plan)
         facts = {
             "threads": torch.get_num_threads(),
             "flow": self._flow_method(),
@@ -502,7 +506,7 @@ class _Run:
         require_size(fit_within(scan.size, self.settings.size), self.settings.layers, f"the content {path}")
         if self._flow_method() == "files":
             self._require_flow_files(scan)
-        return _Plan(list(self._film_frames(scan)), _film_facts(scan))
+        return _Plan(list(self._film_frames(scan)), _film_facts(scan), fit_within(scan.size, self.settings.size))
 
     def _require_flow_files(self, scan: ContentScan) -> None:
         """What a job of days needs is there, and whole, before it begins; see `_linked`."""
@@ -539,18 +543,46 @@ class _Run:
                 in_pass = f"{name}, pass {number + self.passes}" if self.passes > 1 else name
                 yield PlannedFrame(index, shot, in_pass, draft if number else path, pts, work, number)
 
-    def _pixels(self, plan: _Plan, first: np.ndarray) -> list[int]:
-        """Pixels of each painting; pictures that cannot be read count as the first one."""
-        if self.content.is_film:
-            return [first.shape[0] * first.shape[1]] * len(plan.frames)
+    def _pixels(self, plan: _Plan) -> list[int]:
+        """Pixels of each painting; 0 for a picture that cannot be read, of which there will be none."""
+        if plan.size is not None:
+            return [plan.size[0] * plan.size[1]] * len(plan.frames)
         counts = []
         for file in self.content.files:
             try:
                 height, width = fit_within(images.image_size(file.path), self.settings.size)
             except InputError:
-                height, width = first.shape[:2]
+                height = width = 0
             counts.append(height * width)
         return counts
+
+    def _disk_needed(self, plan: _Plan, pixels: Sequence[int]) -> dict[Path, int]:
+        """Bytes, from above, that paintings and output take in each folder: paintings hardly compress, PNG never
+        makes them larger by much, JPEG halves them, and a film of good quality takes an eighth of its frames."""
+        output, job = self.request.output.absolute().parent, self.request.job_folder.absolute().parent
+        needed = dict.fromkeys((output, job), 0)
+        for frame, count in zip(plan.frames, pixels, strict=True):
+            is_jpeg = Path(frame.path).suffix.lower() in (".jpg", ".jpeg")
+            needed[output if Path(frame.path).is_absolute() else job] += (3 * count >> is_jpeg) + 4096
+        if self.to_video:
+            needed[output] += sum(3 * count for count in pixels) // self.passes // 8
+        return needed
+
+    def _require_space(self, plan: _Plan) -> None:
+        """Raises `StorageError` where a disk has not the room that the job takes."""
+        needed = self._disk_needed(plan, self._pixels(plan))
+        by_disk: dict[int, tuple[Path, int]] = {}
+        for folder, size in needed.items():
+            disk = storage.disk_of(folder)
+            by_disk[disk] = folder, size + by_disk.get(disk, (folder, 0))[1]
+        for folder, size in by_disk.values():
+            free = storage.free_bytes(folder)
+            if size > free:
+                raise StorageError(
+                    f"the paintings and the output take up to {_megabytes(size)} in {folder}, and "
+                    f"{_megabytes(free)} are free there: free some, paint fewer --frames or at a smaller --size, or "
+                    "name another --output or --job"
+                )
 
     # --- going on where it stopped ---
 
@@ -973,6 +1005,10 @@ def _film_facts(scan: ContentScan) -> dict[str, Any]:
         "color": None if info is None else vars(info.color),
         "content_colors": scan.colors,
     }
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _film_colors(job: Job) -> ColorStatistics | None:

@@ -131,6 +131,13 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def disk_of(folder: Path) -> int:
+    """A number that is the same for folders on one disk; a folder need not exist yet."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder.stat().st_dev
+
+
 def free_bytes(folder: Path) -> int:
     """Free space on the disk that holds `folder`, which need not exist yet."""
     existing = folder.absolute()

@@ -18,7 +18,7 @@ from PIL import Image
 from pipeline import images, media, temporal
 from pipeline.config import Settings, load_settings
 from pipeline.encoder import EncoderWeights
-from pipeline.errors import InputError, JobMismatchError, OutputError, PartialError, UsageError
+from pipeline.errors import InputError, JobMismatchError, OutputError, PartialError, StorageError, UsageError
 from pipeline.events import (
     Assembling,
     Event,
@@ -806,3 +806,46 @@ def test_formats_and_metadata_are_for_photos(tmp_path: Path, style_file: Path) -
             stylize(request(tmp_path / "in", style_file, tmp_path / output, mode="sequence", **more))
     with pytest.raises(UsageError, match="--format"):
         stylize(request(tmp_path / "in" / "f1.png", style_file, tmp_path / "o.png", image_format="png"))
+
+
+# --- space ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["o.mp4", "out"])
+def test_a_disk_that_is_too_small_is_told_before_the_job_begins(
+    tmp_path: Path, style_file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """With what is needed and what is there; and with room enough it begins."""
+    write_frames(tmp_path / "in", footage())
+    asked = request(tmp_path / "in", style_file, tmp_path / name, mode="sequence")
+    needed = dry_run(asked).disk_bytes
+    assert 6 * 3 * SIZE[0] * SIZE[1] <= needed < 6 * 4 * SIZE[0] * SIZE[1] + 6 * 4096
+    monkeypatch.setattr("pipeline.storage.free_bytes", lambda folder: needed - 1)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(StorageError, match=r"take up to 0\.\d MB in .*0\.\d MB are free"):
+        stylize(asked)
+    assert set(tmp_path.iterdir()) == before
+    monkeypatch.setattr("pipeline.storage.free_bytes", lambda folder: needed)
+    assert stylize(asked).painted_count == 6
+    monkeypatch.setattr("pipeline.storage.free_bytes", lambda folder: 0)
+    assert stylize(asked).painted_count == 0, "what has begun is not asked again"
+
+
+def test_each_disk_is_asked_for_what_it_gets(tmp_path: Path, style_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames go to the job's disk and the film to the output's."""
+    write_frames(tmp_path / "in", footage())
+    (tmp_path / "big").mkdir()
+    (tmp_path / "small").mkdir()
+    asked = request(
+        tmp_path / "in", style_file, tmp_path / "small" / "o.mp4", mode="sequence", job=tmp_path / "big" / "j"
+    )
+    monkeypatch.setattr("pipeline.storage.disk_of", lambda folder: hash(folder.name))
+    room = {"big": 6 * (3 * SIZE[0] * SIZE[1] + 4096), "small": 6 * 3 * SIZE[0] * SIZE[1] // 8}
+    for short in room:
+        monkeypatch.setattr(
+            "pipeline.storage.free_bytes", lambda folder, short=short: room[folder.name] - (folder.name == short)
+        )
+        with pytest.raises(StorageError, match=f"in .*{short}"):
+            stylize(asked)
+    monkeypatch.setattr("pipeline.storage.free_bytes", lambda folder: room[folder.name])
+    assert stylize(asked).painted_count == 6
