@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from pipeline import images, media, storage
+from pipeline import images, media, storage, video_reader
 from pipeline.errors import InputError, OutputError, UsageError
 from pipeline.shots import CutDetector, Shot, shots_from_cuts
 
@@ -94,7 +94,7 @@ class ContentScan:
     is_partial: bool
     damage: str | None
     interlaced_count: int
-    info: media.VideoInfo | None
+    info: video_reader.VideoInfo | None
     colors: tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]
     """Mean and covariance of the film's colours, in [0, 1], from one pixel in `COLOR_STEP` across and down."""
 
@@ -157,7 +157,7 @@ def scan_film(
     detector, colors = CutDetector(), _ColorSums()
     if content.kind is ContentKind.VIDEO:
         path = content.files[0].path
-        declared = media.probe(path).frame_count_declared
+        declared = video_reader.probe(path).frame_count_declared
 
         def consume(index: int, image: np.ndarray) -> None:
             if cuts is None:
@@ -165,7 +165,7 @@ def scan_film(
             colors.feed(image)
             on_progress(index + 1, declared)
 
-        scan = media.scan(path, consume)
+        scan = video_reader.scan(path, consume)
         size, timing, damage, info = scan.info.size, scan.timing, scan.damage, scan.info
         interlaced = scan.interlaced_count
     else:
@@ -226,7 +226,7 @@ class FrameReader:
 
     def __init__(self, content: Content) -> None:
         self._content = content
-        self._frames: Generator[media.VideoFrame, None, None] | None = None
+        self._frames: Generator[video_reader.VideoFrame, None, None] | None = None
         self._next_index = 0
 
     def __enter__(self) -> Self:
@@ -242,7 +242,7 @@ class FrameReader:
         if self._frames is None or index < self._next_index:
             self._close()
             # What is damaged was said when the content was scanned.
-            self._frames = media.read_frames(self._content.files[0].path, index, accept_damage=True)
+            self._frames = video_reader.read_frames(self._content.files[0].path, index, accept_damage=True)
         for frame in self._frames:
             if frame.index == index:
                 self._next_index = index + 1

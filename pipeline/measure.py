@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from pipeline import images, media
+from pipeline import images, media, video_reader
 from pipeline.config import Settings, ShotSettings
 from pipeline.encoder import load_weights
 from pipeline.errors import InputError, UsageError
@@ -486,7 +486,7 @@ def _pictures(path: Path) -> Iterator[tuple[str, np.ndarray]]:
         for image in _images(path):
             yield image.relative_to(path).as_posix(), images.read_image(image)
     elif media.is_video_name(path):
-        for frame in media.read_frames(path):
+        for frame in video_reader.read_frames(path):
             yield f"frame {frame.index}", frame.image
     else:
         yield path.name, images.read_image(path)

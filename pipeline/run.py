@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pipeline import content as contents
-from pipeline import images, media, report, storage
+from pipeline import images, media, report, storage, video_writer
 from pipeline.config import Settings, parse_settings, to_values
 from pipeline.content import ContentKind, ContentScan, FrameReader, Mode
 from pipeline.encoder import EncoderWeights, load_weights
@@ -937,7 +937,7 @@ class _Run:
         )
         first = images.read_image(frames[0].path)
         source = self.content.files[0].path if self.content.kind is ContentKind.VIDEO else None
-        with media.VideoWriter(
+        with video_writer.VideoWriter(
             whole,
             (first.shape[0], first.shape[1]),
             timing,

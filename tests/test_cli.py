@@ -24,7 +24,7 @@ import pipeline
 from cli import doctor
 from cli.main import app
 from cli.views import LiveView
-from pipeline import config, errors, images, media, storage
+from pipeline import config, errors, images, storage, video_reader
 from pipeline.errors import ImpastoError
 from pipeline.job import Job
 from samples import scenes
@@ -349,7 +349,7 @@ def test_json_is_json_and_nothing_else(here: Path) -> None:
     assert kinds[0] == "scanning"
     done = result.records[-1]
     assert (done["output"], done["job"], done["painted_count"]) == ("o.mp4", "o.mp4.impasto", 3)
-    assert media.scan(here / "o.mp4").rate == Fraction(30000, 1001)
+    assert video_reader.scan(here / "o.mp4").rate == Fraction(30000, 1001)
     failed = impasto("status", "missing", "--json")
     assert failed.kinds == ["error"]
     assert failed.records[0]["exit_code"] == failed.code == 1
@@ -395,7 +395,7 @@ def test_colour_is_for_terminals_and_for_who_wants_it(tmp_path: Path) -> None:
 def test_a_film_on_a_terminal(here: Path) -> None:
     """A Matroska file does not say how many frames it has."""
     write_clip(here / "in.mkv", footage())
-    assert media.probe(here / "in.mkv").frame_count_declared is None
+    assert video_reader.probe(here / "in.mkv").frame_count_declared is None
     code, out, shown = on_terminal(stylize("in.mkv", "o.mp4"))
     assert (code, out) == (0, ""), shown
     assert "Traceback" not in shown

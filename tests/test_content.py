@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import images, media
+from pipeline import images, media, video_reader, video_writer
 from pipeline.content import ContentKind, FrameReader, Mode, require_outside, resolve_content, scan_film
 from pipeline.errors import ImpastoError, InputError, OutputError, UsageError
 from pipeline.frames import FrameRange
@@ -206,10 +206,10 @@ def test_frames_of_a_sequence_have_one_size(tmp_path: Path, footage: list[np.nda
 
 def test_frames_of_a_video_are_read_in_any_order(tmp_path: Path, footage: list[np.ndarray]) -> None:
     path = tmp_path / "in.mkv"
-    with media.VideoWriter(path, (48, 64), media.Timing.constant(25, 12)) as writer:
+    with video_writer.VideoWriter(path, (48, 64), media.Timing.constant(25, 12)) as writer:
         for frame in footage:
             writer.write(frame)
-    truth = [frame.image for frame in media.read_frames(path)]
+    truth = [frame.image for frame in video_reader.read_frames(path)]
     content = resolve_content([path], tmp_path / "o.mp4", "auto")
     with FrameReader(content) as reader:
         for index in (0, 1, 5, 5, 2, 11, 0):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import images, media, temporal
+from pipeline import images, temporal, video_reader
 from pipeline.encoder import EncoderWeights
 from pipeline.errors import InputError, Interrupted, JobMismatchError, PartialError, UsageError
 from pipeline.events import Event, FrameDone, FrameFailed, FrameStarted, JobDone, JobStarted, StopSignal
@@ -467,7 +467,7 @@ def test_passes_go_to_and_fro(three_passes: tuple[Request, list[Event]]) -> None
 def test_the_film_is_the_last_pass(three_passes: tuple[Request, list[Event]]) -> None:
     asked, _ = three_passes
     frames = asked.job_folder / "frames"
-    written = [frame.image.astype(int) for frame in media.read_frames(asked.output)]
+    written = [frame.image.astype(int) for frame in video_reader.read_frames(asked.output)]
     assert len(written) == 6
     for index, image in enumerate(written):
         distances = [
@@ -617,7 +617,7 @@ def test_a_video_in_passes(tmp_path: Path, style: Path) -> None:
     with pytest.raises(Interrupted):
         stylize(video, listener, stop)
     stylize(video)
-    decoded = [frame.image for frame in media.read_frames(clip)]
+    decoded = [frame.image for frame in video_reader.read_frames(clip)]
     assert len(decoded) == 19
     sequence = film(tmp_path, style, decoded, "sequence", *own)
     stylize(sequence)

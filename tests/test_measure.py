@@ -37,9 +37,11 @@ from pipeline.measure import (
     measure,
     summarise,
 )
-from pipeline.media import Timing, VideoWriter, read_frames
+from pipeline.media import Timing
 from pipeline.optimize import StopRule
 from pipeline.stylize import FrameTask, Painter
+from pipeline.video_reader import read_frames
+from pipeline.video_writer import VideoWriter
 from samples import scenes
 from samples.textures import Floats
 from tests.conftest import TINY

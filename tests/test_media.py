@@ -20,21 +20,12 @@ import av
 import numpy as np
 import pytest
 
-from pipeline import hdr, media
+from pipeline import hdr, media, video_writer
 from pipeline.errors import ImpastoError, InputError, MediaError, OutputError, StorageError
-from pipeline.media import (
-    OUTPUT_SUFFIXES,
-    Timing,
-    VideoColor,
-    VideoWriter,
-    ffmpeg_path,
-    ffmpeg_version,
-    is_video_name,
-    probe,
-    read_frames,
-    scan,
-)
+from pipeline.media import OUTPUT_SUFFIXES, Timing, VideoColor, ffmpeg_path, ffmpeg_version, is_video_name
 from pipeline.storage import TEMPORARY_MARK
+from pipeline.video_reader import probe, read_frames, scan
+from pipeline.video_writer import VideoWriter
 
 NTSC = Fraction(30000, 1001)
 TICK = {".mp4": Fraction(0), ".mov": Fraction(0), ".mkv": Fraction(1, 1000), ".webm": Fraction(1, 1000)}
@@ -826,7 +817,7 @@ def test_frames_that_do_not_fit(tmp_path: Path) -> None:
 
 
 def test_an_ffmpeg_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "ffmpeg_path", lambda: tmp_path / "nowhere")
+    monkeypatch.setattr(video_writer, "ffmpeg_path", lambda: tmp_path / "nowhere")
     with (
         refused(MediaError, "could not start ffmpeg"),
         VideoWriter(tmp_path / "a.mp4", (48, 64), Timing.constant(25, 1)),
@@ -839,7 +830,7 @@ def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> N
     program = tmp_path / "ffmpeg-fake"
     program.write_text(f"#!{sys.executable}\nimport os, signal, sys, time\n{body}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(media, "ffmpeg_path", lambda: program)
+    monkeypatch.setattr(video_writer, "ffmpeg_path", lambda: program)
 
 
 def test_messages_without_end_do_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -866,7 +857,7 @@ def test_success_without_a_file_is_no_success(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_ffmpeg_that_will_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "_KILL_AFTER_SECONDS", 0.3)
+    monkeypatch.setattr(video_writer, "_KILL_AFTER_SECONDS", 0.3)
     ready = tmp_path / "ready"
     body = f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\nopen({str(ready)!r}, 'w').close()\ntime.sleep(60)"
     fake_ffmpeg(tmp_path, monkeypatch, body)
@@ -885,7 +876,7 @@ def test_an_ffmpeg_that_will_not_end_is_ended(tmp_path: Path, monkeypatch: pytes
 def test_a_writer_that_dies_takes_ffmpeg_along(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, numpy as np\nfrom pathlib import Path\n"
-        "from pipeline.media import VideoWriter, Timing\n"
+        "from pipeline.media import Timing\nfrom pipeline.video_writer import VideoWriter\n"
         f"w = VideoWriter(Path({str(tmp_path)!r}) / 'a.mp4', (48, 64), Timing.constant(25, 9)).__enter__()\n"
         "w.write(np.zeros((48, 64, 3), np.uint8)); print(w._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
@@ -944,7 +935,8 @@ def test_a_file_that_may_not_grow_is_told(tmp_path: Path, suffix: str) -> None:
     # Where no small disk can be had: a limit on the size of files fails the writes of ffmpeg alike.
     code = (
         "import resource, signal, sys, numpy as np\nfrom pathlib import Path\n"
-        "from pipeline.errors import MediaError, StorageError\nfrom pipeline.media import VideoWriter, Timing\n"
+        "from pipeline.errors import MediaError, StorageError\nfrom pipeline.media import Timing\n"
+        "from pipeline.video_writer import VideoWriter\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try:\n"

@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline import images, media, storage
+from pipeline import images, storage, video_reader
 from pipeline.encoder import bundled_path
 from pipeline.errors import Interrupted, JobError, JobMismatchError, OutputError, PartialError, StorageError
 from pipeline.events import Assembling, Event, FrameDone, FrameProgress, FrameStarted, Notice, StopSignal
@@ -179,7 +179,7 @@ def test_a_film_killed_at_a_place(material: Path, tmp_path: Path, place: str) ->
     asked = film(material, tmp_path)
     killed_at(asked, place)
     if place == "after-rename 7":  # Six frames, then the film in the job's folder, then under its name.
-        assert media.scan(asked.output).frame_count == 6  # The film is there; only the store does not know.
+        assert video_reader.scan(asked.output).frame_count == 6  # The film is there; only the store does not know.
     else:
         assert not asked.output.exists()
     stylize(asked)
@@ -512,7 +512,7 @@ def test_another_current_folder(material: Path, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     resume(Path("..") / "out.mp4.impasto")
-    assert media.scan(tmp_path / "out.mp4").frame_count == 6
+    assert video_reader.scan(tmp_path / "out.mp4").frame_count == 6
     assert list(Path().iterdir()) == []
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import images, media, temporal
+from pipeline import images, media, temporal, video_reader, video_writer
 from pipeline.config import Settings, load_settings
 from pipeline.encoder import EncoderWeights
 from pipeline.errors import InputError, JobMismatchError, OutputError, PartialError, StorageError, UsageError
@@ -65,7 +65,7 @@ def write_frames(folder: Path, frames: Sequence[np.ndarray]) -> Path:
 
 def write_clip(path: Path, frames: Sequence[np.ndarray], timing: media.Timing | None = None) -> Path:
     timing = timing or media.Timing.constant(NTSC, len(frames))
-    with media.VideoWriter(path, frames[0].shape[:2], timing) as writer:
+    with video_writer.VideoWriter(path, frames[0].shape[:2], timing) as writer:
         for frame in frames:
             writer.write(frame)
     return path
@@ -371,7 +371,7 @@ def test_a_video_with_a_cut(
     tmp_path: Path, style_file: Path, style_array: np.ndarray, weights: EncoderWeights, events: list[Event]
 ) -> None:
     clip = with_sound(tmp_path / "in.mp4", write_clip(tmp_path / "silent.mp4", footage()))
-    truth = media.scan(clip)
+    truth = video_reader.scan(clip)
     output = tmp_path / "out.mp4"
     asked = request(clip, style_file, output)
     result = stylize(asked, events.append)
@@ -384,13 +384,13 @@ def test_a_video_with_a_cut(
         [(0, "content", 4), (1, warped, 2), (2, warped, 2), (3, "content", 4), (4, warped, 2), (5, warped, 2)],
     )
     painted = [tmp_path / "out.mp4.impasto" / "frames" / f"{index:06d}.png" for index in range(6)]
-    check_chain([frame.image for frame in media.read_frames(clip)], painted, style_array, weights)
-    written = media.scan(output)
+    check_chain([frame.image for frame in video_reader.read_frames(clip)], painted, style_array, weights)
+    written = video_reader.scan(output)
     assert written.rate == truth.rate == NTSC
     assert written.frame_count == 6
     assert [t * written.time_base for t in written.times] == [t * truth.time_base for t in truth.times]
     assert sound_packets(output) == sound_packets(clip)
-    for frame, path in zip(media.read_frames(output), painted, strict=True):
+    for frame, path in zip(video_reader.read_frames(output), painted, strict=True):
         assert np.abs(frame.image.astype(int) - read(path)).mean() < 8  # As near as a small H.264 picture gets.
     assert [event.frames_written for event in of_kind(events, Assembling)] == [1, 2, 3, 4, 5, 6]
     assert of_kind(events, Scanning)[-1].frames_read == 6
@@ -412,8 +412,8 @@ def test_a_range_of_a_video(
     stylize(request(clip, style_file, tmp_path / "o.mp4", frames=FrameRange(1, 5)), events.append)
     check_starts(events, [(1, "content", 4), (2, "warped", 2), (3, "content", 4), (4, "warped", 2)])
     painted = [tmp_path / "o.mp4.impasto" / "frames" / f"{index:06d}.png" for index in range(1, 5)]
-    check_chain([frame.image for frame in media.read_frames(clip)], painted, style_array, weights, first=1)
-    written = media.scan(tmp_path / "o.mp4")
+    check_chain([frame.image for frame in video_reader.read_frames(clip)], painted, style_array, weights, first=1)
+    written = video_reader.scan(tmp_path / "o.mp4")
     assert (written.frame_count, written.rate) == (4, NTSC)
     assert 0 < len(sound_packets(tmp_path / "o.mp4")) < len(sound_packets(clip))
     with pytest.raises(InputError, match="none of the 6"):
@@ -425,7 +425,7 @@ def test_times_that_vary(tmp_path: Path, style_file: Path) -> None:
     timing = media.Timing(Fraction(1, 1000), (0, 40, 120, 130, 500, 520), None, 80)
     clip = write_clip(tmp_path / "in.mp4", footage(), timing)
     stylize(request(clip, style_file, tmp_path / "o.mp4"))
-    written = media.scan(tmp_path / "o.mp4")
+    written = video_reader.scan(tmp_path / "o.mp4")
     assert written.rate is None
     assert [t * written.time_base * 1000 for t in written.times] == list(timing.times)
 
@@ -458,7 +458,7 @@ def test_a_sequence_to_a_folder_and_to_a_video(
     assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(kept.iterdir())] == [
         hashlib.sha256(path.read_bytes()).hexdigest() for path in painted
     ]
-    written = media.scan(tmp_path / "o.mp4")
+    written = video_reader.scan(tmp_path / "o.mp4")
     assert (written.rate, written.frame_count) == (Fraction(24000, 1001), 6)
 
 
@@ -470,7 +470,7 @@ def test_the_order_of_a_sequence_is_natural(tmp_path: Path, style_file: Path, ev
     (started,) = of_kind(events, JobStarted)
     assert started.shot_count == 1
     assert "24 frames a second" in notices(events)
-    assert media.scan(tmp_path / "o.mp4").rate == 24
+    assert video_reader.scan(tmp_path / "o.mp4").rate == 24
 
 
 def test_a_start_from_the_frame_before_as_it_is(
@@ -519,12 +519,12 @@ def test_a_damaged_video_gives_its_good_frames(tmp_path: Path, style_file: Path,
     clip = write_clip(tmp_path / "whole.mkv", [scenes.pan(SIZE, 30, 4).frame(t) for t in range(30)])
     data = clip.read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) * 6 // 10])
-    readable = media.scan(tmp_path / "cut.mkv").frame_count
+    readable = video_reader.scan(tmp_path / "cut.mkv").frame_count
     assert 2 < readable < 30
     own = settings("iterations={first: 1, next: 1}")
     stylize(request(tmp_path / "cut.mkv", style_file, tmp_path / "o.mp4", settings=own), events.append)
     assert "is damaged" in notices(events)
-    assert media.scan(tmp_path / "o.mp4").frame_count == readable
+    assert video_reader.scan(tmp_path / "o.mp4").frame_count == readable
 
 
 def test_a_rate_is_for_images(tmp_path: Path, style_file: Path) -> None:
@@ -538,7 +538,7 @@ def test_a_rate_is_for_images(tmp_path: Path, style_file: Path) -> None:
 def test_an_output_of_one_frame(tmp_path: Path, style_file: Path) -> None:
     write_frames(tmp_path / "in", footage()[:1])
     stylize(request(tmp_path / "in", style_file, tmp_path / "o.mp4", rate=Fraction(25)))
-    assert media.scan(tmp_path / "o.mp4").frame_count == 1
+    assert video_reader.scan(tmp_path / "o.mp4").frame_count == 1
 
 
 # What is there already

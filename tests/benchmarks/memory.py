@@ -6,7 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipeline.media import Timing, VideoWriter
+from pipeline.media import Timing
+from pipeline.video_writer import VideoWriter
 from samples.scenes import pan
 from tests.benchmarks.common import ROOT, machine, show
 

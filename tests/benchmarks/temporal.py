@@ -23,11 +23,11 @@ from pipeline.flow import DisFlow, read_flo, resize_flow, write_flo
 from pipeline.frames import FrameRange, Size, fit_within, resize, to_tensor
 from pipeline.images import read_image, write_image
 from pipeline.job import FrameRecord, Job
-from pipeline.media import read_frames
 from pipeline.motion import MotionReader
 from pipeline.run import Request, stylize
 from pipeline.storage import write_bytes
 from pipeline.stylize import Painter
+from pipeline.video_reader import read_frames
 from samples import scenes
 from tests.benchmarks.common import DATA, ROOT, machine, show
 

@@ -1,0 +1,607 @@
+"""Reading videos: what is in a file, its frames with exact times, and whether it is whole.
+
+See `pipeline.media` for the conventions.
+"""
+
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.stream import VideoStream
+
+from pipeline import hdr
+from pipeline.errors import InputError
+from pipeline.media import MAX_PIXELS, Timing, VideoColor, open_container, reason_of, too_large, video_stream
+
+SCAN_WIDTH = 320
+"""Frames that `scan` hands out are reduced to at most this many pixels across."""
+
+_END_TOLERANCE_SECONDS = Fraction(1, 4)
+"""A file that ends this much before its header says is cut off; by a frame or a block of sound, headers are wrong."""
+
+_ASPECT_LIMIT = 8
+"""Pixels more oblong than this are a mistake in the file."""
+
+# --- colour -----------------------------------------------------------------------------------------------------------
+
+_MATRICES = {
+    0: "gbr",
+    1: "bt709",
+    4: "fcc",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "ycgco",
+    9: "bt2020nc",
+    10: "bt2020c",
+    14: "ictcp",
+}
+_PRIMARIES = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "film",
+    9: "bt2020",
+    10: "smpte428",
+    11: "smpte431",
+    12: "smpte432",
+    22: "jedec-p22",
+}
+_TRANSFERS = {
+    1: "bt709",
+    4: "gamma22",
+    5: "gamma28",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    9: "log100",
+    10: "log316",
+    11: "iec61966-2-4",
+    12: "bt1361e",
+    13: "iec61966-2-1",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    16: "smpte2084",
+    17: "smpte428",
+    18: "arib-std-b67",
+}
+_RANGES = {1: "tv", 2: "pc"}
+"""The numbers of ITU-T H.273, as the decoders give them, and the names of ffmpeg."""
+
+_SWSCALE_MATRICES = {
+    "bt709": Colorspace.ITU709,
+    "fcc": Colorspace.FCC,
+    "bt470bg": Colorspace.ITU601,
+    "smpte170m": Colorspace.ITU601,
+    "smpte240m": Colorspace.SMPTE240M,
+    "bt2020nc": Colorspace.BT2020,
+    "bt2020c": Colorspace.BT2020,
+}
+
+_INTERPOLATION = (
+    Interpolation.BICUBIC
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+)
+"""Exact rounding and full chroma: the same frame gives the same pixels on every processor."""
+
+
+# --- what is in a file ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video file says of itself; `scan` says what is true."""
+
+    path: Path
+    """The file."""
+
+    size: tuple[int, int]
+    """(height, width) as displayed: upright, with square pixels. `read_frames` gives frames of this size."""
+
+    rate: Fraction
+    """Average frames a second, exactly: 30000/1001, not 29.97."""
+
+    time_base: Fraction
+    """Seconds that one tick of a time stamp takes."""
+
+    frame_count_declared: int | None
+    """Frames according to the header; None where it does not say."""
+
+    duration_seconds_declared: Fraction | None
+    """From the first to the last of picture and sound, according to the header; None where it does not say."""
+
+    start_seconds_declared: Fraction
+    """Where the earliest of picture and sound begins on the file's clock."""
+
+    rotation: int
+    """Degrees by which the stored picture is turned clockwise to be upright: 0, 90, 180 or 270."""
+
+    mirrored: bool
+    """Whether the picture is mirrored as well."""
+
+    has_audio: bool
+    """Whether there is sound."""
+
+    color: VideoColor
+    """What the colours of the frames that are given mean: what the file says, but BT.709 where HDR was reduced."""
+
+    hdr: str | None
+    """`PQ` or `HLG` where the file is of high dynamic range, and its frames are reduced to standard; else None."""
+
+    sample_aspect: Fraction
+    """Width of a stored pixel over its height; frames come with square pixels all the same."""
+
+    codec: str
+    """Name of the video codec, as ffmpeg has it."""
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """One frame of a video."""
+
+    index: int
+    """Its place in presentation order, from 0 for the first frame of the file."""
+
+    time: Fraction
+    """When it is shown, in seconds on the file's clock, exactly."""
+
+    image: np.ndarray
+    """`H×W×3` uint8 RGB, upright, with square pixels."""
+
+
+@dataclass(frozen=True)
+class VideoScan:
+    """What decoding a video from end to end has shown."""
+
+    info: VideoInfo
+    """What the file says of itself."""
+
+    time_base: Fraction
+    """Seconds a tick."""
+
+    times: tuple[int, ...]
+    """Presentation time of every frame, in ticks."""
+
+    rate: Fraction | None
+    """Frames a second if they are constant, else None."""
+
+    last_duration: int | None
+    """Ticks that the last frame stays; None where the file does not say."""
+
+    damage: str | None
+    """What is wrong with the file, in words, or None. `times` holds the frames that are good."""
+
+    interlaced_count: int
+    """Frames of two fields, from two moments, which were made one."""
+
+    @property
+    def frame_count(self) -> int:
+        """Frames that can be read."""
+        return len(self.times)
+
+    @cached_property
+    def timing(self) -> Timing:
+        """The timing to write these frames with.
+
+        Where the rate is constant, times are multiples of it: time stamps that the container rounded
+        (Matroska keeps milliseconds) become exact again.
+        """
+        if self.rate is not None:
+            return Timing.constant(self.rate, self.frame_count, self.times[0] * self.time_base)
+        return Timing(self.time_base, self.times, None, self.last_duration)
+
+
+def probe(path: Path) -> VideoInfo:
+    """What a video says of itself: its header, and its first frame, as rotation and colours may be in that alone.
+
+    The video is the first stream of pictures that is no attached cover image. Raises `InputError` when
+    the file is missing, is no video, has no frame that can be decoded, or claims frames of more than
+    `MAX_PIXELS`.
+    """
+    with _Source(path) as source:
+        return source.info
+
+
+def read_frames(
+    path: Path, start: int = 0, stop: int | None = None, *, accept_damage: bool = False
+) -> Generator[VideoFrame, None, None]:
+    """The frames `[start, stop)` of a video in presentation order, each once; `stop` None means to the end.
+
+    Frames are upright, have the size that `probe` says (pixels that are not square are stretched to be)
+    and are converted with the matrix and range of the file, or where it says none with BT.709 from 720
+    lines on and BT.601 below, limited range. High dynamic range is reduced to standard, see `hdr.to_standard`, and
+    interlaced frames are deinterlaced (bwdif), one for one. A frame without a time stamp follows the one before at the
+    average rate. Memory stays flat, and the file is closed however the iteration ends.
+
+    Frames before `start` are decoded and dropped: exact for every file, though not free.
+
+    A file that is cut off or broken in the middle gives all its good frames first; then `InputError`
+    says what is missing, unless `accept_damage` (or unless `stop` came before). `scan` says the same beforehand.
+    Raises `InputError` for what `probe` refuses and for a range that begins after the last frame.
+    """
+    if start < 0 or (stop is not None and stop < start):
+        raise ValueError(f"frames [{start}, {stop}) are no range")
+    with _Source(path) as source:
+        count = 0
+        for index, ticks, frame in source.frames():
+            if stop is not None and index >= stop:
+                return
+            count = index + 1
+            if index >= start:
+                yield VideoFrame(index, ticks * source.time_base, source.to_rgb(frame))
+        if source.damage and not accept_damage:
+            raise InputError(
+                f"video {path} is damaged: {source.damage_summary(count)}; get it again, or accept what is left"
+            )
+        if count <= start and start > 0:
+            raise InputError(f"video {path} has {count} frames, and frame {start} was asked for (they count from 0)")
+
+
+def scan(path: Path, consumer: Callable[[int, np.ndarray], None] | None = None) -> VideoScan:
+    """Decodes a video once from end to end: exact count and times of its frames, and whether it is whole.
+
+    `consumer` is called as `consumer(index, image)` with every frame in order, upright, `H×W×3` uint8
+    RGB, reduced to at most `SCAN_WIDTH` pixels across; `CutDetector.feed` is one. Apart from one integer
+    a frame, memory stays flat. Damage is not raised but reported in the result.
+    Raises `InputError` for what `probe` refuses.
+    """
+    with _Source(path) as source:
+        times: list[int] = []
+        last_duration: int | None = None
+        for index, ticks, frame in source.frames():
+            times.append(ticks)
+            last_duration = frame.duration or None
+            if consumer is not None:
+                consumer(index, source.to_rgb(frame, SCAN_WIDTH))
+        return VideoScan(
+            info=source.info,
+            time_base=source.time_base,
+            times=tuple(times),
+            rate=_constant_rate(times, source.time_base, source.info.rate),
+            last_duration=last_duration,
+            damage=source.damage_summary(len(times)) if source.damage else None,
+            interlaced_count=source.interlaced_count,
+        )
+
+
+def _constant_rate(times: Sequence[int], time_base: Fraction, declared: Fraction) -> Fraction | None:
+    """The rate at which `times` follow each other evenly, up to the rounding of their time base; None if they vary.
+
+    A rounded clock is only trusted where its tick is small beside a frame: on a coarse one, a tick more
+    is a frame that really comes late.
+    """
+    if len(times) < 2:
+        return declared
+    step = times[1] - times[0]
+    if all(b - a == step for a, b in itertools.pairwise(times)):
+        exact = 1 / (step * time_base)
+        frame_ticks = 1 / (declared * time_base)
+        # Few frames on a rounded clock look even: 33 ms may be 30000/1001 frames a second as the header says.
+        return declared if abs(frame_ticks - step) * len(times) <= 1 and frame_ticks >= 4 else exact
+    frame_ticks = 1 / (declared * time_base)
+    if frame_ticks < 4:
+        return None
+    return declared if all(abs(t - times[0] - k * frame_ticks) <= 1 for k, t in enumerate(times)) else None
+
+
+class _Extent:
+    """How far the packets of a file reach in time."""
+
+    def __init__(self) -> None:
+        self.end_seconds = Fraction(0)
+        self._last_seconds: dict[int, Fraction] = {}
+        self._longest_gap_seconds: dict[int, Fraction] = {}
+
+    def add(self, packet: "av.Packet[Any]") -> None:
+        if packet.pts is None or not packet.time_base:
+            return
+        begin, stream = packet.pts * packet.time_base, packet.stream.index
+        gap = max(self.longest_gap_seconds(stream), abs(begin - self._last_seconds.get(stream, begin)))
+        self._longest_gap_seconds[stream] = gap
+        self._last_seconds[stream] = begin
+        # A packet that does not say how long it lasts may last as long as any before it.
+        lasts = packet.duration * packet.time_base if packet.duration else gap
+        self.end_seconds = max(self.end_seconds, begin + lasts)
+
+    def longest_gap_seconds(self, stream: int) -> Fraction:
+        """The longest time between two packets of a stream that follow each other."""
+        return self._longest_gap_seconds.get(stream, Fraction(0))
+
+
+class _Source:
+    """A video that is open for reading, as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damage: list[str] = []
+        self.interlaced_count = 0
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self._container = open_container(self.path)
+            stack.callback(self._container.close)
+            self._stream = video_stream(self._container, self.path)
+            self.time_base = self._time_base()
+            self._decoded = self._deinterlaced(self._decode())
+            stack.callback(self._decoded.close)
+            try:
+                self._first: tuple[int | None, av.VideoFrame] | None = next(self._decoded)
+            except StopIteration:
+                reason = f" ({self.damage[0]})" if self.damage else ""
+                raise InputError(
+                    f"cannot read video {self.path}: not one of its frames can be decoded{reason}; get it again"
+                ) from None
+            self._matrix = _display_matrix(self._first[1])
+            self.info = self._describe(self._first[1])
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def frames(self) -> Iterator[tuple[int, int, av.VideoFrame]]:
+        """(index, time in ticks, frame as decoded), in presentation order, with strictly ascending times."""
+        step = max(1, round(1 / (self.info.rate * self.time_base)))
+        index, last = 0, None
+        timed, self._first = self._first, None
+        while timed is not None:
+            ticks, frame = timed
+            if ticks is None:
+                ticks = 0 if last is None else last + step
+            elif last is not None and ticks <= last:
+                ticks = last + 1  # Two frames at one time are still two frames, and no container holds them so.
+            yield index, ticks, frame
+            index, last = index + 1, ticks
+            timed = next(self._decoded, None)
+
+    def damage_summary(self, frame_count: int) -> str:
+        declared = self.info.frame_count_declared
+        of = f" of {declared}" if declared and declared > frame_count else ""
+        more = f", and {len(self.damage) - 1} more such errors" if len(self.damage) > 1 else ""
+        return f"{frame_count}{of} frames can be read, and {self.damage[0]}{more}"
+
+    def to_rgb(self, frame: av.VideoFrame, max_width: int | None = None) -> np.ndarray:
+        """A decoded frame as an upright `H×W×3` uint8 RGB array of the size displayed, or reduced to `max_width`."""
+        height, width = self.info.size
+        interpolation = _INTERPOLATION
+        if max_width is not None and width > max_width:
+            height, width = max(1, round(height * max_width / width)), max_width
+            interpolation = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+        if _swaps_sides(self._matrix):
+            height, width = width, height
+        color = _color_of(frame, self._stream)
+        reduced = _hdr_transfer(color)
+        # swscale takes untagged video for BT.601 whatever its size, so the matrix is always said.
+        converted = frame.reformat(
+            width=width,
+            height=height,
+            format="rgb48le" if reduced else "rgb24",
+            src_colorspace=None if frame.format.is_rgb else _SWSCALE_MATRICES[color.matrix_for(self.info.size[0])],
+            src_color_range=ColorRange.JPEG if color.range == "pc" else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=interpolation,
+        )
+        image = converted.to_ndarray()
+        return _upright(hdr.to_standard(image, reduced) if reduced else image, self._matrix)
+
+    def _deinterlaced(
+        self, decoded: Generator[tuple[int | None, av.VideoFrame], None, None]
+    ) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
+        """The frames with those of two fields made one, one for one; the filter looks one frame ahead."""
+        graph: av.filter.Graph | None = None
+        waiting: deque[int | None] = deque()
+        with contextlib.closing(decoded):
+            for ticks, frame in decoded:
+                self.interlaced_count += bool(frame.interlaced_frame)
+                if graph is None and not frame.interlaced_frame:
+                    yield ticks, frame
+                    continue
+                if graph is None:
+                    graph = self._deinterlacer(frame)
+                waiting.append(ticks)
+                # By its own count: a frame without a time stamp is one all the same.
+                frame.pts, frame.time_base = len(waiting), self.time_base
+                graph.push(frame)
+                yield from self._ready(graph, waiting)
+        if graph is not None:
+            graph.push(None)
+            yield from self._ready(graph, waiting)
+
+    def _deinterlacer(self, frame: av.VideoFrame) -> av.filter.Graph:
+        graph = av.filter.Graph()
+        source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=self.time_base)
+        bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+        sink = graph.add("buffersink")
+        source.link_to(bwdif)
+        bwdif.link_to(sink)
+        graph.configure()
+        return graph
+
+    def _ready(
+        self, graph: av.filter.Graph, waiting: deque[int | None]
+    ) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
+        while waiting:
+            try:
+                frame = graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            yield waiting.popleft(), cast(av.VideoFrame, frame)
+
+    def _decode(self) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
+        """(time in ticks or None, frame) for every frame that is whole; notes in `damage` what is not."""
+        # AVI has no presentation times: its packets come at regular ones, in the order of decoding. The frames, put in
+        # the order of presentation, take these one by one; guessing from the codec's reordering skips one.
+        without_times = self._container.format.name == "avi"
+        arrivals: deque[int] = deque()
+        extent = _Extent()
+        packets = 0
+        try:
+            for packet in self._container.demux():
+                extent.add(packet)
+                if packet.stream.index != self._stream.index:
+                    continue
+                packets += packet.size > 0
+                if without_times and packet.dts is not None and packet.size:
+                    arrivals.append(packet.dts)
+                if packet.is_corrupt:
+                    self._note(f"the file ends or breaks inside the frame at {_seconds(packet)}")
+                    continue
+                try:
+                    frames = packet.decode()
+                except av.error.FFmpegError as error:
+                    if not isinstance(error, av.error.EOFError):
+                        self._note(f"the frame at {_seconds(packet)} cannot be decoded ({reason_of(error)})")
+                    continue
+                for frame in cast(list[av.VideoFrame], frames):
+                    ticks = arrivals.popleft() if arrivals else frame.pts
+                    if frame.is_corrupt:
+                        self._note(f"the frame at {_seconds(frame)} is incomplete")
+                        continue
+                    yield ticks, frame
+        except av.error.FFmpegError as error:
+            self._note(f"the file cannot be read on after {float(extent.end_seconds):.3f} s ({reason_of(error)})")
+        self._note_what_is_missing(packets, extent)
+
+    def _note_what_is_missing(self, packets: int, extent: "_Extent") -> None:
+        """Compares what came with what the header promised; a file that is cut between two frames breaks nowhere."""
+        # MP4 lists every packet, so there even one that is missing shows; a list without edits that were cut away.
+        listed = len(self._stream.index_entries) if self._container.format.name.startswith("mov") else 0
+        if packets < listed and not self.damage:
+            self._note(f"{listed - packets} of its {listed} frames are missing at the end of the file")
+        declared, end = _declared_end(self._container), extent.end_seconds
+        tolerance = max(_END_TOLERANCE_SECONDS, extent.longest_gap_seconds(self._stream.index))
+        if declared is not None and end < declared - tolerance:
+            self._note(f"the file ends at {float(end):.3f} s where its header says {float(declared):.3f} s")
+
+    def _note(self, what: str) -> None:
+        if len(self.damage) < 1000:
+            self.damage.append(what)
+
+    def _time_base(self) -> Fraction:
+        if not self._stream.time_base:
+            raise InputError(f"cannot read video {self.path}: its clock is missing; write it anew with ffmpeg")
+        return self._stream.time_base
+
+    def _describe(self, first: av.VideoFrame) -> VideoInfo:
+        stream, container = self._stream, self._container
+        height, width = first.height, first.width
+        aspect = _sample_aspect(stream)
+        if aspect > 1:
+            width = round(width * aspect)
+        elif aspect < 1:
+            height = round(height / aspect)
+        if width * height > MAX_PIXELS:
+            raise too_large(self.path, width, height)
+        a, b, c, d = self._matrix
+        rotation = 0 if (a, d) == (1, 1) else 180 if (a, d) == (-1, -1) else 90 if (b, c) == (1, -1) else 270
+        mirrored = a * d - b * c < 0
+        if mirrored:  # Counted as mirrored left to right first, then turned.
+            rotation = {(-1, 0): 0, (1, 0): 180, (0, 1): 270, (0, -1): 90}[(a, c)]
+        rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+        duration = None if container.duration is None else Fraction(container.duration, av.time_base)
+        color = _color_of(first, stream)
+        reduced = _hdr_transfer(color)
+        return VideoInfo(
+            path=self.path,
+            size=(width, height) if _swaps_sides(self._matrix) else (height, width),
+            rate=Fraction(rate) if rate else Fraction(25),
+            time_base=self.time_base,
+            frame_count_declared=stream.frames or None,
+            duration_seconds_declared=duration,
+            start_seconds_declared=Fraction(container.start_time or 0, av.time_base),
+            rotation=rotation,
+            mirrored=mirrored,
+            has_audio=len(container.streams.audio) > 0,
+            color=VideoColor("bt709", "tv", "bt709", "bt709") if reduced else color,
+            hdr=hdr.TRANSFERS[reduced] if reduced else None,
+            sample_aspect=aspect,
+            codec=stream.codec_context.codec.canonical_name,
+        )
+
+
+def _seconds(item: Any) -> str:
+    return "an unknown time" if item.pts is None else f"{float(item.pts * item.time_base):.3f} s"
+
+
+def _declared_end(container: InputContainer) -> Fraction | None:
+    if not container.duration or container.duration <= 0:
+        return None
+    return Fraction(container.duration + (container.start_time or 0), av.time_base)
+
+
+def _sample_aspect(stream: VideoStream) -> Fraction:
+    """Width over height of a stored pixel; 1 where the file does not say or says nonsense."""
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    if not aspect or not Fraction(1, _ASPECT_LIMIT) <= aspect <= _ASPECT_LIMIT:
+        return Fraction(1)
+    return Fraction(aspect)
+
+
+def _color_of(frame: av.VideoFrame, stream: VideoStream) -> VideoColor:
+    """What a frame says of its colours, or else its stream; formats that are RGB or full range by definition say so."""
+    context = stream.codec_context
+    tagged_range = _RANGES.get(int(frame.color_range)) or _RANGES.get(int(context.color_range))
+    full = frame.format.is_rgb or frame.format.name.startswith(("yuvj", "pal8"))
+    return VideoColor(
+        matrix="gbr" if frame.format.is_rgb else _first_named(_MATRICES, frame.colorspace, context.colorspace),
+        range="pc" if full else tagged_range,
+        primaries=_first_named(_PRIMARIES, frame.color_primaries, context.color_primaries),
+        transfer=_first_named(_TRANSFERS, frame.color_trc, context.color_trc),
+    )
+
+
+def _hdr_transfer(color: VideoColor) -> str | None:
+    """The transfer function of a picture that is to be reduced to standard range, or None."""
+    return color.transfer if color.transfer in hdr.TRANSFERS else None
+
+
+def _first_named(names: dict[int, str], *numbers: int) -> str | None:
+    return next((names[int(number)] for number in numbers if int(number) in names), None)
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """The signs (a, b, c, d) of the display matrix, made right-angled: pixel (x, y) is shown at (ax + cy, bx + dy)."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 1, 0, 0, 1
+    values = np.frombuffer(bytes(data), dtype=np.int32).astype(float)
+    a, b, c, d = values[0], values[1], values[3], values[4]
+    signs = [1 if value >= 0 else -1 for value in (a, b, c, d)]
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return signs[0], 0, 0, signs[3]
+    return 0, signs[1], signs[2], 0
+
+
+def _swaps_sides(matrix: tuple[int, int, int, int]) -> bool:
+    return matrix[0] == 0
+
+
+def _upright(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """The stored picture as it is shown: the display matrix applied, which a player would do."""
+    a, b, c, d = matrix
+    if _swaps_sides(matrix):
+        image = image.transpose(1, 0, 2)
+    if a + c < 0:
+        image = image[:, ::-1]
+    if b + d < 0:
+        image = image[::-1]
+    return np.ascontiguousarray(image)
