@@ -131,7 +131,24 @@ def stylize(
         str | None,
         typer.Option("--format", metavar="png|jpg|webp|tiff|bmp", help="Of painted photos. Default: as they are."),
     ] = None,
-    strip: Annotated[bool, typer.Option("--strip", help="Painted photos keep no metadata (camera, place).")] = False,
+    strip: Annotated[bool, typer.Option("--strip", help="Keep no metadata (camera, place, author).")] = False,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            metavar="h264|hevc|av1|vp9|prores|ffv1", help="Of a video output. Default: H.264, and VP9 in .webm."
+        ),
+    ] = None,
+    crf: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Quality of a video on its codec's own scale; 0 is best. Default: hardly less."),
+    ] = None,
+    pixel_format: Annotated[
+        str | None,
+        typer.Option("--pixel-format", metavar="FMT", help="Of a video, as yuv420p10le. Default: what players show."),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Write content and result side by side as well, as OUTPUT-compare.")
+    ] = False,
     weights: WeightsOption = None,
     job: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the job. Default: OUTPUT.impasto beside the output.")
@@ -148,6 +165,7 @@ def stylize(
         if sequence and photos:
             raise UsageError("--sequence and --photos exclude each other: give one")
         settings = _settings(config, set_, size, iterations, weights, cuts)
+        from pipeline.codecs import Encoding
         from pipeline.frames import FrameRange
         from pipeline.run import Request
         from pipeline.run import dry_run as estimate
@@ -167,6 +185,8 @@ def stylize(
             force=force,
             image_format=_image_format(image_format),
             strip=strip,
+            encoding=Encoding(codec, crf, pixel_format),
+            compare=compare,
         )
         if dry_run:
             plan = estimate(request, view)

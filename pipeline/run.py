@@ -14,8 +14,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from pipeline import assembly, images, media, report, storage
 from pipeline import content as contents
-from pipeline import images, media, report, storage, video_writer
+from pipeline.codecs import Encoding
 from pipeline.config import Settings, parse_settings, to_values
 from pipeline.content import ContentKind, ContentScan, FrameReader, Mode
 from pipeline.encoder import EncoderWeights, load_weights
@@ -85,7 +86,8 @@ class Request:
     folder, None for `OUTPUT.impasto` beside the output. `rate`: frames a second of a video made from a
     sequence. `force` overwrites the output and starts an existing job over.
     `image_format` is that of painted photos, one of `images.FORMATS`, None for the one that each has; `strip` leaves
-    out what their files hold besides the picture.
+    out metadata; `encoding` says how a video is encoded. `compare` writes content and result side by side, at
+    `assembly.compare_path`.
     """
 
     content: tuple[Path, ...]
@@ -101,6 +103,8 @@ class Request:
     force: bool = False
     image_format: str | None = None
     strip: bool = False
+    encoding: Encoding = field(default_factory=Encoding)
+    compare: bool = False
 
     @property
     def job_folder(self) -> Path:
@@ -129,6 +133,8 @@ class Request:
             "rate": None if self.rate is None else str(self.rate),
             "image_format": self.image_format,
             "strip": self.strip,
+            "encoding": dataclasses.asdict(self.encoding),
+            "compare": self.compare,
         }
 
     @classmethod
@@ -147,6 +153,8 @@ class Request:
             job=job,
             image_format=values["image_format"],
             strip=values["strip"],
+            encoding=Encoding(**values["encoding"]),
+            compare=values["compare"],
         )
 
 
@@ -217,13 +225,17 @@ class _Run:
             raise OutputError(f"cannot write a video as {request.output.name}: use {' '.join(media.OUTPUT_SUFFIXES)}")
         if self.content.kind is not ContentKind.PHOTOS and request.image_format is not None:
             raise UsageError("--format is for photos that are painted to a folder; else the output's ending says it")
-        if self.content.is_film and request.strip:
-            raise UsageError("--strip is for photos; frames of a film hold no metadata")
+        if self.to_video:
+            request.encoding.require(request.output.suffix.lower())
+        elif not request.encoding.is_default:
+            raise UsageError("--codec, --crf and --pixel-format are for video outputs: name one, as painted.mp4")
         if not self.content.is_film and request.frames != FrameRange():
             raise UsageError("--frames takes a part of a video or a sequence; photos are all painted")
         read = [*request.styles, Path(self.settings.encoder.weights), Path(self.settings.start.first)]
         contents.require_outside(self.content, request.content, request.output, read)
         contents.require_outside(self.content, request.content, request.job_folder)
+        if request.compare:
+            contents.require_outside(self.content, request.content, assembly.compare_path(request.output), read)
         self._require_job_apart()
         if request.rate is not None and not (self.to_video and self.content.kind is ContentKind.SEQUENCE):
             raise UsageError("--fps is for videos made from single images; a video keeps its own rate")
@@ -285,6 +297,8 @@ class _Run:
                 if self.to_video:
                     self._assemble(job)
                 job.finish_output(storage.hash_file(request.output) if request.output.is_file() else None)
+            if request.compare and not (failed and self.to_video):
+                self._compare(job)
             return self._summarise(job, failed, painted, time.perf_counter() - began)
 
     def estimate(self) -> DryRun:
@@ -366,6 +380,7 @@ class _Run:
             "output": os.path.abspath(request.output),
             "image_format": request.image_format,
             "strip": request.strip,
+            "encoding": dataclasses.asdict(request.encoding),
         }
 
     def _open_or_create(self, folder: Path, recipe: Mapping[str, Any]) -> Job:
@@ -385,6 +400,8 @@ class _Run:
         plan = self._plan()
         if not self.request.force:
             self._require_targets_free(plan.frames)
+        if self.request.compare:
+            self._require_compare_free(plan.frames)
         self._require_space(plan)
         facts = {
             "threads": torch.get_num_threads(),
@@ -420,6 +437,15 @@ class _Run:
             raise OutputError(f"output {output} is a file, and the output of this content is a folder: name another")
         if is_one_file and output.exists() and not self.request.force:
             raise OutputError(f"output {output} exists: choose another name, or overwrite it with --force")
+
+    def _require_compare_free(self, frames: Sequence[PlannedFrame]) -> None:
+        """What stands where content and result are to stand side by side is cleared by `--force`, or refused."""
+        target = assembly.compare_path(self.request.output)
+        paths = [self._compared_path(Path(frame.path)) for frame in frames if Path(frame.path).is_absolute()]
+        for path in [target] if self.to_video else paths:
+            if path.exists() and not (self.request.force and path.is_file()):
+                raise OutputError(f"{path}, for --compare, exists: choose another --output, or overwrite with --force")
+            path.unlink(missing_ok=True)
 
     def _replaced_files(self, frames: Sequence[PlannedFrame]) -> dict[str, str]:
         """What `--force` allows this job to overwrite: the files that are there now, each by its hash."""
@@ -565,8 +591,16 @@ class _Run:
             is_jpeg = Path(frame.path).suffix.lower() in (".jpg", ".jpeg")
             needed[output if Path(frame.path).is_absolute() else job] += (3 * count >> is_jpeg) + 4096
         if self.to_video:
-            needed[output] += sum(3 * count for count in pixels) // self.passes // 8
+            needed[output] += self._video_bytes(sum(pixels) // self.passes)
+        if self.request.compare:
+            kept = sum(pixels) // self.passes
+            needed[output] += self._video_bytes(2 * kept) if self.to_video else 6 * kept
         return needed
+
+    def _video_bytes(self, pixel_count: int) -> int:
+        """From above, of so many pixels in all: without loss half of what they take plain, else an eighth."""
+        lossless = self.request.encoding.codec in ("prores", "ffv1")
+        return 3 * pixel_count // (2 if lossless else 8)
 
     def _require_space(self, plan: _Plan) -> None:
         """Raises `StorageError` where a disk has not the room that the job takes."""
@@ -922,38 +956,62 @@ class _Run:
     # --- the output ---
 
     def _assemble(self, job: Job) -> None:
-        output, facts = self.request.output, job.facts
+        output = self.request.output
         if output.exists() and job.expected_sha256 and file_problem(output, job.expected_sha256) is None:
             return  # complete, and only the store had not heard of it
         if output.exists() and not self._may_overwrite(job, output):
             raise OutputError(f"output {output} has appeared since the job began: move it away and resume")
         whole = job.folder / f"output{output.suffix}"
-        frames = [frame for frame in job.frames() if frame.pass_number == 0]
-        timing = media.Timing(
-            time_base=Fraction(facts["time_base"]),
-            times=tuple(frame.pts for frame in frames if frame.pts is not None),
-            rate=None if facts["rate"] is None else Fraction(facts["rate"]),
-            last_duration=facts["last_duration"],
-        )
-        first = images.read_image(frames[0].path)
-        source = self.content.files[0].path if self.content.kind is ContentKind.VIDEO else None
-        with video_writer.VideoWriter(
-            whole,
-            (first.shape[0], first.shape[1]),
-            timing,
-            color=media.VideoColor(**facts["color"]) if facts["color"] else None,
-            source_for_audio=source if facts["has_audio"] else None,
-            audio_range=timing.span_seconds if facts["is_partial"] else None,
-        ) as writer:
-            for written, frame in enumerate(frames):
-                if self.stop.requested:
-                    raise Interrupted(f"stopped while writing {output}; continue with: impasto resume {job.folder}")
-                writer.write(images.read_image(frame.path))
-                self.listener(Assembling(output, written + 1, len(frames)))
-        for note in writer.notes:
+
+        def on_frame(written: int) -> None:
+            if self.stop.requested and written < film.timing.frame_count:
+                raise Interrupted(f"stopped while writing {output}; continue with: impasto resume {job.folder}")
+            self.listener(Assembling(output, written, film.timing.frame_count))
+
+        film = self._film(job)
+        for note in assembly.write_film(film, whole, self.request.encoding, on_frame):
             self._notice(job, note)
         job.expect_output(storage.hash_file(whole))
         storage.move(whole, output)
+
+    def _film(self, job: Job) -> assembly.Film:
+        source = self.content.files[0].path if self.content.kind is ContentKind.VIDEO else None
+        return assembly.film_of(job, source, strip=self.request.strip)
+
+    def _compare(self, job: Job) -> None:
+        """Writes content and result side by side, where that is not there yet."""
+        target = assembly.compare_path(self.request.output)
+        with FrameReader(self.content) as reader:
+            if self.to_video:
+                if not target.exists():
+                    film = self._film(job)
+
+                    def on_frame(written: int) -> None:
+                        self._require_going_on(job, target)
+                        self.listener(Assembling(target, written, film.timing.frame_count))
+
+                    for note in assembly.write_film(film, target, self.request.encoding, on_frame, reader):
+                        job.log(f"{target}: {note}")  # The output's own notes, said once, but for what doubling did.
+                return
+            frames = [frame for frame in job.frames(FrameState.DONE) if frame.pass_number == 0]
+            for written, frame in enumerate(frames, start=1):
+                self._require_going_on(job, target)
+                path = self._compared_path(frame.path)
+                if not path.exists():
+                    pair = assembly.side_by_side(reader.read(frame.index), images.read_image(frame.path))
+                    images.write_image(path, pair)
+                self.listener(Assembling(target, written, len(frames)))
+
+    def _compared_path(self, painted: Path) -> Path:
+        """Where a painted picture stands beside its content."""
+        target = assembly.compare_path(self.request.output)
+        if self.content.kind is ContentKind.IMAGE:
+            return target
+        return target / painted.relative_to(self.request.output.absolute())
+
+    def _require_going_on(self, job: Job, target: Path) -> None:
+        if self.stop.requested:
+            raise Interrupted(f"stopped while writing {target}; continue with: impasto resume {job.folder}")
 
     def _summarise(self, job: Job, failed: Sequence[FrameRecord], painted: int, seconds: float) -> JobDone:
         # What failed itself before what only depends on it.

@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +19,7 @@ import av
 import numpy as np
 from av.container import OutputContainer
 
+from pipeline.codecs import Encoding
 from pipeline.errors import InputError, MediaError, OutputError, StorageError
 from pipeline.media import (
     CONTAINERS,
@@ -33,38 +33,14 @@ from pipeline.media import (
     video_stream,
 )
 from pipeline.storage import atomic_file
+from pipeline.tracks import Tracks
 
 _MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".gif": "gif"}
-
-_PCM = {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8"}
-_AUDIO_KEPT = {
-    ".mp4": {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"},
-    ".mov": {"aac", "mp3", "ac3", "eac3", "alac", *_PCM},
-    ".mkv": {"aac", "mp3", "mp2", "ac3", "eac3", "dts", "truehd", "alac", "flac", "opus", "vorbis", *_PCM},
-    ".webm": {"opus", "vorbis"},
-}
-"""The audio codecs that each container takes and players expect there; others are encoded anew."""
-
-_AUDIO_ENCODED = {
-    ".mp4": ("aac", ["-b:a", "256k"]),
-    ".mov": ("aac", ["-b:a", "256k"]),
-    ".mkv": ("aac", ["-b:a", "256k"]),
-    ".webm": ("libopus", ["-b:a", "160k"]),
-}
 
 _MIN_TICKS_A_SECOND = 10_000
 _MAX_TICKS_A_SECOND = (1 << 31) - 1
 
 _KILL_AFTER_SECONDS = 3.0
-
-
-@dataclass(frozen=True)
-class _AudioStream:
-    number: int
-    """Its place among the streams of sound in the file."""
-
-    codec: str
-    sample_rate: int
 
 
 class _AbandonedError(Exception):
@@ -78,13 +54,11 @@ class VideoWriter:
     put there at once; whatever else happens, nothing is there that was not before. Either way no ffmpeg
     process is left.
 
-    - MP4, MOV and MKV hold H.264 (4:2:0, or 4:4:4 where a side is odd and 4:2:0 would lose a row), WebM
-      holds VP9, GIF a palette for each frame.
+    - How pictures are encoded is `encoding`'s to say, and else follows from the ending: see `pipeline.codecs`.
     - Times are those of `timing`, to the tick, in MP4 and MOV. Matroska and WebM keep milliseconds (with the
       exact rate beside them where it is constant), GIF hundredths of a second.
-    - Sound comes from `source_for_audio` as it is, where the container takes it, and is else encoded anew; it keeps
-      its place beside the picture. With `audio_range` it is cut to that time, to a whole packet
-      where it is copied.
+    - Sound, subtitles, chapters and metadata come from `tracks`, as they are where the container takes them; they keep
+      their place beside the picture. Of a `part` only what lies in it is taken.
 
     `notes` says in words what could not be kept as it was.
     """
@@ -96,23 +70,28 @@ class VideoWriter:
         timing: Timing,
         *,
         color: VideoColor | None = None,
-        source_for_audio: Path | None = None,
-        audio_range: tuple[Fraction, Fraction] | None = None,
-        crf: int = 16,
+        encoding: Encoding = Encoding(),
+        has_alpha: bool = False,
+        tracks: Tracks = Tracks(),
+        part: tuple[Fraction, Fraction] | None = None,
         preset: str = "medium",
     ) -> None:
         """
         path: the video to write; its ending, one of `OUTPUT_SUFFIXES`, names the container.
         size: (height, width) of every frame.
-        timing: when each frame is shown, on the clock of `source_for_audio` where there is one.
+        timing: when each frame is shown, on the clock of the file that `tracks` are from, where there is one.
         color: tags and matrix of the output; what is None there is BT.709 (below 720 lines, in a video
-            that has a `color`, BT.601, as when reading). The range written is always limited. None: BT.709.
-        source_for_audio: file whose sound is taken along, all its tracks; one without sound is no error.
-        audio_range: (start, end) in seconds on that file's clock; None takes all of it.
-        crf: quality of H.264, 0 (lossless but for colour) to 51; VP9 gets the value of like quality.
-        preset: how much time x264 may take, in its own words.
+            that has a `color`, BT.601, as when reading). None: BT.709. The range written is limited, but where
+            the encoding asks for RGB.
+        encoding: codec, quality and pixel format.
+        has_alpha: frames have a fourth channel, 255 where they are opaque; it is dropped, with a note, where the
+            encoding does not take it.
+        tracks: what goes along, see `tracks.read_tracks`.
+        part: (start, end) in seconds on the clock of `timing`; None takes all of the tracks.
+        preset: how much time x264 and x265 may take, in their own words.
 
-        Raises `OutputError` for an ending that cannot be written and `InputError` for a bad `source_for_audio`.
+        Raises `OutputError` for an ending that cannot be written, `UsageError` for an encoding that does not go
+        with it.
         """
         self._suffix = path.suffix.lower()
         if self._suffix not in OUTPUT_SUFFIXES:
@@ -123,10 +102,8 @@ class VideoWriter:
             raise ValueError(f"a video of {size[0]}×{size[1]} has no pixels")
         if not timing.times:
             raise ValueError("a video has at least one frame, and timing holds none")
-        if not 0 <= crf <= 51:
-            raise ValueError(f"crf is {crf}: it goes from 0 to 51")
-        if audio_range is not None and audio_range[0] >= audio_range[1]:
-            raise ValueError(f"audio_range {audio_range} is empty")
+        if part is not None and part[0] >= part[1]:
+            raise ValueError(f"part {part} is empty")
         self.path = path
         self.size = size
         self.timing = timing
@@ -134,11 +111,11 @@ class VideoWriter:
         """What could not be kept as it was, one line each; complete after a clean exit."""
         self.frames_written = 0
         self._color = _output_color(color, size[0])
-        self._crf = crf
+        self._channels = 4 if has_alpha else 3
+        self._choice = encoding.choose(self._suffix, size, has_alpha)
         self._preset = preset
-        self._audio_source = source_for_audio
-        self._audio_range = audio_range
-        self._audio = [] if source_for_audio is None else _audio_streams(source_for_audio)
+        self._tracks = tracks
+        self._part = part
         self._state: Literal["new", "open", "failed", "closed"] = "new"
 
     # --- life ---
@@ -149,6 +126,8 @@ class VideoWriter:
         with contextlib.ExitStack() as stack:
             self._temporary = stack.enter_context(atomic_file(self.path))
             self._stderr: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
+            self._told: IO[bytes] = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".ffmetadata"))
+            self.notes += self._choice.notes
             self._process = self._start()
             stack.callback(self._end_process)
             self._pipe = self._open_pipe()
@@ -175,7 +154,7 @@ class VideoWriter:
         self._state = "closed"
 
     def write(self, array: np.ndarray) -> None:
-        """Writes the next frame: `H×W×3` uint8 RGB of the video's size.
+        """Writes the next frame: `H×W×3` uint8 RGB of the video's size, or `H×W×4` with alpha.
 
         Raises `MediaError`, or `StorageError` when the disk is full, once ffmpeg is no longer there; and
         `MediaError` before the block, after it, after a failure, and beyond the last frame.
@@ -183,14 +162,14 @@ class VideoWriter:
         if self._state != "open":
             state = {"new": "not open yet", "failed": "ended by an error", "closed": "finished"}[self._state]
             raise MediaError(f"cannot write a frame to {self.path}: its writer is {state}")
-        if array.shape != (*self.size, 3) or array.dtype != np.uint8:
+        if array.shape != (*self.size, self._channels) or array.dtype != np.uint8:
             raise ValueError(
-                f"a frame of {self.path.name} is {self.size[0]}×{self.size[1]}×3 uint8, "
+                f"a frame of {self.path.name} is {self.size[0]}×{self.size[1]}×{self._channels} uint8, "
                 f"and this one is {'×'.join(map(str, array.shape))} {array.dtype}"
             )
         if self.frames_written >= self.timing.frame_count:
             raise MediaError(f"cannot write a frame to {self.path}: all of its {self.timing.frame_count} are written")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format=self._raw_format)
         frame.pts = self._ticks[self.frames_written]
         frame.time_base = Fraction(1, self._ticks_a_second)
         try:
@@ -287,19 +266,15 @@ class VideoWriter:
     def _place_in_time(self) -> None:
         """Chooses the tick, and the zero of the output on the source's clock; `_ticks` are the frames' times from it.
 
-        Zero is where the part begins that is written: the range of the sound, or all of the source that gives it, or
-        without sound the first frame. It is rounded down to a tick of the picture's clock, for sound
-        and picture alike, so that the frames stay exact and neither moves against the other.
+        Zero is where the part begins that is written, or all of the source, or without one the first frame. It is
+        rounded down to a tick of the picture's clock, for sound and picture alike, so that the frames stay exact and
+        neither moves against the other.
         """
-        if not self._audio:
-            origin = self.timing.start_seconds
-        elif self._audio_range is not None:
-            origin = min(self._audio_range[0], self.timing.start_seconds)
-        else:
-            assert self._audio_source is not None
-            with open_container(self._audio_source) as container:
-                declared = Fraction(container.start_time or 0, av.time_base)
-            origin = min(declared, self.timing.start_seconds)
+        origin = self.timing.start_seconds
+        if self._part is not None:
+            origin = min(self._part[0], origin)
+        elif self._tracks.audio:
+            origin = min(self._tracks.start_seconds, origin)
         base = self.timing.time_base
         rate = base.denominator
         while rate < _MIN_TICKS_A_SECOND:
@@ -310,12 +285,16 @@ class VideoWriter:
         self._origin = Fraction(math.floor(origin / base)) * base
         self._ticks = [int((ticks * base - self._origin) * rate) for ticks in self.timing.times]
 
+    @property
+    def _raw_format(self) -> str:
+        return "rgba" if self._channels == 4 else "rgb24"
+
     def _open_pipe(self) -> OutputContainer:
         """A NUT stream of raw frames into ffmpeg: unlike plain raw video it carries a time stamp for each."""
         height, width = self.size
         pipe = av.open(self._process.stdin, mode="w", format="nut", buffer_size=1 << 20)
         stream = pipe.add_stream("rawvideo", rate=self.timing.rate or 25)
-        stream.width, stream.height, stream.pix_fmt = width, height, "rgb24"
+        stream.width, stream.height, stream.pix_fmt = width, height, self._raw_format
         stream.time_base = stream.codec_context.time_base = Fraction(1, self._ticks_a_second)
         self._raw = stream
         return pipe
@@ -323,56 +302,60 @@ class VideoWriter:
     def _input_arguments(self) -> list[str]:
         arguments = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-y"]
         arguments += ["-protocol_whitelist", PROTOCOLS, "-f", "nut", "-i", "pipe:0"]
-        if self._audio:
-            assert self._audio_source is not None
+        source = self._tracks.source
+        if source is not None and self._tracks.has_streams:
             arguments += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", CONTAINERS]
-            arguments += ["-itsoffset", _decimal(-self._origin), "-i", file_url(self._audio_source)]
+            arguments += ["-itsoffset", _decimal(-self._origin), "-i", file_url(source)]
+        self._told.write(self._tracks.ffmetadata(self._origin, self._part).encode("utf-8", "replace"))
+        self._told.flush()
+        arguments += ["-f", "ffmetadata", "-i", file_url(Path(self._told.name))]
+        told = "2" if source is not None and self._tracks.has_streams else "1"
+        # What the streams say of themselves, as their language, goes with them.
+        arguments += ["-map_metadata:g", f"{told}:g", "-map_chapters", told]
         # Bit-exact: no version, date or random number in the file, so the same frames give the same bytes.
         return [*arguments, "-map", "0:v:0", "-copyts", "-fps_mode", "passthrough", "-enc_time_base", "demux"]
 
     def _output_arguments(self) -> list[str]:
-        arguments = [*self._picture_arguments(), *self._audio_arguments()]
+        part = None
+        if self._part is not None:
+            part = _decimal(self._part[0] - self._origin), _decimal(self._part[1] - self._origin)
+        along, notes = self._tracks.arguments(self._suffix, part)
+        self.notes += notes
+        # Sound may wait long for the first frame of a thorough encoder.
+        arguments = [*self._picture_arguments(), *along, "-max_muxing_queue_size", "100000"]
         if self._suffix in (".mp4", ".mov"):
             # The movie's clock places the sound against the picture; it takes both exactly where it can.
             movie = self._ticks_a_second
-            for audio in self._audio:
+            for audio in self._tracks.audio:
                 common = math.lcm(movie, audio.sample_rate or 1)
                 movie = common if common <= _MAX_TICKS_A_SECOND else movie
             arguments += ["-video_track_timescale", str(self._ticks_a_second), "-movie_timescale", str(movie)]
             arguments += ["-movflags", "+faststart"]
-        arguments += ["-map_chapters", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"]
+        arguments += ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"]
         return [*arguments, "-f", _MUXERS[self._suffix], file_url(self._temporary)]
 
     def _picture_arguments(self) -> list[str]:
+        choice = self._choice
         if self._suffix == ".gif":
             # A palette for each frame, so that no more than a frame is held; one for all would need all of them.
             return ["-vf", "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"]
-        color, (height, width) = self._color, self.size
-        pixels = "yuv420p"
-        if self._suffix != ".webm" and (height % 2 or width % 2):
-            pixels = "yuv444p"
-            self.notes.append(
-                f"{width}×{height} has an odd side: the video is written as H.264 4:4:4, which some players do not show"
-            )
+        color = self._color
+        shown = "pc" if choice.is_full_range else "tv"
         scale = (
-            f"scale=in_range=pc:out_color_matrix={color.matrix}:out_range=tv"
-            ":flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+            f"scale=in_range=pc:out_range={shown}"
+            + ("" if choice.is_rgb else f":out_color_matrix={color.matrix}")
+            + ":flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
         )
         # On the frames and not as options of the encoder, which the frames' own tags, or lack of them, would override.
         tags = (
-            f"setparams=colorspace={color.matrix}:range=tv:color_primaries={color.primaries}:color_trc={color.transfer}"
+            f"setparams=colorspace={'gbr' if choice.is_rgb else color.matrix}:range={shown}"
+            f":color_primaries={color.primaries}:color_trc={color.transfer}"
         )
-        arguments = ["-vf", f"{scale},format={pixels},{tags}"]
-        if self._suffix == ".webm":
-            # VP9 counts quality to 63 where H.264 counts to 51, and looks alike at about 3/2 of its value.
-            arguments += ["-c:v", "libvpx-vp9", "-b:v", "0", "-crf", str(min(63, round(self._crf * 1.5)))]
-            arguments += ["-deadline", "good", "-cpu-used", "4", "-row-mt", "1"]
-        else:
-            arguments += ["-c:v", "libx264", "-preset", self._preset, "-crf", str(self._crf)]
+        arguments = ["-vf", f"{scale},format={choice.pixel_format},{tags}", *choice.arguments(self._preset)]
         if self.timing.rate is None and self.timing.last_duration is not None:
             # The pipe carries no durations, and the last frame has no next one to end it. MP4 takes the duration
             # from the last packet, which is the last frame only without reordering.
-            if self._suffix != ".webm":
+            if choice.codec.reorders:
                 arguments += ["-bf", "0"]
             last = Fraction(self._ticks[-1], self._ticks_a_second)
             duration = self.timing.last_duration * self.timing.time_base
@@ -384,35 +367,6 @@ class VideoWriter:
             ]
         return arguments
 
-    def _audio_arguments(self) -> list[str]:
-        if not self._audio:
-            return []
-        if self._suffix == ".gif":
-            self.notes.append("the sound is left out: a GIF holds none")
-            return []
-        arguments = []
-        for audio in self._audio:
-            arguments += ["-map", f"1:a:{audio.number}"]
-        begin, end = None, None
-        if self._audio_range is not None:
-            begin, end = (_decimal(bound - self._origin) for bound in self._audio_range)
-        for number, audio in enumerate(self._audio):
-            if audio.codec in _AUDIO_KEPT[self._suffix]:
-                arguments += [f"-c:a:{number}", "copy"]
-                if begin is not None:
-                    # Whole packets go, and those that stay keep their time: the sound does not move.
-                    arguments += [f"-bsf:a:{number}", f"noise=drop=lt(pts*tb\\,{begin})+gte(pts*tb\\,{end})"]
-                continue
-            codec, options = _AUDIO_ENCODED[self._suffix]
-            arguments += [f"-c:a:{number}", codec, *options]
-            if begin is not None:
-                arguments += [f"-filter:a:{number}", f"atrim=start={begin}:end={end}"]
-            self.notes.append(
-                f"the sound is encoded anew, from {audio.codec} to {codec.removeprefix('lib')}: "
-                f"{self._suffix[1:]} does not hold it as it was"
-            )
-        return arguments
-
     def _check_result(self) -> None:
         """Reads the finished file back: ffmpeg's word for success has been wrong on a full disk."""
         try:
@@ -420,6 +374,7 @@ class VideoWriter:
                 stream = video_stream(container, self._temporary)
                 base = stream.time_base or Fraction(1, 1000)
                 written = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
+                lost = self._tracks.lost_metadata(container.metadata)
         except (InputError, av.error.FFmpegError) as error:
             raise MediaError(f"could not write {self.path}: what ffmpeg left cannot be read ({error})") from error
         if len(written) != self.timing.frame_count:
@@ -427,6 +382,8 @@ class VideoWriter:
                 f"could not write {self.path}: ffmpeg wrote {len(written)} of its {self.timing.frame_count} frames "
                 "and reported no error; free space on the disk and run the same command again"
             )
+        if lost:
+            self.notes.append(f"metadata that {self._suffix[1:]} has no place for is left out: {', '.join(lost)}")
         shift = max(
             abs((pts - written[0]) * base - Fraction(ticks - self._ticks[0], self._ticks_a_second))
             for pts, ticks in zip(written, self._ticks, strict=True)
@@ -456,13 +413,3 @@ def _output_color(color: VideoColor | None, height: int) -> VideoColor:
         primaries=color.primaries or plain,
         transfer=color.transfer or ("gamma28" if plain == "bt470bg" else plain),
     )
-
-
-def _audio_streams(path: Path) -> list[_AudioStream]:
-    """The streams of sound in a file, less those of a kind that nobody here knows."""
-    with open_container(path) as container:
-        return [
-            _AudioStream(number, stream.codec_context.codec.canonical_name, stream.codec_context.sample_rate or 0)
-            for number, stream in enumerate(container.streams.audio)
-            if stream.codec_context is not None
-        ]

@@ -23,6 +23,8 @@ ROWS = (
         "media",
         "video_reader",
         "video_writer",
+        "codecs",
+        "tracks",
         "dissolves",
         "shots",
         "encoder",
@@ -33,7 +35,7 @@ ROWS = (
     },
     {"optimize"},
     {"stylize", "job", "content", "motion"},
-    {"report", "run", "measure"},
+    {"report", "run", "measure", "assembly"},
 )
 """A module imports from rows above its own, and within its row only without a circle."""
 
@@ -47,6 +49,8 @@ WITHOUT_TORCH = (
     "media",
     "video_reader",
     "video_writer",
+    "codecs",
+    "tracks",
     "dissolves",
     "shots",
     "job",

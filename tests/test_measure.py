@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from pipeline import measure as measure_module
+from pipeline.codecs import Encoding
 from pipeline.config import Settings, load_settings
 from pipeline.encoder import EncoderWeights
 from pipeline.errors import InputError, UsageError
@@ -61,7 +62,8 @@ def folder(path: Path, names: dict[str, int], size: tuple[int, int] = (48, 64)) 
 
 
 def video(path: Path, seeds: list[int], size: tuple[int, int] = (48, 64)) -> Path:
-    with VideoWriter(path, size, Timing.constant(25, len(seeds)), preset="ultrafast", crf=4) as writer:
+    timing, encoding = Timing.constant(25, len(seeds)), Encoding(crf=4)
+    with VideoWriter(path, size, timing, preset="ultrafast", encoding=encoding) as writer:
         for seed in seeds:
             writer.write(picture(seed, size))
     return path

@@ -21,9 +21,11 @@ import numpy as np
 import pytest
 
 from pipeline import hdr, media, video_writer
+from pipeline.codecs import Encoding
 from pipeline.errors import ImpastoError, InputError, MediaError, OutputError, StorageError
 from pipeline.media import OUTPUT_SUFFIXES, Timing, VideoColor, ffmpeg_path, ffmpeg_version, is_video_name
 from pipeline.storage import TEMPORARY_MARK
+from pipeline.tracks import read_tracks
 from pipeline.video_reader import probe, read_frames, scan
 from pipeline.video_writer import VideoWriter
 
@@ -351,7 +353,7 @@ def test_any_name_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nam
     shutil.copy(source, path)
     assert scan(path).frame_count == 5
     output = Path(f"{name}-painted.mp4")
-    write(output, scan(path).timing, source_for_audio=path)
+    write(output, scan(path).timing, tracks=read_tracks(path))
     assert scan(output).frame_count == 5 and probe(output).has_audio
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["source.mp4", path.name, output.name])
 
@@ -540,7 +542,8 @@ class TestEveryContainer:
         self, tmp_path: Path, suffix: str, color: VideoColor | None, wanted: VideoColor
     ) -> None:
         path = tmp_path / f"clip{suffix}"
-        with VideoWriter(path, (48, 64), Timing.constant(25, len(PATCHES)), color=color, crf=4) as writer:
+        timing = Timing.constant(25, len(PATCHES))
+        with VideoWriter(path, (48, 64), timing, color=color, encoding=Encoding(crf=4)) as writer:
             for patch in PATCHES:
                 writer.write(np.full((48, 64, 3), patch, dtype=np.uint8))
         assert probe(path).color == wanted
@@ -558,7 +561,7 @@ class TestEveryContainer:
         # The picture begins 0.2 s after the sound.
         source, path = tmp_path / "source.mp4", tmp_path / f"painted{suffix}"
         ffmpeg("-itsoffset", "0.2", *test_source(), *SINE, *H264, "-c:a", "aac", source)
-        writer = write(path, scan(source).timing, source_for_audio=source)
+        writer = write(path, scan(source).timing, tracks=read_tracks(source))
         picture, sound = times_of(path), packets(path)
         assert abs(picture[0] - Fraction(1, 5)) <= TICK[suffix]
         if suffix == ".webm":
@@ -576,7 +579,7 @@ class TestEveryContainer:
         source, path = tmp_path / "source.mp4", tmp_path / f"painted{suffix}"
         ffmpeg("-itsoffset", "0.2", *test_source(), *SINE, *H264, "-c:a", "aac", source)
         timing = scan(source).timing.part(5, 20)
-        write(path, timing, source_for_audio=source, audio_range=timing.span_seconds)
+        write(path, timing, tracks=read_tracks(source), part=timing.span_seconds)
         begin, end = timing.span_seconds
         assert (begin, end) == (Fraction(2, 5), Fraction(1))
         picture = times_of(path)
@@ -599,7 +602,7 @@ class TestEveryContainer:
         ffmpeg("-itsoffset", "0.2", *test_source(), *SINE, *H264, "-c:a", "aac", source)
         original, before = packets(source), times_of(source)
         assert min(original[0][0], before[0]) > 1
-        write(path, scan(source).timing, source_for_audio=source)
+        write(path, scan(source).timing, tracks=read_tracks(source))
         sound, after = packets(path), times_of(path)
         allowed = 2 * TICK[suffix] if suffix != ".webm" else Fraction(10, 1000)  # Opus begins with its pre-skip.
         assert abs((after[0] - sound[0][0]) - (before[0] - original[0][0])) <= allowed + Fraction(1, 90_000)
@@ -666,7 +669,7 @@ class TestEveryContainer:
 def test_a_gif(tmp_path: Path) -> None:
     source, path = tmp_path / "source.mp4", tmp_path / "clip.gif"
     ffmpeg(*test_source(seconds=0.48), *SINE, *H264, source)
-    writer = write(path, Timing.constant(25, 12), (65, 63), source_for_audio=source)
+    writer = write(path, Timing.constant(25, 12), (65, 63), tracks=read_tracks(source))
     assert scan(path).frame_count == 12 and probe(path).size == (65, 63)
     assert times_of(path) == [Fraction(k, 25) for k in range(12)]
     assert [number(f.image) for f in read_frames(path)] == list(range(12))
@@ -695,7 +698,7 @@ def test_all_tracks_of_sound_are_taken_each_as_it_can_be(tmp_path: Path) -> None
         ".webm": ["opus", "opus"],
     }
     for suffix, codecs in expected.items():
-        writer = write(tmp_path / f"a{suffix}", scan(source).timing, source_for_audio=source)
+        writer = write(tmp_path / f"a{suffix}", scan(source).timing, tracks=read_tracks(source))
         with av.open(str(tmp_path / f"a{suffix}")) as container:
             found = [s.codec_context.name.removeprefix("lib") for s in container.streams.audio]
         assert found == codecs, suffix
@@ -778,11 +781,11 @@ def test_interlaced_frames_are_made_one(tmp_path: Path, suffix: str) -> None:
 def test_a_source_without_sound(tmp_path: Path) -> None:
     source, path = tmp_path / "source.mp4", tmp_path / "painted.mp4"
     ffmpeg(*test_source(seconds=0.2), *H264, source)
-    writer = write(path, scan(source).timing, source_for_audio=source)
+    writer = write(path, scan(source).timing, tracks=read_tracks(source))
     assert not probe(path).has_audio and writer.notes == []
     (tmp_path / "text.mp4").write_text("text")
     with refused(InputError, "no video file"):
-        VideoWriter(path, (48, 64), Timing.constant(25, 1), source_for_audio=tmp_path / "text.mp4")
+        VideoWriter(path, (48, 64), Timing.constant(25, 1), tracks=read_tracks(tmp_path / "text.mp4"))
 
 
 def test_an_output_that_cannot_be(tmp_path: Path) -> None:
@@ -919,11 +922,15 @@ def noise(index: int) -> np.ndarray:
     return np.random.default_rng(index).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 
 
+def best(suffix: str) -> Encoding:
+    return Encoding(crf=None if suffix == ".gif" else 2)
+
+
 @pytest.mark.parametrize("suffix", OUTPUT_SUFFIXES)
 def test_a_full_disk_is_told(small_disk: Path, suffix: str) -> None:
     with (
         refused(StorageError, "no space left"),
-        VideoWriter(small_disk / f"a{suffix}", (96, 128), Timing.constant(25, 60), crf=2) as writer,
+        VideoWriter(small_disk / f"a{suffix}", (96, 128), Timing.constant(25, 60), encoding=best(suffix)) as writer,
     ):
         for index in range(60):
             writer.write(noise(index))
@@ -935,13 +942,14 @@ def test_a_file_that_may_not_grow_is_told(tmp_path: Path, suffix: str) -> None:
     # Where no small disk can be had: a limit on the size of files fails the writes of ffmpeg alike.
     code = (
         "import resource, signal, sys, numpy as np\nfrom pathlib import Path\n"
-        "from pipeline.errors import MediaError, StorageError\nfrom pipeline.media import Timing\n"
+        "from pipeline.codecs import Encoding\nfrom pipeline.errors import MediaError, StorageError\n"
+        "from pipeline.media import Timing\n"
         "from pipeline.video_writer import VideoWriter\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try:\n"
         f"    path = Path({str(tmp_path)!r}) / 'a{suffix}'\n"
-        "    with VideoWriter(path, (96, 128), Timing.constant(25, 40), crf=2) as w:\n"
+        f"    with VideoWriter(path, (96, 128), Timing.constant(25, 40), encoding={best(suffix)!r}) as w:\n"
         "        for i in range(40):\n"
         "            w.write(np.random.default_rng(i).integers(0, 256, (96, 128, 3), dtype=np.uint8))\n"
         "except (MediaError, StorageError) as error:\n"

@@ -1,0 +1,111 @@
+"""Painted frames → the film, and content and result side by side."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import images
+from pipeline.codecs import Encoding
+from pipeline.content import FrameReader
+from pipeline.frames import resize, size_of
+from pipeline.job import FrameRecord, Job
+from pipeline.media import Timing, VideoColor
+from pipeline.tracks import Tracks, read_tracks
+from pipeline.video_writer import VideoWriter
+
+
+@dataclass(frozen=True)
+class Film:
+    """A painted film with all that goes into its file.
+
+    `part` is the (start, end) in seconds, on the clock of `timing`, of what was painted of a longer one.
+    """
+
+    frames: tuple[FrameRecord, ...]
+    timing: Timing
+    color: VideoColor | None
+    has_alpha: bool
+    tracks: Tracks
+    part: tuple[Fraction, Fraction] | None
+
+    def pictures(self) -> Iterator[np.ndarray]:
+        """The frames as they were painted: H×W×3 uint8, or H×W×4 where the film has alpha."""
+        for frame in self.frames:
+            image = images.read_image(frame.path)
+            if self.has_alpha:
+                alpha = images.read_extras(frame.path).alpha
+                opaque = np.full(size_of(image), 255, np.uint8)
+                image = np.dstack([image, opaque if alpha is None else alpha])
+            yield image
+
+    def beside(self, reader: FrameReader) -> Iterator[np.ndarray]:
+        """Content | result, both at the size of the painting: H×2W×3 uint8."""
+        for frame in self.frames:
+            yield side_by_side(reader.read(frame.index), images.read_image(frame.path))
+
+
+def film_of(job: Job, source: Path | None, *, strip: bool = False) -> Film:
+    """The film of a job of which all frames are painted; `source` is the video that it was painted from, where it was
+    one, of which metadata is left out by `strip`. Raises `InputError`."""
+    facts = job.facts
+    frames = tuple(frame for frame in job.frames() if frame.pass_number == 0)
+    timing = Timing(
+        time_base=Fraction(facts["time_base"]),
+        times=tuple(frame.pts for frame in frames if frame.pts is not None),
+        rate=None if facts["rate"] is None else Fraction(facts["rate"]),
+        last_duration=facts["last_duration"],
+    )
+    tracks = Tracks() if source is None else read_tracks(source)
+    return Film(
+        frames,
+        timing,
+        VideoColor(**facts["color"]) if facts["color"] else None,
+        facts.get("has_alpha", False),
+        tracks.without_metadata() if strip else tracks,
+        timing.span_seconds if facts["is_partial"] else None,
+    )
+
+
+def write_film(
+    film: Film,
+    path: Path,
+    encoding: Encoding,
+    on_frame: Callable[[int], None],
+    reader: FrameReader | None = None,
+) -> Sequence[str]:
+    """Writes the film, with its content beside it where a `reader` of that is given; returns what could not be kept.
+
+    `on_frame` is called with the number of frames that are written. Raises what `VideoWriter` raises.
+    """
+    pictures = film.pictures() if reader is None else film.beside(reader)
+    first = next(pictures)
+    with VideoWriter(
+        path,
+        size_of(first),
+        film.timing,
+        color=film.color,
+        encoding=encoding,
+        has_alpha=first.shape[2] == 4,
+        tracks=film.tracks,
+        part=film.part,
+    ) as writer:
+        writer.write(first)
+        on_frame(1)
+        for written, picture in enumerate(pictures, start=2):
+            writer.write(picture)
+            on_frame(written)
+    return writer.notes
+
+
+def side_by_side(content: np.ndarray, painted: np.ndarray) -> np.ndarray:
+    """Content | result, H×W×3 uint8 each, as H×2W×3: the content is brought to the size of the result."""
+    return np.hstack([resize(content, size_of(painted)), painted])
+
+
+def compare_path(output: Path) -> Path:
+    """Where content and result stand side by side: `clip-compare.mp4` beside `clip.mp4`, `photos-compare` beside
+    `photos`."""
+    return output.with_name(f"{output.stem}-compare{output.suffix}")
