@@ -28,23 +28,11 @@ from pipeline.storage import TEMPORARY_MARK
 from pipeline.tracks import read_tracks
 from pipeline.video_reader import probe, read_frames, scan
 from pipeline.video_writer import VideoWriter
+from tests.clips import H264, ffmpeg, moving_source, number, numbered, sine
 
 NTSC = Fraction(30000, 1001)
 TICK = {".mp4": Fraction(0), ".mov": Fraction(0), ".mkv": Fraction(1, 1000), ".webm": Fraction(1, 1000)}
 """How far a container may move a frame: not at all, or to the next of its ticks."""
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    """Runs the ffmpeg program, for material to test with."""
-    command = [str(ffmpeg_path()), "-nostdin", "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-
-
-def test_source(rate: str = "25", seconds: float = 1, size: str = "64x48") -> list[str]:
-    return ["-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}"]
-
-
-test_source.__test__ = False  # type: ignore[attr-defined]
 
 
 def counting_source(rate: str, frames: int) -> list[str]:
@@ -54,19 +42,7 @@ def counting_source(rate: str, frames: int) -> list[str]:
     return ["-f", "lavfi", "-i", graph]
 
 
-SINE = ["-f", "lavfi", "-i", "sine=f=330:r=48000:d=2"]
-H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
-
-
-def numbered(index: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """A frame that tells its own number: a grey from which `number` reads it, brighter at the top left."""
-    image = np.full((*size, 3), 8 + index * 8, dtype=np.uint8)
-    image[: size[0] // 4, : size[1] // 4] = 250
-    return image
-
-
-def number(image: np.ndarray) -> int:
-    return round((float(image[image.shape[0] // 2 :].mean()) - 8) / 8)
+SINE = sine()
 
 
 def write(path: Path, timing: Timing, size: tuple[int, int] = (48, 64), **options: object) -> VideoWriter:
@@ -187,7 +163,7 @@ def test_a_range_of_frames(tmp_path: Path) -> None:
 
 def test_scan_hands_reduced_frames_to_its_consumer(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    ffmpeg(*test_source(size="640x360", seconds=0.4), *H264, path)
+    ffmpeg(*moving_source(size="640x360", seconds=0.4), *H264, path)
     seen: list[tuple[int, tuple[int, ...]]] = []
     scan(path, lambda index, image: seen.append((index, image.shape)))
     assert seen == [(i, (180, 320, 3)) for i in range(10)]
@@ -195,7 +171,7 @@ def test_scan_hands_reduced_frames_to_its_consumer(tmp_path: Path) -> None:
 
 def test_variable_times_are_read_exactly(tmp_path: Path) -> None:
     path = tmp_path / "clip.mkv"
-    ffmpeg(*test_source(), "-vf", "select=not(mod(n\\,7))+eq(n\\,8)", "-fps_mode", "passthrough", path)
+    ffmpeg(*moving_source(), "-vf", "select=not(mod(n\\,7))+eq(n\\,8)", "-fps_mode", "passthrough", path)
     found = scan(path)
     assert [t * found.time_base * 25 for t in found.times] == [0, 7, 8, 14, 21]
     assert found.rate is None
@@ -204,7 +180,7 @@ def test_variable_times_are_read_exactly(tmp_path: Path) -> None:
 
 def test_a_dropped_frame_on_a_coarse_clock_is_no_constant_rate(tmp_path: Path) -> None:
     path = tmp_path / "clip.avi"
-    ffmpeg(*test_source(), "-vf", "select=not(eq(n\\,7))", "-fps_mode", "passthrough", "-c:v", "mpeg4", path)
+    ffmpeg(*moving_source(), "-vf", "select=not(eq(n\\,7))", "-fps_mode", "passthrough", "-c:v", "mpeg4", path)
     found = scan(path)
     assert found.frame_count == 24 and found.rate is None
 
@@ -234,7 +210,7 @@ def test_rotation_is_applied_once(tmp_path: Path, angle: int, flip: bool) -> Non
 def test_pixels_that_are_not_square_are_stretched(tmp_path: Path) -> None:
     for aspect, size in (("4/3", (48, 85)), ("1/2", (96, 64)), ("1000/1", (48, 64))):
         path = tmp_path / "clip.mp4"
-        ffmpeg(*test_source(seconds=0.1), "-vf", f"setsar={aspect}:max=1000", *H264, path)
+        ffmpeg(*moving_source(seconds=0.1), "-vf", f"setsar={aspect}:max=1000", *H264, path)
         assert probe(path).size == size
         assert next(iter(read_frames(path))).image.shape == (*size, 3)
 
@@ -242,7 +218,7 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path: Path) -> None:
 def test_the_cover_is_not_the_video(tmp_path: Path) -> None:
     clip, cover, path = tmp_path / "clip.mp4", tmp_path / "cover.png", tmp_path / "both.mp4"
     write(clip, Timing.constant(25, 3))
-    ffmpeg(*test_source(size="100x100"), "-frames:v", "1", cover)
+    ffmpeg(*moving_source(size="100x100"), "-frames:v", "1", cover)
     ffmpeg("-i", cover, "-i", clip, "-map", "0", "-map", "1", "-c", "copy", "-disposition:0", "attached_pic", path)
     assert probe(path).size == (48, 64)
     assert scan(path).frame_count == 3
@@ -315,7 +291,7 @@ def test_files_that_are_no_video(tmp_path: Path) -> None:
 
 def test_a_playlist_does_not_lead_to_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    ffmpeg(*test_source(seconds=0.2), *H264, tmp_path / "secret.ts")
+    ffmpeg(*moving_source(seconds=0.2), *H264, tmp_path / "secret.ts")
     hls = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n"
     concat = "ffconcat version 1.0\nfile 'secret.ts'\n"
     for name, text in {"hls.m3u8": hls, "hls.mp4": hls, "concat.mp4": concat, "concat.ffconcat": concat}.items():
@@ -348,7 +324,7 @@ NAMES = [
 def test_any_name_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     source = tmp_path / "source.mp4"
-    ffmpeg(*test_source(seconds=0.2), *SINE, "-t", "0.2", *H264, source)
+    ffmpeg(*moving_source(seconds=0.2), *SINE, "-t", "0.2", *H264, source)
     path = Path(f"{name}.mp4")  # Relative, so that it begins as it does.
     shutil.copy(source, path)
     assert scan(path).frame_count == 5
@@ -362,7 +338,7 @@ def test_any_name_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nam
 def test_a_cut_file_gives_its_good_frames_and_says_that_it_is_cut(tmp_path: Path, suffix: str) -> None:
     whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
     fast = ["-movflags", "+faststart"] if suffix == ".mp4" else []
-    ffmpeg(*test_source(seconds=2), *H264, "-g", "10", *fast, whole)
+    ffmpeg(*moving_source(seconds=2), *H264, "-g", "10", *fast, whole)
     data = whole.read_bytes()
     cut.write_bytes(data[: int(len(data) * 0.6)])
     found = scan(cut)
@@ -381,7 +357,7 @@ def test_a_cut_file_gives_its_good_frames_and_says_that_it_is_cut(tmp_path: Path
 
 def test_a_few_bytes_too_few_are_told(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
-    ffmpeg(*test_source(), *H264, "-movflags", "+faststart", whole)
+    ffmpeg(*moving_source(), *H264, "-movflags", "+faststart", whole)
     cut.write_bytes(whole.read_bytes()[:-20])
     found = scan(cut)
     assert found.frame_count in (23, 24)
@@ -390,7 +366,7 @@ def test_a_few_bytes_too_few_are_told(tmp_path: Path) -> None:
 
 def test_noise_in_the_middle_is_told(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole.mkv", tmp_path / "broken.mkv"
-    ffmpeg(*test_source(seconds=2), "-c:v", "mpeg4", "-q:v", "2", "-g", "10", whole)
+    ffmpeg(*moving_source(seconds=2), "-c:v", "mpeg4", "-q:v", "2", "-g", "10", whole)
     data = bytearray(whole.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 3000] = np.random.default_rng(0).integers(0, 256, 3000, dtype=np.uint8).tobytes()
@@ -402,7 +378,7 @@ def test_noise_in_the_middle_is_told(tmp_path: Path) -> None:
 
 def test_a_picture_that_changes_its_size_keeps_the_first(tmp_path: Path) -> None:
     for name, size in (("a.ts", "64x48"), ("b.ts", "96x80")):
-        ffmpeg(*test_source(seconds=0.2, size=size), *H264, tmp_path / name)
+        ffmpeg(*moving_source(seconds=0.2, size=size), *H264, tmp_path / name)
     path = tmp_path / "both.ts"
     path.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
     shapes = [frame.image.shape for frame in read_frames(path, accept_damage=True)]
@@ -430,7 +406,7 @@ def test_a_consumer_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
 
 def test_a_cut_mp4_without_its_index_is_refused(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
-    ffmpeg(*test_source(), *H264, whole)
+    ffmpeg(*moving_source(), *H264, whole)
     cut.write_bytes(whole.read_bytes()[:-2000])
     with refused(InputError, "header is damaged", cut):
         probe(cut)
@@ -439,7 +415,7 @@ def test_a_cut_mp4_without_its_index_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["edited.mp4", "fragmented.mp4", "edited.mkv", "end.ts"])
 def test_whole_files_of_uncommon_make_are_no_damage(tmp_path: Path, name: str) -> None:
     whole, path = tmp_path / "whole.mp4", tmp_path / name
-    ffmpeg(*test_source(seconds=2), *SINE, *H264, "-bf", "2", "-g", "20", whole)
+    ffmpeg(*moving_source(seconds=2), *SINE, *H264, "-bf", "2", "-g", "20", whole)
     fragments = ["-movflags", "frag_keyframe+empty_moov"] if name.startswith("frag") else []
     start = ["-ss", "0.5"] if name.startswith("edited") else []
     ffmpeg(*start, "-i", whole, "-c", "copy", *fragments, path)
@@ -450,7 +426,7 @@ def test_whole_files_of_uncommon_make_are_no_damage(tmp_path: Path, name: str) -
 
 def test_sound_that_outlasts_the_picture_is_no_damage(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.mkv", "a.ts", "a.avi"):
-        ffmpeg(*test_source(seconds=0.5), *SINE, *H264, tmp_path / name)
+        ffmpeg(*moving_source(seconds=0.5), *SINE, *H264, tmp_path / name)
         assert scan(tmp_path / name).damage is None
 
 
@@ -560,7 +536,7 @@ class TestEveryContainer:
     def test_the_sound_keeps_its_place(self, tmp_path: Path, suffix: str) -> None:
         # The picture begins 0.2 s after the sound.
         source, path = tmp_path / "source.mp4", tmp_path / f"painted{suffix}"
-        ffmpeg("-itsoffset", "0.2", *test_source(), *SINE, *H264, "-c:a", "aac", source)
+        ffmpeg("-itsoffset", "0.2", *moving_source(), *SINE, *H264, "-c:a", "aac", source)
         writer = write(path, scan(source).timing, tracks=read_tracks(source))
         picture, sound = times_of(path), packets(path)
         assert abs(picture[0] - Fraction(1, 5)) <= TICK[suffix]
@@ -577,7 +553,7 @@ class TestEveryContainer:
 
     def test_a_range_takes_its_part_of_the_sound(self, tmp_path: Path, suffix: str) -> None:
         source, path = tmp_path / "source.mp4", tmp_path / f"painted{suffix}"
-        ffmpeg("-itsoffset", "0.2", *test_source(), *SINE, *H264, "-c:a", "aac", source)
+        ffmpeg("-itsoffset", "0.2", *moving_source(), *SINE, *H264, "-c:a", "aac", source)
         timing = scan(source).timing.part(5, 20)
         write(path, timing, tracks=read_tracks(source), part=timing.span_seconds)
         begin, end = timing.span_seconds
@@ -599,7 +575,7 @@ class TestEveryContainer:
     def test_sound_from_a_stream_that_starts_late(self, tmp_path: Path, suffix: str) -> None:
         # A transport stream's clock starts anywhere; the output's starts at zero and nothing moves.
         source, path = tmp_path / "source.ts", tmp_path / f"painted{suffix}"
-        ffmpeg("-itsoffset", "0.2", *test_source(), *SINE, *H264, "-c:a", "aac", source)
+        ffmpeg("-itsoffset", "0.2", *moving_source(), *SINE, *H264, "-c:a", "aac", source)
         original, before = packets(source), times_of(source)
         assert min(original[0][0], before[0]) > 1
         write(path, scan(source).timing, tracks=read_tracks(source))
@@ -668,7 +644,7 @@ class TestEveryContainer:
 
 def test_a_gif(tmp_path: Path) -> None:
     source, path = tmp_path / "source.mp4", tmp_path / "clip.gif"
-    ffmpeg(*test_source(seconds=0.48), *SINE, *H264, source)
+    ffmpeg(*moving_source(seconds=0.48), *SINE, *H264, source)
     writer = write(path, Timing.constant(25, 12), (65, 63), tracks=read_tracks(source))
     assert scan(path).frame_count == 12 and probe(path).size == (65, 63)
     assert times_of(path) == [Fraction(k, 25) for k in range(12)]
@@ -690,7 +666,7 @@ def test_what_is_written_is_h264_with_its_index_in_front(tmp_path: Path) -> None
 def test_all_tracks_of_sound_are_taken_each_as_it_can_be(tmp_path: Path) -> None:
     source = tmp_path / "source.mkv"
     maps = ["-map", "0", "-map", "1", "-map", "1", "-c:a:0", "pcm_s16le", "-c:a:1", "aac"]
-    ffmpeg(*test_source(), *SINE, *H264, *maps, source)
+    ffmpeg(*moving_source(), *SINE, *H264, *maps, source)
     expected = {
         ".mp4": ["aac", "aac"],
         ".mov": ["pcm_s16le", "aac"],
@@ -749,7 +725,7 @@ def test_the_tones_of_high_dynamic_range_ascend_to_white() -> None:
 
 
 def test_standard_video_is_no_high_dynamic_range(tmp_path: Path) -> None:
-    ffmpeg(*test_source(seconds=0.2), *H264, "-color_trc", "bt709", tmp_path / "a.mp4")
+    ffmpeg(*moving_source(seconds=0.2), *H264, "-color_trc", "bt709", tmp_path / "a.mp4")
     assert probe(tmp_path / "a.mp4").hdr is None
 
 
@@ -780,7 +756,7 @@ def test_interlaced_frames_are_made_one(tmp_path: Path, suffix: str) -> None:
 
 def test_a_source_without_sound(tmp_path: Path) -> None:
     source, path = tmp_path / "source.mp4", tmp_path / "painted.mp4"
-    ffmpeg(*test_source(seconds=0.2), *H264, source)
+    ffmpeg(*moving_source(seconds=0.2), *H264, source)
     writer = write(path, scan(source).timing, tracks=read_tracks(source))
     assert not probe(path).has_audio and writer.notes == []
     (tmp_path / "text.mp4").write_text("text")
