@@ -34,9 +34,8 @@ class Film:
     def pictures(self) -> Iterator[np.ndarray]:
         """The frames as they were painted: H×W×3 uint8, or H×W×4 where the film has alpha."""
         for frame in self.frames:
-            image = images.read_image(frame.path)
+            image, alpha = images.read_image_and_alpha(Path(frame.path))
             if self.has_alpha:
-                alpha = images.read_extras(frame.path).alpha
                 opaque = np.full(size_of(image), 255, np.uint8)
                 image = np.dstack([image, opaque if alpha is None else alpha])
             yield image
@@ -44,7 +43,7 @@ class Film:
     def beside(self, reader: FrameReader) -> Iterator[np.ndarray]:
         """Content | result, both at the size of the painting: H×2W×3 uint8."""
         for frame in self.frames:
-            yield side_by_side(reader.read(frame.index), images.read_image(frame.path))
+            yield side_by_side(reader.read(frame.index)[0], images.read_image(frame.path))
 
 
 def film_of(job: Job, source: Path | None, *, strip: bool = False) -> Film:
@@ -63,7 +62,7 @@ def film_of(job: Job, source: Path | None, *, strip: bool = False) -> Film:
         frames,
         timing,
         VideoColor(**facts["color"]) if facts["color"] else None,
-        facts.get("has_alpha", False),
+        facts["has_alpha"],
         tracks.without_metadata() if strip else tracks,
         timing.span_seconds if facts["is_partial"] else None,
     )

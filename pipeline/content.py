@@ -93,6 +93,7 @@ class ContentScan:
     first: int
     is_partial: bool
     damage: str | None
+    has_alpha: bool
     interlaced_count: int
     info: video_reader.VideoInfo | None
     colors: tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]
@@ -110,7 +111,7 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
     for path in paths:
         if not path.exists():
             raise InputError(f"content {path} does not exist: check the name")
-    videos = [path for path in paths if path.is_file() and media.is_video_name(path)]
+    videos = [path for path in paths if path.is_file() and _is_video(path, mode)]
     if videos:
         if len(paths) > 1:
             raise UsageError(f"{len(paths)} contents with a video among them ({videos[0]}): paint one video a command")
@@ -167,9 +168,9 @@ def scan_film(
 
         scan = video_reader.scan(path, consume)
         size, timing, damage, info = scan.info.size, scan.timing, scan.damage, scan.info
-        interlaced = scan.interlaced_count
+        has_alpha, interlaced = scan.has_alpha, scan.interlaced_count
     else:
-        size = images.image_size(content.files[0].path)
+        size, has_alpha = images.image_size(content.files[0].path), False
         for index, file in enumerate(content.files):
             own = images.image_size(file.path)
             if own != size:
@@ -177,7 +178,8 @@ def scan_film(
                     f"frame {file.path} is {own[1]}×{own[0]} pixels and the first of the sequence {size[1]}×{size[0]}: "
                     "frames of one film have one size; for independent pictures use --photos"
                 )
-            image = images.read_image(file.path)
+            image, alpha = images.read_image_and_alpha(file.path)
+            has_alpha |= alpha is not None
             if cuts is None:
                 detector.feed(index, image)
             colors.feed(image)
@@ -195,6 +197,7 @@ def scan_film(
         first=wanted.start,
         is_partial=len(wanted) < timing.frame_count,
         damage=damage,
+        has_alpha=has_alpha,
         interlaced_count=interlaced,
         info=info,
         colors=colors.result(),
@@ -235,10 +238,11 @@ class FrameReader:
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def read(self, index: int) -> np.ndarray:
-        """Frame `index` of the content as H×W×3 uint8 at its own size. Raises `InputError` when it cannot be read."""
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Frame `index` of the content at its own size: H×W×3 uint8, and its alpha, H×W uint8, or None where all is
+        opaque. Raises `InputError` when it cannot be read."""
         if self._content.kind is not ContentKind.VIDEO:
-            return images.read_image(self._content.files[index].path)
+            return images.read_image_and_alpha(self._content.files[index].path)
         if self._frames is None or index < self._next_index:
             self._close()
             # What is damaged was said when the content was scanned.
@@ -246,7 +250,7 @@ class FrameReader:
         for frame in self._frames:
             if frame.index == index:
                 self._next_index = index + 1
-                return frame.image
+                return frame.image, frame.alpha
         raise InputError(f"frame {index} of {self._content.files[0].path} cannot be read any more")
 
     def _close(self) -> None:
@@ -273,6 +277,11 @@ def require_outside(content: Content, paths: Sequence[Path], output: Path, other
         into_folder = file.target and content.kind in (ContentKind.PHOTOS, ContentKind.SEQUENCE)
         if into_folder and (output / file.target).resolve() == file.path.resolve():
             raise OutputError(f"painting {file.path} would overwrite it: name another output folder")
+
+
+def _is_video(path: Path, mode: Mode) -> bool:
+    """By its ending; an animation among images is one unless photos are asked for."""
+    return media.is_video_name(path) or (mode != "photos" and images.is_animated(path))
 
 
 def _require_known_ending(output: Path) -> None:

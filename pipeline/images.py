@@ -9,8 +9,9 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -31,6 +32,9 @@ HEIF_SUFFIXES = frozenset({".heic", ".heif"})
 
 FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
 """The formats that photos can be painted to, and the ending of each."""
+
+ANIMATED_SUFFIXES = frozenset({".webp", ".png", ".apng"})
+"""Endings of images that may be animations, which count as video."""
 
 MAX_PIXELS = 200_000_000
 """An image that claims more pixels is refused before it is decoded (a phone of 200 megapixels has 199 756 800)."""
@@ -92,11 +96,20 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises `InputError` when the file is missing, is no image, is damaged or has more than `MAX_PIXELS`.
     """
+    return read_image_and_alpha(path)[0]
+
+
+def read_image_and_alpha(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The picture as `read_image` gives it, and its alpha, `H×W` uint8 with 255 for opaque, or None where all is."""
     with _opened(path) as image:
         orientation = _orientation(image)
         image.load()
         upright = image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
-        return np.ascontiguousarray(np.asarray(_to_srgb(upright, image.info.get("icc_profile"), path)))
+        return _colours(upright, path), _alpha(upright)
+
+
+def _colours(image: Image.Image, path: Path) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(_to_srgb(image, image.info.get("icc_profile"), path)))
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -104,6 +117,43 @@ def image_size(path: Path) -> tuple[int, int]:
     with _opened(path) as image:
         width, height = image.size
         return (width, height) if _orientation(image) >= 5 else (height, width)
+
+
+@dataclass(frozen=True)
+class AnimationFrame:
+    """One picture of an animation: `H×W×3` uint8 sRGB, `H×W` uint8 alpha or None, and the seconds that it is shown."""
+
+    image: np.ndarray
+    alpha: np.ndarray | None
+    seconds: Fraction
+
+
+def is_animated(path: Path) -> bool:
+    """Whether a file is an animation by what its header says (WebP, APNG); a file that cannot be read is none."""
+    if path.suffix.lower() not in ANIMATED_SUFFIXES:
+        return False
+    try:
+        with _opened(path) as image:
+            return getattr(image, "n_frames", 1) - _hidden_count(image) > 1
+    except InputError:
+        return False
+
+
+def read_animation(path: Path) -> Generator[AnimationFrame, None, None]:
+    """The pictures of an animated WebP or PNG as they are shown, each once; a picture that is shown for no time is
+    shown for a tenth of a second, as browsers do. Raises `InputError` as `read_image` does, also midway."""
+    with _opened(path) as image:
+        for number in range(_hidden_count(image), getattr(image, "n_frames", 1)):
+            image.seek(number)
+            image.load()
+            milliseconds = Fraction(image.info.get("duration") or 0).limit_denominator(100_000)
+            seconds = milliseconds / 1000 if milliseconds > 0 else Fraction(1, 10)
+            yield AnimationFrame(_colours(image, path), _alpha(image), seconds)
+
+
+def _hidden_count(image: Image.Image) -> int:
+    """Pictures at the front of an APNG that are for programs that know no animation."""
+    return int(bool(getattr(image, "default_image", False)))
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from pipeline.errors import InputError, MediaError
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".wmv"}
-    | {".flv", ".ogv", ".3gp", ".gif"}
+    | {".flv", ".ogv", ".3gp", ".gif", ".apng"}
 )
 """Endings, in lower case, of the files that are read as video."""
 

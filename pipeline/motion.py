@@ -52,10 +52,14 @@ class Link:
 
 @dataclass(frozen=True)
 class MotionFrame:
-    """A frame of the content at painting size (H×W×3 uint8), with its links in the order that was asked for."""
+    """A frame of the content at painting size (H×W×3 uint8), with its links in the order that was asked for.
+
+    `alpha` is H×W uint8 at the content's own size, None where all is opaque.
+    """
 
     content: np.ndarray
     links: tuple[Link, ...]
+    alpha: np.ndarray | None
 
 
 def anchors(index: int, shot: int) -> tuple[int, ...]:
@@ -101,6 +105,7 @@ class MotionReader:
         self._longer_side = longer_side
         self._sources: OrderedDict[int, np.ndarray] = OrderedDict()
         self._contents: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._alphas: dict[int, np.ndarray | None] = {}
         self._anchors: dict[int, np.ndarray] = {}
         self._flows: OrderedDict[tuple[int, int], tuple[np.ndarray | None, np.ndarray | None]] = OrderedDict()
         self._frames_kept = frames_kept + (_BLOCK if backward else 0)
@@ -162,7 +167,7 @@ class MotionReader:
                 still = self._still(content, other, flow, looked_at)
             flow = flow * (1 - still[..., None])
             links.append(Link(other, self._content(other), flow, self._trust(wanted.index, other, flow, back, still)))
-        return MotionFrame(content, tuple(links))
+        return MotionFrame(content, tuple(links), self._alphas[wanted.index])
 
     def _still(self, content: np.ndarray, other: int, flow: np.ndarray, looked_at: Sequence[int]) -> np.ndarray:
         """Where the content stands still, H×W float32 in [0, 1]: nowhere without frames to look at.
@@ -204,7 +209,7 @@ class MotionReader:
 
     def _keep(self, index: int) -> None:
         if index not in self._contents:
-            array = self._reader.read(index)
+            array, self._alphas[index] = self._reader.read(index)
             size = fit_within(size_of(array), self._longer_side)
             self._contents[index] = resize(array, size)
             if isinstance(self._estimator, FloFolder | None):
@@ -212,8 +217,8 @@ class MotionReader:
             else:
                 self._sources[index] = resize(array, working_size(size_of(array), size))
             while len(self._contents) > self._frames_kept:
-                self._contents.popitem(last=False)
-                self._sources.popitem(last=False)
+                oldest, _ = self._contents.popitem(last=False)
+                del self._sources[oldest], self._alphas[oldest]
 
     def _source(self, index: int) -> np.ndarray:
         self._content(index)

@@ -340,7 +340,7 @@ class _Run:
         """The first frame that can be read; among photos some that cannot may come before it."""
         for frame in plan.frames:
             try:
-                return frame, self._at_painting_size(reader.read(frame.index))
+                return frame, self._at_painting_size(reader.read(frame.index)[0])
             except InputError:
                 if self.content.is_film or frame is plan.frames[-1]:
                     raise
@@ -721,7 +721,7 @@ class _Run:
             self.listener(FrameProgress(frame.index, iteration, task.rule.iterations, losses))
 
         painted = painter.paint(task, on_progress)
-        self._save(job, frame, painted.image)
+        self._save(job, frame, painted.image, seen.alpha)
         # What counts is the file: a lossy format changes the picture once more.
         saved = images.read_image(frame.path)
         losses = painted.losses if np.array_equal(saved, painted.image) else painter.measure(saved, seen.content)
@@ -915,9 +915,10 @@ class _Run:
             flow_store=job.folder / FLOW_NAME if self.passes > 1 and job.facts["flow"] != "files" else None,
         )
 
-    def _save(self, job: Job, frame: FrameRecord, image: np.ndarray) -> None:
+    def _save(self, job: Job, frame: FrameRecord, image: np.ndarray, alpha: np.ndarray | None) -> None:
         """Writes the painting; a file of somebody else's that has appeared in its place is kept."""
-        extras = self._extras(job, frame, size_of(image))
+        extras = images.Extras(alpha) if self.content.is_film else self._extras(job, frame)
+        extras = extras.at_size(size_of(image))
         if self._may_overwrite(job, frame.path) or not frame.path.exists():
             images.write_image(frame.path, image, extras)
             return
@@ -930,11 +931,9 @@ class _Run:
         finally:
             copy.unlink(missing_ok=True)
 
-    def _extras(self, job: Job, frame: FrameRecord, size: Size) -> images.Extras:
+    def _extras(self, job: Job, frame: FrameRecord) -> images.Extras:
         """What the file of a photo holds besides its colours and that of its painting takes over."""
-        if self.content.is_film:
-            return images.Extras()
-        extras = images.read_extras(self.content.files[frame.index].path).at_size(size)
+        extras = images.read_extras(self.content.files[frame.index].path)
         if self.request.strip:
             extras = extras.without_metadata()
         for what in extras.lost_in(frame.path.suffix):
@@ -998,7 +997,7 @@ class _Run:
                 self._require_going_on(job, target)
                 path = self._compared_path(frame.path)
                 if not path.exists():
-                    pair = assembly.side_by_side(reader.read(frame.index), images.read_image(frame.path))
+                    pair = assembly.side_by_side(reader.read(frame.index)[0], images.read_image(frame.path))
                     images.write_image(path, pair)
                 self.listener(Assembling(target, written, len(frames)))
 
@@ -1060,6 +1059,7 @@ def _film_facts(scan: ContentScan) -> dict[str, Any]:
         "last_duration": timing.last_duration,
         "is_partial": scan.is_partial,
         "has_audio": info is not None and info.has_audio,
+        "has_alpha": scan.has_alpha,
         "color": None if info is None else vars(info.color),
         "content_colors": scan.colors,
     }

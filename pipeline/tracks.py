@@ -18,6 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from pipeline.errors import InputError
+from pipeline.images import ANIMATED_SUFFIXES
 from pipeline.media import open_container, video_stream
 
 _PCM = {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8"}
@@ -184,7 +185,9 @@ class Tracks:
 
 
 def read_tracks(path: Path) -> Tracks:
-    """What the file holds besides its pictures. Raises `InputError`."""
+    """What the file holds besides its pictures; an animated image holds nothing. Raises `InputError`."""
+    if path.suffix.lower() in ANIMATED_SUFFIXES:
+        return Tracks()
     with open_container(path) as container:
         pictures: VideoStream | None = None
         with contextlib.suppress(InputError):  # A file of sound alone is a source of sound too.

@@ -12,15 +12,17 @@ from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from av.video.stream import VideoStream
+from PIL import Image
 
-from pipeline import hdr
+from pipeline import hdr, images
 from pipeline.errors import InputError
 from pipeline.media import MAX_PIXELS, Timing, VideoColor, open_container, reason_of, too_large, video_stream
 
@@ -29,6 +31,9 @@ SCAN_WIDTH = 320
 
 _END_TOLERANCE_SECONDS = Fraction(1, 4)
 """A file that ends this much before its header says is cut off; by a frame or a block of sound, headers are wrong."""
+
+_ANIMATION_TICK = Fraction(1, 120_000)
+"""Seconds; of these, milliseconds, all usual rates and 1001/30000 s are multiples."""
 
 _ASPECT_LIMIT = 8
 """Pixels more oblong than this are a mistake in the file."""
@@ -164,6 +169,9 @@ class VideoFrame:
     image: np.ndarray
     """`H×W×3` uint8 RGB, upright, with square pixels."""
 
+    alpha: np.ndarray | None = None
+    """`H×W` uint8, 255 is opaque; None where all is."""
+
 
 @dataclass(frozen=True)
 class VideoScan:
@@ -186,6 +194,9 @@ class VideoScan:
 
     damage: str | None
     """What is wrong with the file, in words, or None. `times` holds the frames that are good."""
+
+    has_alpha: bool
+    """Whether any frame is transparent anywhere."""
 
     interlaced_count: int
     """Frames of two fields, from two moments, which were made one."""
@@ -214,7 +225,7 @@ def probe(path: Path) -> VideoInfo:
     the file is missing, is no video, has no frame that can be decoded, or claims frames of more than
     `MAX_PIXELS`.
     """
-    with _Source(path) as source:
+    with _source(path) as source:
         return source.info
 
 
@@ -237,14 +248,14 @@ def read_frames(
     """
     if start < 0 or (stop is not None and stop < start):
         raise ValueError(f"frames [{start}, {stop}) are no range")
-    with _Source(path) as source:
+    with _source(path) as source:
         count = 0
-        for index, ticks, frame in source.frames():
+        for index, ticks, picture in source.frames():
             if stop is not None and index >= stop:
                 return
             count = index + 1
             if index >= start:
-                yield VideoFrame(index, ticks * source.time_base, source.to_rgb(frame))
+                yield VideoFrame(index, ticks * source.time_base, picture.rgb(), picture.alpha())
         if source.damage and not accept_damage:
             raise InputError(
                 f"video {path} is damaged: {source.damage_summary(count)}; get it again, or accept what is left"
@@ -261,14 +272,16 @@ def scan(path: Path, consumer: Callable[[int, np.ndarray], None] | None = None) 
     a frame, memory stays flat. Damage is not raised but reported in the result.
     Raises `InputError` for what `probe` refuses.
     """
-    with _Source(path) as source:
+    with _source(path) as source:
         times: list[int] = []
         last_duration: int | None = None
-        for index, ticks, frame in source.frames():
+        has_alpha = False
+        for index, ticks, picture in source.frames():
             times.append(ticks)
-            last_duration = frame.duration or None
+            has_alpha = has_alpha or picture.alpha() is not None
+            last_duration = picture.duration
             if consumer is not None:
-                consumer(index, source.to_rgb(frame, SCAN_WIDTH))
+                consumer(index, picture.rgb(SCAN_WIDTH))
         return VideoScan(
             info=source.info,
             time_base=source.time_base,
@@ -276,6 +289,7 @@ def scan(path: Path, consumer: Callable[[int, np.ndarray], None] | None = None) 
             rate=_constant_rate(times, source.time_base, source.info.rate),
             last_duration=last_duration,
             damage=source.damage_summary(len(times)) if source.damage else None,
+            has_alpha=has_alpha,
             interlaced_count=source.interlaced_count,
         )
 
@@ -324,7 +338,114 @@ class _Extent:
         return self._longest_gap_seconds.get(stream, Fraction(0))
 
 
-class _Source:
+class _Picture(Protocol):
+    """A picture of a source."""
+
+    @property
+    def duration(self) -> int | None:
+        """Ticks that it is shown; None where unknown."""
+
+    def rgb(self, max_width: int | None = None) -> np.ndarray:
+        """`H×W×3` uint8 RGB, upright, of the size displayed, or reduced to `max_width` across."""
+
+    def alpha(self) -> np.ndarray | None:
+        """`H×W` uint8, upright, of the size displayed; None where all is opaque."""
+
+
+def _source(path: Path) -> "_Container | _Animation":
+    return _Animation(path) if path.suffix.lower() in images.ANIMATED_SUFFIXES else _Container(path)
+
+
+class _Animation:
+    """An animated image that is open for reading, as a context manager; like `_Container` in all that is public."""
+
+    time_base = _ANIMATION_TICK
+    interlaced_count = 0
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.damage: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._pictures = images.read_animation(self.path)
+        self._first = next(self._pictures)
+        height, width = self._first.image.shape[:2]
+        if width * height > MAX_PIXELS:
+            raise too_large(self.path, width, height)
+        self.info = VideoInfo(
+            path=self.path,
+            size=(height, width),
+            rate=1 / self._first.seconds,
+            time_base=self.time_base,
+            frame_count_declared=None,
+            duration_seconds_declared=None,
+            start_seconds_declared=Fraction(0),
+            rotation=0,
+            mirrored=False,
+            has_audio=False,
+            color=VideoColor("bt709", "tv", "bt709", "bt709"),
+            hdr=None,
+            sample_aspect=Fraction(1),
+            codec="webp" if self.path.suffix.lower() == ".webp" else "apng",
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pictures.close()
+
+    def frames(self) -> Iterator[tuple[int, int, "_AnimationPicture"]]:
+        time, picture = Fraction(0), self._first
+        for index in itertools.count():
+            ends = time + picture.seconds
+            ticks, end_ticks = (round(moment / self.time_base) for moment in (time, ends))
+            yield index, ticks, _AnimationPicture(picture, end_ticks - ticks)
+            time = ends
+            try:
+                picture = next(self._pictures)
+            except StopIteration:
+                return
+            except InputError as error:
+                self.damage.append(f"the next one cannot be decoded ({error})")
+                return
+
+    def damage_summary(self, frame_count: int) -> str:
+        return f"{frame_count} frames can be read, and {self.damage[0]}"
+
+
+@dataclass(frozen=True)
+class _AnimationPicture:
+    picture: images.AnimationFrame
+    duration: int | None
+
+    def rgb(self, max_width: int | None = None) -> np.ndarray:
+        image = self.picture.image
+        height, width = image.shape[:2]
+        if max_width is None or width <= max_width:
+            return image
+        size = max_width, max(1, round(height * max_width / width))
+        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+
+    def alpha(self) -> np.ndarray | None:
+        return self.picture.alpha
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    source: "_Container"
+    frame: av.VideoFrame
+
+    @property
+    def duration(self) -> int | None:
+        return self.frame.duration or None
+
+    def rgb(self, max_width: int | None = None) -> np.ndarray:
+        return self.source.to_rgb(self.frame, max_width)
+
+    def alpha(self) -> np.ndarray | None:
+        return self.source.alpha(self.frame)
+
+
+class _Container:
     """A video that is open for reading, as a context manager."""
 
     def __init__(self, path: Path) -> None:
@@ -339,6 +460,7 @@ class _Source:
             stack.callback(self._container.close)
             self._stream = video_stream(self._container, self.path)
             self.time_base = self._time_base()
+            self._alpha_decoder = _alpha_decoder(self._stream)
             self._decoded = self._deinterlaced(self._decode())
             stack.callback(self._decoded.close)
             try:
@@ -358,8 +480,8 @@ class _Source:
     ) -> None:
         self._stack.close()
 
-    def frames(self) -> Iterator[tuple[int, int, av.VideoFrame]]:
-        """(index, time in ticks, frame as decoded), in presentation order, with strictly ascending times."""
+    def frames(self) -> Iterator[tuple[int, int, _Picture]]:
+        """(index, time in ticks, picture), in presentation order, with strictly ascending times."""
         step = max(1, round(1 / (self.info.rate * self.time_base)))
         index, last = 0, None
         timed, self._first = self._first, None
@@ -369,7 +491,7 @@ class _Source:
                 ticks = 0 if last is None else last + step
             elif last is not None and ticks <= last:
                 ticks = last + 1  # Two frames at one time are still two frames, and no container holds them so.
-            yield index, ticks, frame
+            yield index, ticks, _Decoded(self, frame)
             index, last = index + 1, ticks
             timed = next(self._decoded, None)
 
@@ -402,6 +524,17 @@ class _Source:
         )
         image = converted.to_ndarray()
         return _upright(hdr.to_standard(image, reduced) if reduced else image, self._matrix)
+
+    def alpha(self, frame: av.VideoFrame) -> np.ndarray | None:
+        """The alpha of a decoded frame, `H×W` uint8 as `to_rgb` gives the colours; None where all is opaque."""
+        if not any(component.is_alpha for component in frame.format.components):
+            return None
+        height, width = self.info.size
+        if _swaps_sides(self._matrix):
+            height, width = width, height
+        converted = frame.reformat(width=width, height=height, format="rgba", interpolation=_INTERPOLATION)
+        alpha = _upright(converted.to_ndarray()[..., 3], self._matrix)
+        return None if alpha.min() == 255 else alpha
 
     def _deinterlaced(
         self, decoded: Generator[tuple[int | None, av.VideoFrame], None, None]
@@ -466,7 +599,7 @@ class _Source:
                     self._note(f"the file ends or breaks inside the frame at {_seconds(packet)}")
                     continue
                 try:
-                    frames = packet.decode()
+                    frames = packet.decode() if self._alpha_decoder is None else self._alpha_decoder.decode(packet)
                 except av.error.FFmpegError as error:
                     if not isinstance(error, av.error.EOFError):
                         self._note(f"the frame at {_seconds(packet)} cannot be decoded ({reason_of(error)})")
@@ -542,6 +675,13 @@ def _seconds(item: Any) -> str:
     return "an unknown time" if item.pts is None else f"{float(item.pts * item.time_base):.3f} s"
 
 
+def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
+    """The decoder that reads the alpha of VP9, which lies beside the pictures; None for what the usual one reads."""
+    if stream.codec_context.codec.canonical_name != "vp9" or stream.metadata.get("alpha_mode") != "1":
+        return None
+    return av.CodecContext.create("libvpx-vp9", "r")
+
+
 def _declared_end(container: InputContainer) -> Fraction | None:
     if not container.duration or container.duration <= 0:
         return None
@@ -599,7 +739,7 @@ def _upright(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray
     """The stored picture as it is shown: the display matrix applied, which a player would do."""
     a, b, c, d = matrix
     if _swaps_sides(matrix):
-        image = image.transpose(1, 0, 2)
+        image = image.swapaxes(0, 1)
     if a + c < 0:
         image = image[:, ::-1]
     if b + d < 0:

@@ -39,14 +39,14 @@ class Film(FrameReader):
         self.reads: list[int] = []
         self._alive: list[weakref.ReferenceType[np.ndarray]] = []
 
-    def read(self, index: int) -> np.ndarray:
+    def read(self, index: int) -> tuple[np.ndarray, None]:
         assert not self._forward_only or not self.reads or index == self.reads[-1] + 1, (self.reads, index)
         if index == self._bad:
             raise InputError(f"frame {index} is damaged")
         self.reads.append(index)
         array = self._frame(index).copy()
         self._alive.append(weakref.ref(array))
-        return array
+        return array, None
 
     @property
     def frames_alive(self) -> int:
