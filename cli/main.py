@@ -42,6 +42,8 @@ app = typer.Typer(
 
 _debug = False
 
+_FILMS, _PHOTOS = "Films", "Photos"
+
 StyleOption = Annotated[
     list[Path], typer.Option("--style", "-s", metavar="IMAGE", help="Style image; give it again to blend several.")
 ]
@@ -113,38 +115,63 @@ def stylize(
         ),
     ] = None,
     device: DeviceOption = "auto",
-    sequence: Annotated[bool, typer.Option("--sequence", help="The images are the frames of one film.")] = False,
-    photos: Annotated[bool, typer.Option("--photos", help="The images have nothing to do with each other.")] = False,
+    sequence: Annotated[
+        bool, typer.Option("--sequence", help="The images are the frames of one film.", rich_help_panel=_FILMS)
+    ] = False,
+    photos: Annotated[
+        bool, typer.Option("--photos", help="The images have nothing to do with each other.", rich_help_panel=_PHOTOS)
+    ] = False,
     frames: Annotated[
-        str | None, typer.Option(metavar="A:B", help="Only frames A to B-1 of a film, counted from 0.")
+        str | None, typer.Option(metavar="A:B", help="Only frames A to B-1, counted from 0.", rich_help_panel=_FILMS)
     ] = None,
     fps: Annotated[
-        str | None, typer.Option(metavar="RATE", help="Frames a second of a video made from images: 24, 30000/1001.")
+        str | None,
+        typer.Option(
+            metavar="RATE", help="Frames a second of a video made from images: 24, 30000/1001.", rich_help_panel=_FILMS
+        ),
     ] = None,
     cuts: Annotated[
         str | None,
         typer.Option(
-            metavar="auto|none|A,B,…|FILE", help="Where a film is cut: found, nowhere, or first frames of new shots."
+            metavar="auto|none|A,B,…|FILE",
+            help="Where a film is cut: found, nowhere, or first frames of new shots.",
+            rich_help_panel=_FILMS,
         ),
     ] = None,
     image_format: Annotated[
         str | None,
-        typer.Option("--format", metavar="png|jpg|webp|tiff|bmp", help="Of painted photos. Default: as they are."),
+        typer.Option(
+            "--format",
+            metavar="png|jpg|webp|tiff|bmp",
+            help="Of the painted photos. Default: as they are.",
+            rich_help_panel=_PHOTOS,
+        ),
     ] = None,
     strip: Annotated[bool, typer.Option("--strip", help="Keep no metadata (camera, place, author).")] = False,
     codec: Annotated[
         str | None,
         typer.Option(
-            metavar="h264|hevc|av1|vp9|prores|ffv1", help="Of a video output. Default: H.264, and VP9 in .webm."
+            metavar="NAME",
+            help="h264, hevc, av1, vp9, prores or ffv1. Default: h264; vp9 in .webm.",
+            rich_help_panel=_FILMS,
         ),
     ] = None,
     crf: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Quality of a video on its codec's own scale; 0 is best. Default: hardly less."),
+        typer.Option(
+            metavar="N",
+            help="Quality on the codec's own scale, 0 is best. Default: hardly less.",
+            rich_help_panel=_FILMS,
+        ),
     ] = None,
     pixel_format: Annotated[
         str | None,
-        typer.Option("--pixel-format", metavar="FMT", help="Of a video, as yuv420p10le. Default: what players show."),
+        typer.Option(
+            "--pixel-format",
+            metavar="FMT",
+            help="Such as yuv420p10le. Default: what players show.",
+            rich_help_panel=_FILMS,
+        ),
     ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Write content and result side by side as well, as OUTPUT-compare.")

@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import yaml
@@ -353,6 +354,29 @@ def test_json_is_json_and_nothing_else(here: Path) -> None:
     failed = impasto("status", "missing", "--json")
     assert failed.kinds == ["error"]
     assert failed.records[0]["exit_code"] == failed.code == 1
+
+
+def test_how_a_video_is_encoded_is_asked_for(here: Path) -> None:
+    result = impasto(
+        *stylize("in", "o.mkv", "--fps", "25", "--codec", "ffv1", "--pixel-format", "yuv444p", "--compare")
+    )
+    assert result.code == 0, result.err
+    assert "writing o-compare.mkv" in result.err
+    for name in ("o.mkv", "o-compare.mkv"):
+        with av.open(str(here / name)) as container:
+            context = container.streams.video[0].codec_context
+            assert (context.codec.canonical_name, context.pix_fmt) == ("ffv1", "yuv444p")
+    for arguments, told in (
+        (("p.mp4", "--codec", "ffv1"), ".mp4 does not hold FFV1: name the output .mkv, or use --codec h264, hevc, av1"),
+        (("p.mp4", "--codec", "x"), "--codec x is not known: use one of h264, hevc, av1, vp9, prores, ffv1, gif"),
+        (("p.mp4", "--crf", "99"), "--crf 99 is out of range: H.264 takes 0 (best) to 51"),
+        (("p.mp4", "--pixel-format", "y"), "--pixel-format y is none that H.264 takes"),
+        (("p", "--sequence", "--crf", "3"), "are for video outputs"),
+    ):
+        result = impasto(*stylize("in", *arguments))
+        assert (result.code, result.out) == (2, "")
+        assert told in result.err and result.err.count("\n") == 1
+        assert not (here / "p.mp4.impasto").exists()
 
 
 def on_terminal(arguments: Sequence[object], **environment: str) -> tuple[int, str, str]:

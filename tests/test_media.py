@@ -424,6 +424,15 @@ def test_whole_files_of_uncommon_make_are_no_damage(tmp_path: Path, name: str) -
     assert found.frame_count == len(list(read_frames(path))) >= 37
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_frames_before_the_beginning_of_an_edit_are_not_shown(tmp_path: Path, suffix: str) -> None:
+    whole, path = tmp_path / "whole.mp4", tmp_path / f"edited{suffix}"
+    ffmpeg(*counting_source("25", 30), *H264, "-bf", "2", "-g", "20", "-qp", "0", whole)
+    ffmpeg("-ss", "0.44", "-i", whole, "-c", "copy", path)
+    assert [number(frame.image) for frame in read_frames(path)] == list(range(11, 30))
+    assert times_of(path) == [Fraction(k, 25) for k in range(19)]
+
+
 def test_sound_that_outlasts_the_picture_is_no_damage(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.mkv", "a.ts", "a.avi"):
         ffmpeg(*moving_source(seconds=0.5), *SINE, *H264, tmp_path / name)
