@@ -1,7 +1,10 @@
 """The content of a job: which files it is, in which order, and how to read one frame of it."""
 
 import hashlib
+import itertools
 import os
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +23,11 @@ Mode = Literal["auto", "sequence", "photos"]
 
 COLOR_STEP = 8
 """Colours are gathered from one pixel in so many, across and down."""
+
+_NAME_BYTES = 255
+"""The longest name of a file that disks take."""
+
+_GAPS_TOLD = 5
 
 DEFAULT_SEQUENCE_RATE = Fraction(24)
 """Frames a second of a video that is made from single images, unless it is said."""
@@ -52,11 +60,13 @@ class Content:
     """What is to be painted, before any of it is read.
 
     `files` are the images in order, or the one video. `skipped` counts files in the folders that are no images.
+    `renamed` are photos that are painted to another name than theirs, as another photo has that.
     """
 
     kind: ContentKind
     files: tuple[ContentFile, ...]
     skipped: int = 0
+    renamed: tuple[ContentFile, ...] = ()
 
     @property
     def is_film(self) -> bool:
@@ -137,8 +147,41 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
     files, skipped = _list_files(paths)
     sequence = mode == "sequence" or to_video
     files = _numbered_as_png(files) if sequence else _in_format(files, image_format)
-    _require_distinct(files)
-    return Content(ContentKind.SEQUENCE if sequence else ContentKind.PHOTOS, tuple(files), skipped)
+    _require_once(files)
+    if sequence:
+        _require_distinct(files)
+        return Content(ContentKind.SEQUENCE, tuple(files), skipped)
+    files, renamed = _with_names_of_their_own(files)
+    return Content(ContentKind.PHOTOS, tuple(files), skipped, tuple(renamed))
+
+
+def missing_numbers(files: Sequence[ContentFile]) -> list[str]:
+    """Numbers that are left out where the frames of a sequence are counted, in words: `12 to 14 of f10.png … f99.png`.
+
+    Frames are counted where names in one folder differ in their last number only and these mostly go up by one step.
+    """
+    counted: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for file in files:
+        match = re.fullmatch(r"(.*?)(\d{1,18})(\D*)", file.name)
+        if match:
+            counted.setdefault((match[1], match[3]), []).append((int(match[2]), file.name))
+    found = []
+    for frames in counted.values():
+        frames.sort()
+        steps = Counter(b - a for (a, _), (b, _) in itertools.pairwise(frames))
+        if not steps:
+            continue
+        step, count = steps.most_common(1)[0]
+        if step == 0 or 2 * count < len(frames):
+            continue
+        gaps = [(a + step, b - step) for (a, _), (b, _) in itertools.pairwise(frames) if b - a > step]
+        words = [f"{a}" if a == b else f"{a} to {b}" for a, b in gaps]
+        if len(words) > _GAPS_TOLD:
+            words[_GAPS_TOLD:] = [f"{len(words) - _GAPS_TOLD} more stretches"]
+        if words:
+            listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+            found.append(f"{listed} of {frames[0][1]} … {frames[-1][1]}")
+    return found
 
 
 def scan_film(
@@ -331,9 +374,9 @@ def _in_format(files: list[ContentFile], image_format: str | None) -> list[Conte
         return images.FORMATS["jpg"] if suffix.lower() in images.HEIF_SUFFIXES else suffix
 
     wanted = [str(Path(file.target).with_suffix(ending(file))) for file in files]
-    counts = Counter(target.casefold() for target in wanted)
+    counts = Counter(map(_folded, wanted))
     return [
-        replace(file, target=target if counts[target.casefold()] == 1 or target == file.target else other)
+        replace(file, target=target if counts[_folded(target)] == 1 or target == file.target else other)
         for file, target in zip(files, wanted, strict=True)
         for other in (file.target + ending(file),)
     ]
@@ -344,13 +387,70 @@ def _is_format(suffix: str, image_format: str) -> bool:
     return same.get(suffix.lower(), suffix.lower()) == images.FORMATS[image_format]
 
 
+def _folded(target: str) -> str:
+    """What is the same for names that are one on some disk: many tell neither A from a, nor two ways to write ä."""
+    return unicodedata.normalize("NFC", target).casefold()
+
+
+def _require_once(files: Sequence[ContentFile]) -> None:
+    seen: dict[str, list[ContentFile]] = {}
+    for file in files:
+        others = seen.setdefault(_folded(file.target), [])
+        if any(other.path.resolve() == file.path.resolve() for other in others):
+            raise InputError(f"content {file.path} is given twice: give it once")
+        others.append(file)
+
+
+def _with_names_of_their_own(files: Sequence[ContentFile]) -> tuple[list[ContentFile], list[ContentFile]]:
+    """(The photos, with a number in the names that others have too: `a.jpg`, `a-2.jpg`; those whose names changed.)
+
+    Names that are too long for a disk are cut. The first keeps its name, and what is a folder for one is no file for
+    another.
+    """
+    wanted = Counter(_folded(file.target) for file in files)
+    folders = {_folded(str(parent)) for file in files for parent in Path(file.target).parents}
+    taken: set[str] = set()
+    named, renamed = [], []
+    for file in files:
+        target, key, number = file.target, _folded(file.target), 1
+        while key in taken or key in folders or (number > 1 and key in wanted) or _is_too_long(target):
+            target = _numbered(file.target, number)
+            key, number = _folded(target), number + 1
+        taken.add(key)
+        if target == file.target:
+            named.append(file)
+            continue
+        # The name tells photos apart, in the job's store as for a person.
+        name = file.name if number == 2 else f"{file.name} ({number - 1})"
+        renamed.append(replace(file, target=target, name=name))
+        named.append(renamed[-1])
+    return named, renamed
+
+
+def _is_too_long(target: str) -> bool:
+    return len(os.fsencode(Path(target).name)) > _NAME_BYTES
+
+
+def _numbered(target: str, number: int) -> str:
+    """`a.jpg` → `a-2.jpg`, and 1 → `a.jpg`, of at most `_NAME_BYTES` bytes."""
+    path = Path(target)
+    tail = f"-{number}{path.suffix}" if number > 1 else path.suffix
+    stem = os.fsencode(path.stem)[: _NAME_BYTES - len(os.fsencode(tail))]
+    return str(path.with_name(stem.decode("utf-8", "ignore" if _is_utf8(path.stem) else "surrogateescape") + tail))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _require_distinct(files: Sequence[ContentFile]) -> None:
     seen: dict[str, ContentFile] = {}
     for file in files:
-        # Case folded: on many disks A.jpg and a.jpg are one file.
-        other = seen.setdefault(file.target.casefold(), file)
-        if other is not file and other.path.resolve() == file.path.resolve():
-            raise InputError(f"content {file.path} is given twice: give it once")
+        other = seen.setdefault(_folded(file.target), file)
         if other is not file:
             raise InputError(
                 f"{other.path} and {file.path} would both be painted to {file.target}: paint them by two commands"

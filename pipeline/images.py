@@ -289,14 +289,14 @@ class ImageListing:
     """Image files in natural order (frame 2 before frame 10), each beginning with the folder that was listed."""
 
     skipped: int
-    """How many other files were passed over: hidden, or without the ending of an image."""
+    """How many other files were passed over: hidden, without the ending of an image, or links that lead out."""
 
 
 def list_images(folder: Path, recursive: bool = True) -> ImageListing:
     """The image files in `folder`, and below it when `recursive`, told by their endings.
 
-    Hidden folders, the folders of jobs and links to folders are not entered, so a listing never leaves
-    the tree and never counts a picture twice. Links to files are followed.
+    Hidden folders, the folders of jobs and links to folders are not entered, and a link to a file counts where that
+    lies below `folder` too: a listing never leaves the tree.
 
     Raises `InputError` when `folder` is no folder or cannot be read.
     """
@@ -305,13 +305,19 @@ def list_images(folder: Path, recursive: bool = True) -> ImageListing:
         raise InputError(f"cannot list the images in {folder}: it {what}; name a folder of images")
     paths: list[Path] = []
     skipped = 0
+    top = folder.resolve()
     try:
         for root, folders, files in os.walk(folder, onerror=_raise, followlinks=False):
             entered = [name for name in folders if not name.startswith(".") and not name.endswith(JOB_FOLDER_SUFFIX)]
             folders[:] = entered if recursive else []
             for name in files:
                 path = Path(root, name)
-                if name.startswith(".") or not is_readable_name(path) or not path.is_file():
+                if (
+                    name.startswith(".")
+                    or not is_readable_name(path)
+                    or not path.is_file()
+                    or (path.is_symlink() and not path.resolve().is_relative_to(top))
+                ):
                     skipped += 1
                 else:
                     paths.append(path)

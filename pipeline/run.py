@@ -467,11 +467,20 @@ class _Run:
         if self.content.skipped:
             count = self.content.skipped
             files = (
-                "1 file in the content is no image and was"
+                "1 file in the content is no image, or a link that leads out, and was"
                 if count == 1
-                else f"{count} files in the content are no images and were"
+                else f"{count} files in the content are no images, or links that lead out, and were"
             )
             self.listener(Notice(f"{files} passed over"))
+        if self.content.renamed:
+            count, first = len(self.content.renamed), self.content.renamed[0]
+            whose = "1 photo has a name" if count == 1 else f"{count} photos have names"
+            self.listener(
+                Notice(f"{whose} that another has, or that is too long: {first.path} is painted to {first.target}")
+            )
+        if self.content.kind is ContentKind.SEQUENCE:
+            for gap in contents.missing_numbers(self.content.files):
+                self.listener(Notice(f"frames are missing, and the film is painted without them: {gap}"))
         if self.settings.is_retuned:
             self.listener(
                 Notice(

@@ -1,5 +1,7 @@
 """What the paths of a command are together, and that nothing is painted onto what is read."""
 
+import os
+import unicodedata
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +10,16 @@ import numpy as np
 import pytest
 
 from pipeline import images, media, video_reader, video_writer
-from pipeline.content import ContentKind, FrameReader, Mode, require_outside, resolve_content, scan_film
+from pipeline.content import (
+    ContentFile,
+    ContentKind,
+    FrameReader,
+    Mode,
+    missing_numbers,
+    require_outside,
+    resolve_content,
+    scan_film,
+)
 from pipeline.errors import ImpastoError, InputError, OutputError, UsageError
 from pipeline.frames import FrameRange
 from samples import scenes
@@ -106,12 +117,97 @@ def test_names_that_would_be_painted_to_one(tree: Path) -> None:
     for name in ("case/A.png", "case/a.png", "png/x.jpg", "png/x.png"):
         (tree / name).parent.mkdir(exist_ok=True)
         (tree / name).touch()
-    if len(list((tree / "case").iterdir())) == 2:
-        with pytest.raises(InputError, match=r"A\.png and .*a\.png"):
-            resolve("case", "out")
     resolve("png", "out")
     with pytest.raises(InputError, match=r"x\.png"):
         resolve("png", "out", "sequence")
+
+
+def targets(*paths: Path, image_format: str | None = None) -> list[str]:
+    return [file.target for file in resolve_content(paths, Path("out"), "auto", image_format).files]
+
+
+def test_photos_with_one_name_are_painted_to_two(tmp_path: Path) -> None:
+    for name in ("2019/a.jpg", "2019/a-2.jpg", "2020/a.jpg", "2020/A.JPG", "2020/b.png", "3/b.png/a.jpg", "3/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    folders = [tmp_path / name for name in ("2019", "2020", "3")]
+    content = resolve_content(folders, Path("out"), "auto")
+    by_path = {file.path.relative_to(tmp_path).as_posix(): file.target for file in content.files}
+    assert by_path["2019/a.jpg"] == "a.jpg" and by_path["2019/a-2.jpg"] == "a-2.jpg"
+    # A folder of another photo has that name.
+    assert by_path["2020/b.png"] == "b-2.png" and by_path["3/b.png/a.jpg"] == "b.png/a.jpg"
+    assert {by_path["2020/a.jpg"].casefold(), by_path["2020/A.JPG"].casefold()} == {"a-3.jpg", "a-4.jpg"}
+    assert len({name.casefold() for name in by_path.values()}) == len(by_path)
+    names = [file.name for file in content.files]
+    assert len(set(names)) == len(names) == len(content.fingerprint()), "the store tells them apart"
+    assert len(content.renamed) == 3
+    assert content == resolve_content(folders, Path("out"), "auto"), "a job that is resumed finds its files"
+
+
+def test_letters_that_are_written_in_two_ways_are_one(tmp_path: Path) -> None:
+    for name in ("a\u0308.png", "\u00e4.png"):
+        (tmp_path / name).touch()
+    assert len({unicodedata.normalize("NFC", name) for name in targets(tmp_path)}) == 2
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "絵"])
+def test_names_as_long_as_a_disk_takes(tmp_path: Path, letter: str) -> None:
+    stem = letter * ((255 - len(".jpeg")) // len(letter.encode()))
+    for ending in (".jpeg", ".webp", ".png"):
+        (tmp_path / f"{stem}{ending}").touch()
+    for painted in (targets(tmp_path), targets(tmp_path, image_format="png"), targets(tmp_path, image_format="tiff")):
+        assert len(set(painted)) == 3
+        assert all(len(name.encode()) <= 255 and Path(name).stem.startswith(letter * 60) for name in painted)
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    raw = os.fsencode(tmp_path) + b"/\xff" + b"y" * 248
+    for ending in (b".jpg", b".png"):
+        Path(os.fsdecode(raw + ending)).touch()
+    painted = targets(tmp_path, image_format="tiff")
+    assert len(set(painted)) == 2 and all(len(os.fsencode(name)) <= 255 for name in painted)
+
+
+def test_links_lead_nowhere_else(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    (photos / "sub").mkdir(parents=True)
+    for path in (photos / "a.png", photos / "sub" / "b.png", tmp_path / "secret.png"):
+        path.touch()
+    (photos / "inside.png").symlink_to("sub/b.png")
+    (photos / "out.png").symlink_to("../secret.png")
+    (photos / "far.png").symlink_to(photos / "back.png")
+    (photos / "back.png").symlink_to(tmp_path / "secret.png")
+    (photos / "round.png").symlink_to("round.png")
+    content = resolve_content([photos], tmp_path / "out", "auto")
+    assert [file.name for file in content.files] == ["a.png", "inside.png", "sub/b.png"]
+    assert content.skipped == 4
+    (tmp_path / "link").symlink_to(photos, target_is_directory=True)
+    assert len(resolve_content([tmp_path / "link"], tmp_path / "out", "auto").files) == 3, "what is named is followed"
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ("f1 f2 f3 f10", ["4 to 9 of f1.png … f10.png"]),
+        ("f0001 f0002 f0004 f0005 f0007 f0008 f0009", ["3 and 6 of f0001.png … f0009.png"]),
+        ("f2 f4 f6 f8 f12 f14", ["10 of f2.png … f14.png"]),
+        ("f1 f2 f3 f4", []),
+        ("f10 f20 f30 f40", []),
+        ("a b c", []),
+        ("f1", []),
+        ("f3 f17 f900 f12000", []),
+        ("a1 a2 a3 b1 b2 b3 b5", ["4 of b1.png … b5.png"]),
+        ("x/1 x/2 x/3 y/8 y/9 y/10", []),
+        ("f1 f3 f5 f6 f7 f9 f10 f11 f12 f14 f15 f16 f18 f19 f20 f22 f23 f24 f26 f27 f28 f30 f31 f32", 1),
+    ],
+)
+def test_gaps_in_a_sequence_are_found(names: str, told: list[str] | int) -> None:
+    files = [ContentFile(Path(f"{name}.png"), f"{name}.png", f"{name}.png") for name in names.split()]
+    found = missing_numbers(files)
+    if isinstance(told, int):
+        assert len(found) == told and "more stretches of f1.png" in found[0]
+    else:
+        assert found == told
 
 
 @pytest.mark.parametrize(
