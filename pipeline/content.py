@@ -307,19 +307,30 @@ def require_outside(content: Content, paths: Sequence[Path], output: Path, other
 
     `paths` are the content's, `others` single files that are read besides: styles, weights.
     """
-    kept = {path.resolve() for path in others}
-    for target in (output, *(output / file.target for file in content.files if file.target)):
-        if target.resolve() in kept:
-            raise OutputError(f"painting would overwrite {target}, which is read: name another output")
-    target = output.resolve()
+    places = _Places()
+    target = places.of(output)
     for path in paths:
-        read = path.resolve()
+        read = places.of(path)
         if target == read or (read.is_dir() and target.is_relative_to(read)):
             raise OutputError(f"output {output} lies inside the content {path}: name another place")
-    for file in content.files:
-        into_folder = file.target and content.kind in (ContentKind.PHOTOS, ContentKind.SEQUENCE)
-        if into_folder and (output / file.target).resolve() == file.path.resolve():
-            raise OutputError(f"painting {file.path} would overwrite it: name another output folder")
+    kept = {places.of(path) for path in others} | {places.of(file.path) for file in content.files}
+    for painted in (output, *(output / file.target for file in content.files if file.target)):
+        if places.of(painted) in kept:
+            raise OutputError(f"painting would overwrite {painted}, which is read: name another output")
+
+
+class _Places:
+    """Where paths really lead; a folder of thousands of files is looked up once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, Path] = {}
+
+    def of(self, path: Path) -> Path:
+        if path.name in ("", "..") or path.is_symlink():
+            return path.resolve()
+        if path.parent not in self._folders:
+            self._folders[path.parent] = path.parent.resolve()
+        return self._folders[path.parent] / path.name
 
 
 def _is_video(path: Path, mode: Mode) -> bool:

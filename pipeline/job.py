@@ -196,6 +196,8 @@ class Job:
                 with connection:
                     connection.executescript(_SCHEMA)
                     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                    # Else each of ten thousand frames is flushed to the disk by itself.
+                    connection.execute("BEGIN")
                     for key, values in (("recipe", recipe), ("invocation", invocation), ("facts", facts)):
                         connection.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(values)))
                     connection.execute("INSERT INTO meta VALUES ('created', ?)", (_now(),))

@@ -168,6 +168,21 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
     assert len(set(painted)) == 2 and all(len(os.fsencode(name)) <= 255 for name in painted)
 
 
+def test_no_other_photo_is_painted_over(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    paths = [tmp_path / "sub" / "a.png", tmp_path / "b.png", tmp_path / "a.png"]
+    for path in paths:
+        path.touch()
+    content = resolve_content(paths[:2], tmp_path / "out", "auto")
+    require_outside(content, paths[:2], tmp_path / "out")
+    (tmp_path / "way").symlink_to(tmp_path, target_is_directory=True)
+    for given in (paths, [paths[0], tmp_path / "a.png"]):
+        for output in (tmp_path, tmp_path / "way", tmp_path / "sub" / ".."):
+            content = resolve_content(given, output, "auto")
+            with pytest.raises(OutputError, match="would overwrite"):
+                require_outside(content, given, output)
+
+
 def test_links_lead_nowhere_else(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     (photos / "sub").mkdir(parents=True)
