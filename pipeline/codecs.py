@@ -127,7 +127,8 @@ class Encoding:
         return self == Encoding()
 
     def require(self, suffix: str) -> Codec:
-        """The codec for a container of this ending. Raises `UsageError` for what does not go together."""
+        """The codec for a container of this ending. Raises `UsageError` for what does not go together, and `MediaError`
+        where the ffmpeg program does not have it."""
         name = self.codec or _OWN[suffix]
         codec = CODECS.get(name)
         if codec is None:
@@ -142,13 +143,14 @@ class Encoding:
             raise UsageError(f"--crf {self.crf} does not go with {codec.title}, whose quality is fixed: leave it out")
         if self.crf is not None and not 0 <= self.crf <= codec.most_crf:
             raise UsageError(f"--crf {self.crf} is out of range: {codec.title} takes 0 (best) to {codec.most_crf}")
-        if self.pixel_format is not None:
-            held_formats = ("pal8",) if name == "gif" else pixel_formats(codec.encoder)
-            if self.pixel_format not in held_formats:
-                raise UsageError(
-                    f"--pixel-format {self.pixel_format} is none that {codec.title} takes: use one of "
-                    f"{' '.join(held_formats)}"
-                )
+        held_formats = pixel_formats(codec.encoder)
+        if name == "gif":
+            held_formats = (codec.pixel_format,)
+        if self.pixel_format is not None and self.pixel_format not in held_formats:
+            raise UsageError(
+                f"--pixel-format {self.pixel_format} is none that {codec.title} takes: use one of "
+                f"{' '.join(held_formats)}"
+            )
         return codec
 
     def choose(self, suffix: str, size: tuple[int, int], has_alpha: bool) -> "Choice":

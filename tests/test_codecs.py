@@ -7,8 +7,9 @@ import av
 import numpy as np
 import pytest
 
+from pipeline import codecs
 from pipeline.codecs import CODECS, Encoding, codecs_of, pixel_formats
-from pipeline.errors import UsageError
+from pipeline.errors import MediaError, UsageError
 from pipeline.media import OUTPUT_SUFFIXES, Timing
 from pipeline.video_reader import probe, read_frames, scan
 from pipeline.video_writer import VideoWriter
@@ -159,6 +160,21 @@ def test_quality_is_what_it_is_asked_to_be(tmp_path: Path) -> None:
         write(path, frames, Encoding(crf=crf))
         sizes.append(path.stat().st_size)
     assert sizes[0] > 1.2 * sizes[1] > 3 * sizes[2]
+
+
+def test_an_ffmpeg_without_the_codec_is_told_before_anything_is_painted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\necho \"Codec 'libx264' is not recognized by FFmpeg.\"\n")
+    program.chmod(0o755)
+    pixel_formats.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(codecs, "ffmpeg_path", lambda: program)
+        with pytest.raises(MediaError, match=r"has no encoder libx264: choose another --codec"):
+            Encoding().require(".mp4")
+    pixel_formats.cache_clear()
+    assert Encoding().require(".mp4").title == "H.264"
 
 
 def test_every_container_has_its_own_codec_first() -> None:
