@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from pipeline import images, media, storage, video_reader
+from pipeline import decoding, images, media, storage, video_reader
 from pipeline.errors import InputError, OutputError, UsageError
 from pipeline.shots import CutDetector, Shot, shots_from_cuts
 
@@ -157,7 +157,7 @@ def scan_film(
     detector, colors = CutDetector(), _ColorSums()
     if content.kind is ContentKind.VIDEO:
         path = content.files[0].path
-        declared = video_reader.probe(path).frame_count_declared
+        declared = decoding.probe(path).frame_count_declared
 
         def consume(index: int, image: np.ndarray) -> None:
             if cuts is None:
@@ -165,19 +165,19 @@ def scan_film(
             colors.feed(image)
             on_progress(index + 1, declared)
 
-        scan = video_reader.scan(path, consume)
+        scan = decoding.scan(path, consume)
         size, timing, damage, info = scan.info.size, scan.timing, scan.damage, scan.info
         interlaced = scan.interlaced_count
     else:
-        size = images.image_size(content.files[0].path)
+        size = decoding.image_size(content.files[0].path)
         for index, file in enumerate(content.files):
-            own = images.image_size(file.path)
+            own = decoding.image_size(file.path)
             if own != size:
                 raise InputError(
                     f"frame {file.path} is {own[1]}×{own[0]} pixels and the first of the sequence {size[1]}×{size[0]}: "
                     "frames of one film have one size; for independent pictures use --photos"
                 )
-            image = images.read_image(file.path)
+            image = decoding.read_image(file.path)
             if cuts is None:
                 detector.feed(index, image)
             colors.feed(image)
@@ -238,11 +238,11 @@ class FrameReader:
     def read(self, index: int) -> np.ndarray:
         """Frame `index` of the content as H×W×3 uint8 at its own size. Raises `InputError` when it cannot be read."""
         if self._content.kind is not ContentKind.VIDEO:
-            return images.read_image(self._content.files[index].path)
+            return decoding.read_image(self._content.files[index].path)
         if self._frames is None or index < self._next_index:
             self._close()
             # What is damaged was said when the content was scanned.
-            self._frames = video_reader.read_frames(self._content.files[0].path, index, accept_damage=True)
+            self._frames = decoding.read_frames(self._content.files[0].path, index, accept_damage=True)
         for frame in self._frames:
             if frame.index == index:
                 self._next_index = index + 1
