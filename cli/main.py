@@ -192,6 +192,9 @@ def stylize(
         if sequence and photos:
             raise UsageError("--sequence and --photos exclude each other: give one")
         settings = _settings(config, set_, size, iterations, weights, cuts)
+        from pipeline import decoding
+
+        decoding.warm_up()  # It starts while the heavy libraries are imported.
         from pipeline.codecs import Encoding
         from pipeline.frames import FrameRange
         from pipeline.run import Request

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import images
+from pipeline import decoding, images
 from pipeline.codecs import Encoding
 from pipeline.content import FrameReader
 from pipeline.frames import resize, size_of
 from pipeline.job import FrameRecord, Job
 from pipeline.media import Timing, VideoColor
-from pipeline.tracks import Tracks, read_tracks
+from pipeline.tracks import Tracks
 from pipeline.video_writer import VideoWriter
 
 
@@ -57,7 +57,7 @@ def film_of(job: Job, source: Path | None, *, strip: bool = False) -> Film:
         rate=None if facts["rate"] is None else Fraction(facts["rate"]),
         last_duration=facts["last_duration"],
     )
-    tracks = Tracks() if source is None else read_tracks(source)
+    tracks = Tracks() if source is None else decoding.read_tracks(source)
     return Film(
         frames,
         timing,

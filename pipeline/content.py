@@ -15,7 +15,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from pipeline import images, media, storage, video_reader
+from pipeline import decoding, images, media, storage, video_reader
 from pipeline.errors import InputError, OutputError, UsageError
 from pipeline.shots import CutDetector, Shot, shots_from_cuts
 
@@ -201,7 +201,7 @@ def scan_film(
     detector, colors = CutDetector(), _ColorSums()
     if content.kind is ContentKind.VIDEO:
         path = content.files[0].path
-        declared = video_reader.probe(path).frame_count_declared
+        declared = decoding.probe(path).frame_count_declared
 
         def consume(index: int, image: np.ndarray) -> None:
             if cuts is None:
@@ -209,19 +209,19 @@ def scan_film(
             colors.feed(image)
             on_progress(index + 1, declared)
 
-        scan = video_reader.scan(path, consume)
+        scan = decoding.scan(path, consume)
         size, timing, damage, info = scan.info.size, scan.timing, scan.damage, scan.info
         has_alpha, interlaced = scan.has_alpha, scan.interlaced_count
     else:
-        size, has_alpha = images.image_size(content.files[0].path), False
+        size, has_alpha = decoding.image_size(content.files[0].path), False
         for index, file in enumerate(content.files):
-            own = images.image_size(file.path)
+            own = decoding.image_size(file.path)
             if own != size:
                 raise InputError(
                     f"frame {file.path} is {own[1]}×{own[0]} pixels and the first of the sequence {size[1]}×{size[0]}: "
                     "frames of one film have one size; for independent pictures use --photos"
                 )
-            image, alpha = images.read_image_and_alpha(file.path)
+            image, alpha = decoding.read_image_and_alpha(file.path)
             has_alpha |= alpha is not None
             if cuts is None:
                 detector.feed(index, image)
@@ -285,11 +285,11 @@ class FrameReader:
         """Frame `index` of the content at its own size: H×W×3 uint8, and its alpha, H×W uint8, or None where all is
         opaque. Raises `InputError` when it cannot be read."""
         if self._content.kind is not ContentKind.VIDEO:
-            return images.read_image_and_alpha(self._content.files[index].path)
+            return decoding.read_image_and_alpha(self._content.files[index].path)
         if self._frames is None or index < self._next_index:
             self._close()
             # What is damaged was said when the content was scanned.
-            self._frames = video_reader.read_frames(self._content.files[0].path, index, accept_damage=True)
+            self._frames = decoding.read_frames(self._content.files[0].path, index, accept_damage=True)
         for frame in self._frames:
             if frame.index == index:
                 self._next_index = index + 1
@@ -335,7 +335,7 @@ class _Places:
 
 def _is_video(path: Path, mode: Mode) -> bool:
     """By its ending; an animation among images is one unless photos are asked for."""
-    return media.is_video_name(path) or (mode != "photos" and images.is_animated(path))
+    return media.is_video_name(path) or (mode != "photos" and decoding.is_animated(path))
 
 
 def _require_known_ending(output: Path) -> None:

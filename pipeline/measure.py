@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from pipeline import images, media, video_reader
+from pipeline import decoding, images, media
 from pipeline.config import Settings, ShotSettings
 from pipeline.encoder import load_weights
 from pipeline.errors import InputError, UsageError
@@ -321,10 +321,10 @@ def measure(
     film = not photos and is_film(result, content)
     if flow_folder is not None:
         _require_flow_of_use(flow_folder, result, film)
-    pictures = [images.read_image(path) for path in styles]
+    pictures = [decoding.read_image(path) for path in styles]
     painter = Painter(settings, load_weights(settings.encoder.weights), pictures, blend, torch.device(device))
     first = settings.start.first
-    first_picture = images.read_image(Path(first)) if cold_iterations and first not in COLD_STARTS else None
+    first_picture = decoding.read_image(Path(first)) if cold_iterations and first not in COLD_STARTS else None
     meter = None
     if film:
         source = estimated_flow(DisFlow()) if flow_folder is None else flow_from_files(FloFolder(flow_folder))
@@ -392,7 +392,7 @@ def _are_frames(paths: Sequence[Path]) -> bool:
     return (
         len(paths) > 1
         and len({path.parent for path in paths}) == 1
-        and len({images.image_size(path) for path in paths}) == 1
+        and len({decoding.image_size(path) for path in paths}) == 1
     )
 
 
@@ -456,7 +456,7 @@ def _pairs(result: Path, content: Path) -> Iterator[_Pair]:
     if result.is_dir() and content.is_dir():
         for match in _matches(result, content):
             name = match.result.relative_to(result).as_posix()
-            picture, original = images.read_image(match.result), images.read_image(match.content)
+            picture, original = decoding.read_image(match.result), decoding.read_image(match.content)
             yield _Pair(name, picture, original, match.content_index)
         return
     # To decode both once more takes far less than to measure frames that are not each other's.
@@ -475,7 +475,7 @@ def _contents(result: Path, content: Path) -> Iterator[tuple[int, np.ndarray]]:
     """The contents of `_pairs` alone, with their indices."""
     if result.is_dir() and content.is_dir():
         for match in _matches(result, content):
-            yield match.content_index, images.read_image(match.content)
+            yield match.content_index, decoding.read_image(match.content)
     else:
         for index, (_, image) in enumerate(_pictures(content)):
             yield index, image
@@ -484,12 +484,12 @@ def _contents(result: Path, content: Path) -> Iterator[tuple[int, np.ndarray]]:
 def _pictures(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     if path.is_dir():
         for image in _images(path):
-            yield image.relative_to(path).as_posix(), images.read_image(image)
+            yield image.relative_to(path).as_posix(), decoding.read_image(image)
     elif media.is_video_name(path):
-        for frame in video_reader.read_frames(path):
+        for frame in decoding.read_frames(path):
             yield f"frame {frame.index}", frame.image
     else:
-        yield path.name, images.read_image(path)
+        yield path.name, decoding.read_image(path)
 
 
 def _images(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from pipeline import assembly, images, media, report, storage
+from pipeline import assembly, decoding, images, media, report, storage
 from pipeline import content as contents
 from pipeline.codecs import Encoding
 from pipeline.config import Settings, parse_settings, to_values
@@ -239,7 +239,7 @@ class _Run:
         self._require_job_apart()
         if request.rate is not None and not (self.to_video and self.content.kind is ContentKind.SEQUENCE):
             raise UsageError("--fps is for videos made from single images; a video keeps its own rate")
-        self.styles = [images.read_image(path) for path in request.styles]
+        self.styles = [decoding.read_image(path) for path in request.styles]
         for path, style in zip(request.styles, self.styles, strict=True):
             require_size((style.shape[0], style.shape[1]), self.settings.style.layers, f"style {path}")
         self.blend = style_blend(request.style_weights, len(request.styles))
@@ -491,7 +491,7 @@ class _Run:
         if not self.content.is_film:
             if self.content.kind is ContentKind.IMAGE:
                 # One picture that cannot be painted is wrong input, not a job that is done in part.
-                array = self._at_painting_size(images.read_image(self.content.files[0].path))
+                array = self._at_painting_size(decoding.read_image(self.content.files[0].path))
                 require_size(
                     (array.shape[0], array.shape[1]), self.settings.layers, f"content {self.content.files[0].path}"
                 )
@@ -585,7 +585,7 @@ class _Run:
         counts = []
         for file in self.content.files:
             try:
-                height, width = fit_within(images.image_size(file.path), self.settings.size)
+                height, width = fit_within(decoding.image_size(file.path), self.settings.size)
             except InputError:
                 height = width = 0
             counts.append(height * width)
@@ -942,7 +942,7 @@ class _Run:
 
     def _extras(self, job: Job, frame: FrameRecord) -> images.Extras:
         """What the file of a photo holds besides its colours and that of its painting takes over."""
-        extras = images.read_extras(self.content.files[frame.index].path)
+        extras = decoding.read_extras(self.content.files[frame.index].path)
         if self.request.strip:
             extras = extras.without_metadata()
         for what in extras.lost_in(frame.path.suffix):
@@ -959,7 +959,7 @@ class _Run:
 
     def _read_start_picture(self) -> np.ndarray | None:
         first = self.settings.start.first
-        return None if first in COLD_STARTS else images.read_image(Path(first))
+        return None if first in COLD_STARTS else decoding.read_image(Path(first))
 
     # --- the output ---
 

@@ -218,19 +218,28 @@ class VideoScan:
         return Timing(self.time_base, self.times, None, self.last_duration)
 
 
-def probe(path: Path) -> VideoInfo:
+def _ignore() -> None:
+    pass
+
+
+def probe(path: Path, alive: Callable[[], None] = _ignore) -> VideoInfo:
     """What a video says of itself: its header, and its first frame, as rotation and colours may be in that alone.
 
     The video is the first stream of pictures that is no attached cover image. Raises `InputError` when
     the file is missing, is no video, has no frame that can be decoded, or claims frames of more than
-    `MAX_PIXELS`.
+    `MAX_PIXELS`. `alive` is called with every packet that is read: a sign of life for whoever waits.
     """
-    with _source(path) as source:
+    with _source(path, alive) as source:
         return source.info
 
 
 def read_frames(
-    path: Path, start: int = 0, stop: int | None = None, *, accept_damage: bool = False
+    path: Path,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    accept_damage: bool = False,
+    alive: Callable[[], None] = _ignore,
 ) -> Generator[VideoFrame, None, None]:
     """The frames `[start, stop)` of a video in presentation order, each once; `stop` None means to the end.
 
@@ -240,7 +249,7 @@ def read_frames(
     interlaced frames are deinterlaced (bwdif), one for one. A frame without a time stamp follows the one before at the
     average rate. Memory stays flat, and the file is closed however the iteration ends.
 
-    Frames before `start` are decoded and dropped: exact for every file, though not free.
+    Frames before `start` are decoded and dropped: exact for every file, though not free. `alive`: see `probe`.
 
     A file that is cut off or broken in the middle gives all its good frames first; then `InputError`
     says what is missing, unless `accept_damage` (or unless `stop` came before). `scan` says the same beforehand.
@@ -248,7 +257,7 @@ def read_frames(
     """
     if start < 0 or (stop is not None and stop < start):
         raise ValueError(f"frames [{start}, {stop}) are no range")
-    with _source(path) as source:
+    with _source(path, alive) as source:
         count = 0
         for index, ticks, picture in source.frames():
             if stop is not None and index >= stop:
@@ -264,15 +273,17 @@ def read_frames(
             raise InputError(f"video {path} has {count} frames, and frame {start} was asked for (they count from 0)")
 
 
-def scan(path: Path, consumer: Callable[[int, np.ndarray], None] | None = None) -> VideoScan:
+def scan(
+    path: Path, consumer: Callable[[int, np.ndarray], None] | None = None, alive: Callable[[], None] = _ignore
+) -> VideoScan:
     """Decodes a video once from end to end: exact count and times of its frames, and whether it is whole.
 
     `consumer` is called as `consumer(index, image)` with every frame in order, upright, `H×W×3` uint8
     RGB, reduced to at most `SCAN_WIDTH` pixels across; `CutDetector.feed` is one. Apart from one integer
     a frame, memory stays flat. Damage is not raised but reported in the result.
-    Raises `InputError` for what `probe` refuses.
+    Raises `InputError` for what `probe` refuses. `alive`: see there.
     """
-    with _source(path) as source:
+    with _source(path, alive) as source:
         times: list[int] = []
         last_duration: int | None = None
         has_alpha = False
@@ -352,8 +363,8 @@ class _Picture(Protocol):
         """`H×W` uint8, upright, of the size displayed; None where all is opaque."""
 
 
-def _source(path: Path) -> "_Container | _Animation":
-    return _Animation(path) if path.suffix.lower() in images.ANIMATED_SUFFIXES else _Container(path)
+def _source(path: Path, alive: Callable[[], None]) -> "_Container | _Animation":
+    return _Animation(path) if path.suffix.lower() in images.ANIMATED_SUFFIXES else _Container(path, alive)
 
 
 class _Animation:
@@ -448,8 +459,9 @@ class _Decoded:
 class _Container:
     """A video that is open for reading, as a context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, alive: Callable[[], None]) -> None:
         self.path = path
+        self._alive = alive
         self.damage: list[str] = []
         self.interlaced_count = 0
         self._stack = contextlib.ExitStack()
@@ -589,6 +601,7 @@ class _Container:
         packets = 0
         try:
             for packet in self._container.demux():
+                self._alive()
                 extent.add(packet)
                 if packet.stream.index != self._stream.index:
                     continue
