@@ -276,6 +276,30 @@ def verify(job: JobArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def clean(
+    job: JobArgument,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what a finished job no longer needs: the frames of its film, drafts, flow. The output stays."""
+    with _session(False, as_json, live=False):
+        from pipeline.job import Job
+
+        with Job.read(job) if dry_run else Job.open(job) as open_job:
+            paths = open_job.disposable()
+            count, size = len(paths), sum(path.lstat().st_size for path in paths)
+            if not dry_run:
+                open_job.clean()
+        if as_json:
+            print_json({"event": "cleaned", "files": count, "bytes": size, "dry_run": dry_run})
+        else:
+            _out(
+                f"{counted(count, 'file')} of {size_of(size)} {'would be' if dry_run else 'removed'}"
+                f"{' removed' if dry_run else ''} from {short_path(job)}"
+            )
+
+
+@app.command()
 def measure(
     result: Annotated[Path, typer.Argument(metavar="RESULT", help="A painted image, folder or video, by any tool.")],
     content: Annotated[Path, typer.Option("--content", metavar="CONTENT", help="What it was painted from.")],
@@ -605,7 +629,7 @@ def _session(
 
 
 class _StopOnSignal(StopSignal):
-    """The first Ctrl-C (or SIGTERM) asks the job to stop after the frame under way, the second stops it at once."""
+    """The first Ctrl-C (or SIGTERM, or SIGHUP) asks the job to stop after the frame under way, the second at once."""
 
     def __init__(self, view: View) -> None:
         super().__init__()
@@ -613,7 +637,9 @@ class _StopOnSignal(StopSignal):
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+                continue  # nohup: it is to outlive its terminal.
             with contextlib.suppress(ValueError):  # not the main thread, as under some test runners
                 self._before[number] = signal.signal(number, self._on_signal)
 

@@ -391,10 +391,44 @@ class Job:
         """Hash of the finished output file; None while it is not finished, "" when it is a folder."""
         return self._meta("output_sha256")
 
+    @property
+    def is_cleaned(self) -> bool:
+        """Whether the frames in the job's own folder were removed as no longer needed."""
+        return self._meta("cleaned") is not None
+
+    def disposable(self) -> list[Path]:
+        """Files that a finished job no longer needs: the frames of which its film is made, drafts of earlier passes,
+        the flow between them, and what crashes left. Raises `JobError` for a job that is not finished."""
+        if self._meta("finished") is None:
+            raise JobError(
+                f"the job in {self.folder} is not finished and needs its frames: resume it, or delete it whole"
+            )
+        frames = self.folder / FRAMES_NAME
+        found = [path for path in frames.rglob("*") if path.is_file() or path.is_symlink()]
+        found += [path for path in self.folder.iterdir() if storage.is_partial(path)]
+        return sorted(found)
+
+    def clean(self) -> None:
+        """Removes what `disposable` names; the output stays, and what `status` tells of the job."""
+        disposable = self.disposable()
+        # First said and then done: whatever is missing after a crash in between is not missed.
+        self._set_meta("cleaned", _now())
+        with _translated(self.folder):
+            for path in disposable:
+                path.unlink(missing_ok=True)
+            shutil.rmtree(self.folder / FRAMES_NAME, ignore_errors=True)
+
+    def paint_cleaned_again(self) -> None:
+        """Puts the frames that `clean` removed back to be painted, as the output that was made of them has gone."""
+        self.reset_frames([frame for frame in self.frames() if frame.path.is_relative_to(self.folder)])
+        self._write("DELETE FROM meta WHERE key = 'cleaned'", ())
+
     def problems(self) -> list[str]:
         """Rehashes every finished frame and the output; one line for each that is not what the store says."""
         found = []
         for frame in self.frames(FrameState.DONE):
+            if self.is_cleaned and frame.path.is_relative_to(self.folder):
+                continue
             problem = file_problem(frame.path, frame.sha256)
             if problem is not None:
                 found.append(f"frame {frame.index} ({frame.name}): {frame.path} {problem}")

@@ -297,7 +297,9 @@ class _Run:
                 if self.to_video:
                     self._assemble(job)
                 job.finish_output(storage.hash_file(request.output) if request.output.is_file() else None)
-            if request.compare and not (failed and self.to_video):
+            if request.compare and job.is_cleaned:
+                self._notice(job, "the job's frames were cleaned away: for --compare start over with --force")
+            elif request.compare and not (failed and self.to_video):
                 self._compare(job)
             return self._summarise(job, failed, painted, time.perf_counter() - began)
 
@@ -633,12 +635,21 @@ class _Run:
         """Compares the store with the files; returns the frames to paint, in order."""
         output = self.request.output
         frames = job.frames()
+        if job.is_cleaned:
+            outside = [frame.path for frame in frames if not frame.path.is_relative_to(job.folder)]
+            lost = [path for path in ([output] if self.to_video else outside) if not path.exists()]
+            if lost:
+                self._notice(job, f"{lost[0]} is missing, and what it was made of cleaned away: that is painted again")
+                job.paint_cleaned_again()
+                frames = job.frames()
         unfinished = [frame.path for frame in frames if frame.state is not FrameState.DONE]
         storage.remove_partial_files_of([*unfinished, output] if self.to_video else unfinished)
         again = []
         for frame in frames:
             if frame.state is FrameState.FAILED:
                 again.append(frame)
+            elif job.is_cleaned and frame.path.is_relative_to(job.folder):
+                continue
             elif frame.state is FrameState.DONE and (problem := file_problem(frame.path, frame.sha256)):
                 if frame.path.exists() and not frame.path.is_relative_to(job.folder):
                     # In the user's folder a file that was changed may be the user's own work.

@@ -89,11 +89,16 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_partial(path: Path) -> bool:
+    """Whether the name is one that an interrupted `atomic_file` leaves."""
+    return TEMPORARY_MARK in path.name and path.name.startswith(".")
+
+
 def remove_partial_files(folder: Path) -> None:
     """Removes what an interrupted `atomic_file` left in `folder` (not in the folders below it)."""
     if folder.is_dir():
         for entry in folder.iterdir():
-            if TEMPORARY_MARK in entry.name and entry.name.startswith("."):
+            if is_partial(entry):
                 entry.unlink(missing_ok=True)
 
 

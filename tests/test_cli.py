@@ -379,6 +379,19 @@ def test_how_a_video_is_encoded_is_asked_for(here: Path) -> None:
         assert not (here / "p.mp4.impasto").exists()
 
 
+def test_a_finished_job_is_cleaned(here: Path) -> None:
+    assert impasto(*stylize("in", "o.mp4")).code == 0
+    told = impasto("clean", "o.mp4.impasto", "--dry-run")
+    assert told.code == 0 and "3 files of" in told.out and "would be removed from o.mp4.impasto" in told.out
+    assert len(list((here / "o.mp4.impasto" / "frames").iterdir())) == 3
+    told = impasto("clean", "o.mp4.impasto", "--json")
+    assert told.records == [{"event": "cleaned", "files": 3, "bytes": told.records[0]["bytes"], "dry_run": False}]
+    assert not (here / "o.mp4.impasto" / "frames").exists()
+    assert impasto("verify", "o.mp4.impasto").code == 0
+    assert impasto("clean", "o.mp4.impasto").out.startswith("0 files")
+    assert impasto("clean", "nowhere").code == 1
+
+
 def on_terminal(arguments: Sequence[object], **environment: str) -> tuple[int, str, str]:
     """Runs the command with stderr on a terminal: exit code, stdout, stderr."""
     main, other = pty.openpty()

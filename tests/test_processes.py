@@ -101,7 +101,7 @@ def film(path: Path) -> list[np.ndarray]:
         ((signal.SIGINT, signal.SIGINT), {130}),
         ((signal.SIGTERM,), {0, 130}),
         ((signal.SIGKILL,), {-signal.SIGKILL}),
-        ((signal.SIGHUP,), {-signal.SIGHUP, 0, 130}),
+        ((signal.SIGHUP,), {0, 130}),
     ],
     ids=lambda value: "-".join(item.name for item in value) if isinstance(value, tuple) else "",
 )

@@ -677,3 +677,76 @@ def test_frames_hash_alike_whoever_paints_them(material: Path, tmp_path: Path) -
     assert len(list(whole.iterdir())) == 6
     assert len({hashlib.sha256(path.read_bytes()).hexdigest() for path in whole.iterdir()}) == 6
     assert tree(asked.job_folder / "frames") == tree(whole)
+
+
+# --- clean ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_job_is_cleaned_and_stays_finished(tmp_path: Path, style_file: Path) -> None:
+    asked = request(write_frames(tmp_path / "in", footage()), style_file, tmp_path / "o.mp4", mode="sequence")
+    stylize(asked)
+    film = asked.output.read_bytes()
+    with Job.read(asked.job_folder) as job:
+        assert len([path for path in job.disposable() if path.suffix == ".png"]) == len(footage())
+    with Job.open(asked.job_folder) as job:
+        job.clean()
+        assert job.disposable() == [] and job.problems() == [] and job.status().finished
+    assert not (asked.job_folder / "frames").exists()
+    again = stylize(asked)
+    assert again.painted_count == 0 and asked.output.read_bytes() == film
+    # What is missed after all is painted again, to the same bits.
+    asked.output.unlink()
+    assert stylize(asked).painted_count == len(footage())
+    assert asked.output.read_bytes() == film
+    with Job.read(asked.job_folder) as job:
+        assert not job.is_cleaned and job.problems() == []
+
+
+def test_a_changed_film_is_still_seen_after_cleaning(tmp_path: Path, style_file: Path) -> None:
+    asked = request(write_frames(tmp_path / "in", footage()), style_file, tmp_path / "o.mp4", mode="sequence")
+    stylize(asked)
+    with Job.open(asked.job_folder) as job:
+        job.clean()
+    asked.output.write_bytes(b"mine")
+    with Job.read(asked.job_folder) as job:
+        assert len(job.problems()) == 1
+    with pytest.raises(OutputError, match="has changed since this job wrote it"):
+        stylize(asked)
+    assert asked.output.read_bytes() == b"mine"
+
+
+def test_painted_photos_are_never_cleaned_away(tmp_path: Path, style_file: Path) -> None:
+    asked = request(write_frames(tmp_path / "in", footage()), style_file, tmp_path / "out")
+    stylize(asked)
+    before = tree(asked.output)
+    with Job.open(asked.job_folder) as job:
+        assert job.disposable() == []
+        job.clean()
+    assert tree(asked.output) == before
+    (asked.output / "f1.png").unlink()
+    assert stylize(asked).painted_count == 1 and tree(asked.output) == before
+
+
+def test_drafts_of_passes_are_cleaned_and_made_again(tmp_path: Path, style_file: Path) -> None:
+    several = settings("passes={count: 3, iterations: 2}")
+    content = write_frames(tmp_path / "in", footage(4))
+    asked = request(content, style_file, tmp_path / "out", mode="sequence", settings=several)
+    stylize(asked)
+    before = tree(asked.output)
+    with Job.open(asked.job_folder) as job:
+        assert len(job.disposable()) == 8
+        job.clean()
+    assert stylize(asked).painted_count == 0
+    (asked.output / "f2.png").unlink()
+    stylize(asked)
+    assert tree(asked.output) == before
+
+
+def test_an_unfinished_job_is_not_cleaned(tmp_path: Path, style_file: Path) -> None:
+    asked = request(write_frames(tmp_path / "in", footage()), style_file, tmp_path / "o.mp4", mode="sequence")
+    stop = StopSignal()
+    with pytest.raises(Interrupted):
+        stylize(asked, lambda event: stop.request() if isinstance(event, FrameDone) else None, stop)
+    with Job.open(asked.job_folder) as job, pytest.raises(JobError, match="is not finished and needs its frames"):
+        job.clean()
+    assert len(list((asked.job_folder / "frames").iterdir())) == 1
