@@ -41,6 +41,8 @@ app = typer.Typer(
 )
 
 _debug = False
+_owns_process = False
+"""Whether this process ends with the command, as it does not in another program that runs one."""
 
 _FILMS, _PHOTOS = "Films", "Photos"
 
@@ -581,6 +583,8 @@ def doctor(as_json: JsonOption = False) -> None:
 
 def main() -> NoReturn:
     """Entry point of the `impasto` command."""
+    global _owns_process  # noqa: PLW0603
+    _owns_process = True
     app()
     raise SystemExit(0)
 
@@ -645,7 +649,9 @@ class _StopOnSignal(StopSignal):
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # A second Ctrl-C while the interpreter ends would change nothing and show a traceback.
+            ends = _owns_process and self.requested and number == signal.SIGINT
+            signal.signal(number, signal.SIG_IGN if ends else handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del number, frame
