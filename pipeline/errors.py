@@ -11,6 +11,8 @@
     ├── JobError                    1   the job's folder cannot be used
     │   └── JobLockedError          1   another process owns the job
     ├── FrameError                  1   one frame could not be painted; the rest of the job can go on
+    │   ├── OutOfMemoryError        1   the memory of the device was too small for it
+    │   └── WorkerLostError         1   the process that painted it came to its end
     ├── MediaError                  1   a video could not be written
     ├── StorageError                1   the disk is full, read-only or failing
     ├── PartialError                3   the job ran to its end, and some of its frames failed
@@ -74,6 +76,14 @@ class JobLockedError(JobError):
 
 class FrameError(ImpastoError):
     """One frame could not be painted; the rest of the job can go on."""
+
+
+class OutOfMemoryError(FrameError):
+    """The memory of the device was too small for a frame."""
+
+
+class WorkerLostError(FrameError):
+    """The process that painted a frame came to its end."""
 
 
 class MediaError(ImpastoError):

@@ -18,8 +18,10 @@ L-BFGS here departs from the one that the common tools run on raw pixels:
 An iteration is one evaluation of the objective and its gradient, accepted or not: it is what costs.
 """
 
+import dataclasses
 import enum
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -142,223 +144,299 @@ def make_variable(kind: VariableKind) -> Variable:
     return BoundedVariable() if kind == "bounded" else FreeVariable()
 
 
-class _Batch:
-    """The pictures still under way, and the record of each."""
+class Minimizer(ABC):
+    """A batch of pictures on their way down: `step` is one iteration of each, and `run` all of them.
+
+    `start` is B×3×H×W in [0, 1]. What belongs to a picture lies in `_state`, tensors with the pictures under way
+    along their first dimension, so that pictures leave when they are done, and so that all of it can be put away:
+    `snapshot` between two steps and `restore` in a new minimizer of the same arguments go on to the same bits.
+    """
 
     def __init__(
         self,
         objective: BatchObjective,
-        variable: Variable,
         start: torch.Tensor,
         rule: StopRule,
+        *,
+        variable: VariableKind,
         on_step: StepListener | None,
     ) -> None:
         self.objective = objective
-        self.variable = variable
+        self.variable = make_variable(variable)
         self.rule = rule
         self.on_step = on_step
-        self.rows = torch.arange(len(start), device=start.device)
-        self.units: torch.Tensor | None = None
-        self.traces: list[list[Losses]] = [[] for _ in range(len(start))]
-        self.outcomes: dict[int, Outcome] = {}
+        self._start = start
+        self._rows = torch.arange(len(start), device=start.device)
+        self._state: dict[str, torch.Tensor] = {}
+        self._traces: list[list[Losses]] = [[] for _ in range(len(start))]
+        self._outcomes: dict[int, Outcome] = {}
 
-    def evaluate(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What is minimised (B), its gradient (B×3×H×W) and the four terms (4×B) at z."""
+    def run(self, after_step: Callable[[], None] | None = None) -> list[Outcome]:
+        """Steps until every picture is done; `after_step` is called between two steps."""
+        if not self._state:
+            self._begin()
+        while len(self._rows):
+            self.step()
+            if after_step is not None and len(self._rows):
+                after_step()
+        return [self._outcomes[row] for row in range(len(self._traces))]
+
+    @abstractmethod
+    def step(self) -> None:
+        """One evaluation of the objective and its gradient for every picture under way."""
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Fills `_state` from the start."""
+
+    def snapshot(self) -> dict[str, torch.Tensor]:
+        """All that the way of a single picture depends on from here, on the CPU."""
+        if len(self._rows) != 1 or len(self._traces) != 1:
+            raise ValueError("the snapshot of a batch is that of one picture under way")
+        losses = [dataclasses.astuple(losses) for losses in self._traces[0]]
+        return {
+            **{f"state.{name}": tensor.cpu() for name, tensor in self._state.items()},
+            "trace": torch.tensor(losses, dtype=torch.float64),
+        }
+
+    def restore(self, snapshot: Mapping[str, torch.Tensor]) -> None:
+        """Goes on from a `snapshot` in place of the start."""
+        device = self._start.device
+        self._state = {
+            name.removeprefix("state."): tensor.to(device)
+            for name, tensor in snapshot.items()
+            if name.startswith("state.")
+        }
+        self._traces = [[Losses(*row) for row in snapshot["trace"].tolist()]]
+
+    def _evaluate(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What is minimised (B), its gradient (B×3×H×W) and the four terms (B×4) at z."""
         z = z.detach().requires_grad_(True)
-        losses = self.objective(self.variable.to_pixels(z), self.rows)
+        losses = self.objective(self.variable.to_pixels(z), self._rows)
         # The sum over the batch: each picture's pixels get the gradient of its own objective.
         (gradient,) = torch.autograd.grad(losses.total.sum(), z)
-        terms = torch.stack((losses.content, losses.style, losses.total_variation, losses.temporal)).detach()
+        terms = torch.stack((losses.content, losses.style, losses.total_variation, losses.temporal), dim=1).detach()
         return losses.total.detach(), gradient, terms
 
-    def evaluate_scaled(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Like `evaluate`, with objective and gradient of each picture in units that keep their squares finite.
-
-        The unit is a power of two near the largest entry of the picture's first gradient: dividing by it
-        rounds nothing, so pictures under weights that differ by a power of two are the same to the bit.
-        """
-        value, gradient, terms = self.evaluate(z)
-        if self.units is None:
-            largest = gradient.flatten(1).abs().amax(1)
-            usable = torch.isfinite(largest) & (largest > 0)
-            self.units = torch.where(usable, torch.exp2(torch.floor(torch.log2(largest))), 1.0)
-        return value / self.units, gradient / _wide(self.units), terms
-
-    def record(self, terms: torch.Tensor) -> None:
-        """Adds the losses after one more iteration (4×B) to the traces; those of non-finite ones as they are."""
-        for row, values in zip(self.rows.tolist(), terms.T.tolist(), strict=True):
-            self.traces[row].append(Losses(*values))
+    def _record(self, terms: torch.Tensor) -> None:
+        """Adds the losses after one more iteration (B×4) to the traces; those of non-finite ones as they are."""
+        for row, values in zip(self._rows.tolist(), terms.tolist(), strict=True):
+            self._traces[row].append(Losses(*values))
             if self.on_step is not None:
-                self.on_step(row, len(self.traces[row]), self.traces[row][-1])
+                self.on_step(row, len(self._traces[row]), self._traces[row][-1])
 
-    def natural_stop(self, row: int) -> StopReason | None:
-        """Whether the rule ends picture `row` here."""
-        trace, rule = self.traces[row], self.rule
-        done = len(trace)
-        if done >= rule.iterations:
-            return StopReason.ITERATIONS
-        if rule.target is not None and done >= rule.floor and trace[-1].objective <= rule.target:
-            return StopReason.TARGET
-        if rule.tolerance > 0 and done % rule.interval == 0 and done > rule.interval:
-            before, now = trace[-1 - rule.interval].total, trace[-1].total
-            if before - now < rule.tolerance * abs(before):
-                return StopReason.TOLERANCE
-        return None
+    def _natural_stops(self, others: Mapping[int, StopReason]) -> dict[int, StopReason]:
+        """The places whose rule ends them here, but for those that end for other reasons."""
+        stops = {}
+        for place, row in enumerate(self._rows.tolist()):
+            reason = _natural_stop(self._traces[row], self.rule)
+            if place not in others and reason is not None:
+                stops[place] = reason
+        return stops
 
-    def finish(self, stops: dict[int, StopReason], z: torch.Tensor) -> torch.Tensor:
-        """Takes pictures out of the batch (by their place in `rows`); returns the places that stay."""
+    def _finish(self, stops: Mapping[int, StopReason]) -> None:
+        """Takes pictures out of the batch, by their place among those under way."""
+        if not stops:
+            return
+        z = self._state["z"]
         for place, stop in stops.items():
-            row = int(self.rows[place])
+            row = int(self._rows[place])
             image = self.variable.to_images(z[place].detach().unsqueeze(0))[0].clamp(0, 1)
-            self.outcomes[row] = Outcome(image, stop, tuple(self.traces[row]))
-        staying = [place for place in range(len(self.rows)) if place not in stops]
-        places = torch.tensor(staying, dtype=torch.long, device=self.rows.device)
-        self.rows = self.rows[places]
-        if self.units is not None:
-            self.units = self.units[places]
-        return places
+            self._outcomes[row] = Outcome(image, stop, tuple(self._traces[row]))
+        staying = [place for place in range(len(self._rows)) if place not in stops]
+        self._keep(torch.tensor(staying, dtype=torch.long, device=self._rows.device))
 
-    def result(self) -> list[Outcome]:
-        return [self.outcomes[row] for row in range(len(self.traces))]
+    def _keep(self, places: torch.Tensor) -> None:
+        self._rows = self._rows[places]
+        self._state = {name: tensor[places] for name, tensor in self._state.items()}
 
 
-def minimize_lbfgs(
-    objective: BatchObjective,
-    start: torch.Tensor,
-    rule: StopRule,
-    *,
-    variable: VariableKind = "bounded",
-    history: int = 20,
-    smoothing: float = 0.35,
-    first_step: float = FIRST_STEP,
-    on_step: StepListener | None = None,
-) -> list[Outcome]:
-    """Minimises `objective` from `start` (B×3×H×W in [0, 1]) by L-BFGS; one `Outcome` a picture.
+def _natural_stop(trace: Sequence[Losses], rule: StopRule) -> StopReason | None:
+    """Whether the rule ends a picture here."""
+    done = len(trace)
+    if done >= rule.iterations:
+        return StopReason.ITERATIONS
+    if rule.target is not None and done >= rule.floor and trace[-1].objective <= rule.target:
+        return StopReason.TARGET
+    if rule.tolerance > 0 and done % rule.interval == 0 and done > rule.interval:
+        before, now = trace[-1 - rule.interval].total, trace[-1].total
+        if before - now < rule.tolerance * abs(before):
+            return StopReason.TOLERANCE
+    return None
+
+
+class Lbfgs(Minimizer):
+    """L-BFGS; see the top of this module.
 
     `history`: curvature pairs kept, one a step, those of the last so many iterations. `smoothing`:
     exponent p of the preconditioner, 0 for none.
     """
-    batch = _Batch(objective, make_variable(variable), start, rule, on_step)
-    precondition = _preconditioner(start, smoothing)
-    z = batch.variable.from_images(start)
-    value, gradient, terms = batch.evaluate_scaled(z)
-    batch.record(terms)
 
-    memory = _CurvatureMemory(history, z)
-    direction, slope, plain = _descent(memory, gradient, precondition, first_step)
-    length = torch.ones_like(value)
-    shortenings = torch.zeros_like(value)
-    # Nothing can be done from a start whose objective is not finite, nor from where it is flat.
-    finite = _finite(value, gradient)
-    stops = dict.fromkeys(_where(~finite), StopReason.NONFINITE)
-    stops |= dict.fromkeys(_where(finite & (slope == 0)), StopReason.CONVERGED)
-    stops |= _natural_stops(batch, stops)
+    def __init__(
+        self,
+        objective: BatchObjective,
+        start: torch.Tensor,
+        rule: StopRule,
+        *,
+        variable: VariableKind = "bounded",
+        history: int = 20,
+        smoothing: float = 0.35,
+        first_step: float = FIRST_STEP,
+        on_step: StepListener | None = None,
+    ) -> None:
+        super().__init__(objective, start, rule, variable=variable, on_step=on_step)
+        self._precondition = _preconditioner(start, smoothing)
+        self._first_step = first_step
+        self._memory = _CurvatureMemory(history, start)
 
-    while True:
-        if stops:
-            places = batch.finish(stops, z)
-            if len(places) == 0:
-                return batch.result()
-            z, gradient, direction = z[places], gradient[places], direction[places]
-            value, slope, length, terms = value[places], slope[places], length[places], terms[:, places]
-            shortenings, plain = shortenings[places], plain[places]
-            memory.keep(places)
+    def _begin(self) -> None:
+        z = self.variable.from_images(self._start)
+        value, gradient, terms = self._evaluate(z)
+        # Objective and gradient of each picture are kept in units in which their squares stay finite: a power of two
+        # near the largest entry of its first gradient. Dividing by it rounds nothing, so pictures under weights that
+        # differ by a power of two are the same to the bit.
+        largest = gradient.flatten(1).abs().amax(1)
+        usable = torch.isfinite(largest) & (largest > 0)
+        units = torch.where(usable, torch.exp2(torch.floor(torch.log2(largest))), 1.0)
+        value, gradient = value / units, gradient / _wide(units)
+        self._record(terms)
+        direction, slope, plain = _descent(self._memory, gradient, self._precondition, self._first_step)
+        self._state = {
+            "z": z,
+            "units": units,
+            "value": value,
+            "gradient": gradient,
+            "terms": terms,
+            "direction": direction,
+            "slope": slope,
+            "plain": plain,
+            "length": torch.ones_like(value),
+            "shortenings": torch.zeros_like(value),
+        }
+        # Nothing can be done from a start whose objective is not finite, nor from where it is flat.
+        finite = _finite(value, gradient)
+        stops = dict.fromkeys(_where(~finite), StopReason.NONFINITE)
+        stops |= dict.fromkeys(_where(finite & (slope == 0)), StopReason.CONVERGED)
+        self._finish(stops | self._natural_stops(stops))
+
+    def step(self) -> None:
+        state = self._state
+        z, value, gradient, terms = state["z"], state["value"], state["gradient"], state["terms"]
+        direction, slope, plain, length = state["direction"], state["slope"], state["plain"], state["length"]
 
         trial = z + _wide(length) * direction
-        trial_value, trial_gradient, trial_terms = batch.evaluate_scaled(trial)
+        trial_value, trial_gradient, trial_terms = self._evaluate(trial)
+        trial_value, trial_gradient = trial_value / state["units"], trial_gradient / _wide(state["units"])
         # A non-finite trial is a step too long, like one that raises the objective.
         accepted = _finite(trial_value, trial_gradient)
         accepted &= trial_value <= value + SUFFICIENT_DECREASE * length * slope
         if bool(accepted.any()):
-            memory.add(trial - z, trial_gradient - gradient, accepted, precondition)
+            self._memory.add(trial - z, trial_gradient - gradient, accepted, self._precondition)
             chosen = _wide(accepted)
             z = torch.where(chosen, trial, z)
             gradient = torch.where(chosen, trial_gradient, gradient)
-            terms = torch.where(accepted, trial_terms, terms)
+            terms = torch.where(accepted.unsqueeze(1), trial_terms, terms)
         shorter = _shortened(length, slope, value, trial_value)
         value = torch.where(accepted, trial_value, value)
-        batch.record(terms)
+        self._record(terms)
 
         # When a direction fails to the end its history is forgotten; when the plain gradient fails
         # too, there is nothing lower within reach.
-        shortenings = torch.where(accepted, 0.0, shortenings + 1)
+        shortenings = torch.where(accepted, 0.0, state["shortenings"] + 1)
         failed = shortenings >= MOST_SHORTENINGS
         exhausted = failed & plain
         shortenings = torch.where(failed, 0.0, shortenings)
         if bool(failed.any()):
-            memory.forget(failed)
+            self._memory.forget(failed)
         renewed = accepted | failed
         if bool(renewed.any()):
-            new_direction, new_slope, new_plain = _descent(memory, gradient, precondition, first_step)
+            new_direction, new_slope, new_plain = _descent(self._memory, gradient, self._precondition, self._first_step)
             direction = torch.where(_wide(renewed), new_direction, direction)
             slope = torch.where(renewed, new_slope, slope)
             plain = torch.where(renewed, new_plain, plain)
         length = torch.where(renewed, 1.0, shorter)
+        self._state |= {
+            "z": z,
+            "value": value,
+            "gradient": gradient,
+            "terms": terms,
+            "direction": direction,
+            "slope": slope,
+            "plain": plain,
+            "length": length,
+            "shortenings": shortenings,
+        }
 
         stops = dict.fromkeys(_where(slope == 0), StopReason.CONVERGED)
         for place in _where(exhausted & (slope != 0)):
-            trace = batch.traces[int(batch.rows[place])]
+            trace = self._traces[int(self._rows[place])]
             stops[place] = StopReason.STALLED if trace[-1] == trace[0] else StopReason.CONVERGED
-        stops |= _natural_stops(batch, stops)
+        self._finish(stops | self._natural_stops(stops))
+
+    def snapshot(self) -> dict[str, torch.Tensor]:
+        return {**super().snapshot(), **self._memory.snapshot()}
+
+    def restore(self, snapshot: Mapping[str, torch.Tensor]) -> None:
+        super().restore(snapshot)
+        self._memory.restore(snapshot, self._start.device)
+
+    def _keep(self, places: torch.Tensor) -> None:
+        super()._keep(places)
+        self._memory.keep(places)
 
 
-def minimize_adam(
-    objective: BatchObjective,
-    start: torch.Tensor,
-    rule: StopRule,
-    *,
-    variable: VariableKind = "bounded",
-    learning_rate: float = 0.05,
-    decay: float = 1.0,
-    decay_interval: int = 50,
-    on_step: StepListener | None = None,
-) -> list[Outcome]:
-    """Minimises `objective` from `start` (B×3×H×W in [0, 1]) by Adam; one `Outcome` a picture.
+class Adam(Minimizer):
+    """Adam.
 
     The step is `learning_rate` (in units of the variable), multiplied by `decay` after each
     `decay_interval` iterations. β₁ = 0.9, β₂ = 0.999, ε = 1e-8, as in the paper. The result is the
     picture after the last step, or at a target the one that reached it.
     """
-    batch = _Batch(objective, make_variable(variable), start, rule, on_step)
-    z = batch.variable.from_images(start)
-    mean = torch.zeros_like(z)
-    square = torch.zeros_like(z)
-    last_finite = z
-    iteration = 0
-    while True:
-        value, gradient, terms = batch.evaluate(z)
+
+    def __init__(
+        self,
+        objective: BatchObjective,
+        start: torch.Tensor,
+        rule: StopRule,
+        *,
+        variable: VariableKind = "bounded",
+        learning_rate: float = 0.05,
+        decay: float = 1.0,
+        decay_interval: int = 50,
+        on_step: StepListener | None = None,
+    ) -> None:
+        super().__init__(objective, start, rule, variable=variable, on_step=on_step)
+        self._learning_rate = learning_rate
+        self._decay = decay
+        self._decay_interval = decay_interval
+
+    def _begin(self) -> None:
+        z = self.variable.from_images(self._start)
+        self._state = {"z": z, "last_finite": z, "mean": torch.zeros_like(z), "square": torch.zeros_like(z)}
+
+    def step(self) -> None:
+        z, mean, square = self._state["z"], self._state["mean"], self._state["square"]
+        value, gradient, terms = self._evaluate(z)
         finite = _finite(value, gradient)
-        batch.record(terms)
-        iteration += 1
+        self._record(terms)
+        # The pictures of a batch begin together, and so have all come as far.
+        iteration = len(self._traces[int(self._rows[0])])
         # A picture that became non-finite goes back to the last pixels that were not.
-        last_finite = torch.where(_wide(finite), z, last_finite)
+        last_finite = torch.where(_wide(finite), z, self._state["last_finite"])
         mean.lerp_(gradient, 1 - 0.9)
         square.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
-        rate = learning_rate * decay ** ((iteration - 1) // decay_interval)
+        rate = self._learning_rate * self._decay ** ((iteration - 1) // self._decay_interval)
         # The paper's ε, which stands beside the bias-corrected second moment.
         root = (square / (1 - 0.999**iteration)).sqrt_().add_(1e-8)
         stepped = z - (rate / (1 - 0.9**iteration)) * mean / root
         stops = dict.fromkeys(_where(~finite), StopReason.NONFINITE)
-        stops |= _natural_stops(batch, stops)
+        stops |= self._natural_stops(stops)
         # A picture that has reached its target is that picture, and not one step further.
         reached = [place for place, stop in stops.items() if stop is StopReason.TARGET]
         held = ~finite
         held[reached] = True
-        z = torch.where(_wide(held), last_finite, stepped)
-        if stops:
-            places = batch.finish(stops, z)
-            if len(places) == 0:
-                return batch.result()
-            z, mean, square, last_finite = z[places], mean[places], square[places], last_finite[places]
-
-
-def _natural_stops(batch: _Batch, others: dict[int, StopReason]) -> dict[int, StopReason]:
-    stops = {}
-    for place, row in enumerate(batch.rows.tolist()):
-        reason = batch.natural_stop(row)
-        if place not in others and reason is not None:
-            stops[place] = reason
-    return stops
+        self._state |= {"z": torch.where(_wide(held), last_finite, stepped), "last_finite": last_finite}
+        self._finish(stops)
 
 
 class _CurvatureMemory:
@@ -441,6 +519,22 @@ class _CurvatureMemory:
         self._inverses = [inverse[places] for inverse in self._inverses]
         self._used = [self._used[place] for place in places.tolist()]
         self.gamma = self.gamma[places]
+
+    def snapshot(self) -> dict[str, torch.Tensor]:
+        """All pairs, on the CPU."""
+        lists = {"step": self._steps, "change": self._changes, "inverse": self._inverses}
+        pairs = {f"memory.{kind}": torch.stack(tensors).cpu() for kind, tensors in lists.items() if tensors}
+        return {**pairs, "memory.gamma": self.gamma.cpu(), "memory.used": torch.tensor(self._used)}
+
+    def restore(self, snapshot: Mapping[str, torch.Tensor], device: torch.device) -> None:
+        """Takes the place of what is remembered."""
+        steps, changes, inverses = (
+            list(snapshot[f"memory.{kind}"].to(device)) if f"memory.{kind}" in snapshot else []
+            for kind in ("step", "change", "inverse")
+        )
+        self._steps, self._changes, self._inverses = steps, changes, inverses
+        self.gamma = snapshot["memory.gamma"].to(device)
+        self._used = snapshot["memory.used"].tolist()
 
     def _aged(self, age: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The pair that each picture added `age` pairs before its newest."""

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from pipeline import starts, temporal
+from pipeline.checkpoint import Checkpoint, digest
 from pipeline.config import Settings
 from pipeline.encoder import Encoder, EncoderWeights
-from pipeline.errors import DeviceError, FrameError, UsageError
+from pipeline.errors import DeviceError, FrameError, OutOfMemoryError, UsageError
 from pipeline.events import Losses
 from pipeline.frames import Size, fit_within, normalize, resize, size_of, to_array, to_tensor
 from pipeline.layers import LAYERS, require_size
@@ -26,11 +27,12 @@ from pipeline.losses import LossWeights, Objective, TemporalReference, content_t
 from pipeline.optimize import (
     FIRST_STEP,
     WARM_FIRST_STEP,
+    Adam,
+    Lbfgs,
+    Minimizer,
     Outcome,
     StopReason,
     StopRule,
-    minimize_adam,
-    minimize_lbfgs,
 )
 
 STYLE_CACHE_SIZE = 12
@@ -223,37 +225,42 @@ class Painter:
         require_size(size_of(content), self._weights.layers, "the content")
         return self._losses(self.objective(content), image)
 
-    def paint(self, task: FrameTask, on_progress: ProgressListener | None = None) -> PaintedFrame:
-        """Paints one picture.
+    def paint(
+        self, task: FrameTask, on_progress: ProgressListener | None = None, checkpoint: Checkpoint | None = None
+    ) -> PaintedFrame:
+        """Paints one picture; with a `checkpoint`, from where that was left, to the same bits.
 
-        Raises `InputError` for a content too small for the deepest layer, and `FrameError` when the device's
-        memory is too small or when the objective is not finite even after a second try.
+        Raises `InputError` for a content too small for the deepest layer, `OutOfMemoryError` when the device's
+        memory is too small, and `FrameError` when the objective is not finite even after a second try.
 
         A first try that stalls or has a non-finite objective is repeated once from a safe state: the
         softened content, no preconditioner, and a first step a tenth as long. The better result is kept.
         """
         require_size(size_of(task.content), self._weights.layers, "the content")
         try:
-            return self._paint(task, on_progress)
+            return self._paint(task, on_progress, checkpoint)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             height, width = size_of(task.content)
-            raise FrameError(
+            raise OutOfMemoryError(
                 f"not enough memory on {self.device} to paint {width}×{height} pixels: use a smaller --size"
             ) from error
 
-    def _paint(self, task: FrameTask, on_progress: ProgressListener | None) -> PaintedFrame:
+    def _paint(
+        self, task: FrameTask, on_progress: ProgressListener | None, checkpoint: Checkpoint | None
+    ) -> PaintedFrame:
         objective = self.objective(task.content)
         if task.references and task.temporal:
             objective.hold_to(self._references(task), task.temporal)
         first_step = WARM_FIRST_STEP if task.warm else FIRST_STEP
-        outcome = self._minimize(objective, self._start(task), task.rule, on_progress, first_step)
+        minimizer = self._minimizer(objective, self._start(task), task.rule, on_progress, first_step)
+        (outcome,) = minimizer.run() if checkpoint is None else checkpoint.run(minimizer, self._digest(task))
         retried = None
         if outcome.stop is StopReason.NONFINITE or _has_stalled(outcome, task):
             retried = str(StopReason.NONFINITE if outcome.stop is StopReason.NONFINITE else StopReason.STALLED)
             safe = starts.softened(to_tensor(task.content, self.device))
-            second = self._minimize(objective, safe, task.rule, on_progress, FIRST_STEP / 10, careful=True)
+            (second,) = self._minimizer(objective, safe, task.rule, on_progress, FIRST_STEP / 10, careful=True).run()
             if second.stop is StopReason.NONFINITE and outcome.stop is StopReason.NONFINITE:
                 raise FrameError(
                     "the objective is not finite, also from a second, careful start: "
@@ -264,13 +271,17 @@ class Painter:
         stop = StopReason.STALLED if _has_stalled(outcome, task) else outcome.stop
         return PaintedFrame(image, self._losses(objective, image), stop, outcome.trace, retried)
 
+    def _digest(self, task: FrameTask) -> str:
+        """What the bits of a task's picture depend on besides this painter's settings, styles and weights."""
+        return digest((task, device_label(self.device), torch.__version__))
+
     def seconds_per_iteration(self, content: np.ndarray, iterations: int = 3) -> float:
         """Measured time of one iteration on `content`, after one that warms the device up."""
         objective = self.objective(content)
         start = to_tensor(content, self.device)
-        self._minimize(objective, start, StopRule(1))
+        self._minimizer(objective, start, StopRule(1)).run()
         began = time.perf_counter()
-        self._minimize(objective, start, StopRule(iterations))
+        self._minimizer(objective, start, StopRule(iterations)).run()
         return (time.perf_counter() - began) / iterations
 
     @torch.no_grad()
@@ -328,7 +339,7 @@ class Painter:
             masks.append(temporal.to_mask(earlier.trust, self.device))
         return TemporalReference(tuple(moved), tuple(temporal.long_term_weights(masks)))
 
-    def _minimize(
+    def _minimizer(
         self,
         objective: Objective,
         start: torch.Tensor,
@@ -336,14 +347,14 @@ class Painter:
         on_progress: ProgressListener | None = None,
         first_step: float = FIRST_STEP,
         careful: bool = False,
-    ) -> Outcome:
+    ) -> Minimizer:
         def on_step(_: int, iteration: int, losses: Losses) -> None:
             if on_progress is not None:
                 on_progress(iteration, losses)
 
         optimizer = self.settings.optimizer
         if optimizer.method == "adam":
-            (outcome,) = minimize_adam(
+            return Adam(
                 objective,
                 start,
                 rule,
@@ -353,18 +364,16 @@ class Painter:
                 decay_interval=optimizer.decay_interval,
                 on_step=on_step,
             )
-        else:
-            (outcome,) = minimize_lbfgs(
-                objective,
-                start,
-                rule,
-                variable=optimizer.variable,
-                history=optimizer.history,
-                smoothing=0 if careful else optimizer.smoothing,
-                first_step=first_step,
-                on_step=on_step,
-            )
-        return outcome
+        return Lbfgs(
+            objective,
+            start,
+            rule,
+            variable=optimizer.variable,
+            history=optimizer.history,
+            smoothing=0 if careful else optimizer.smoothing,
+            first_step=first_step,
+            on_step=on_step,
+        )
 
     def _style_targets(self, content: Size) -> dict[str, torch.Tensor]:
         """The style's Gram matrices for a content of this size, computed once for each size of the reduced style."""

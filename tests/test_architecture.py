@@ -35,7 +35,7 @@ ROWS = (
         "flow",
     },
     {"optimize"},
-    {"stylize", "job", "content", "motion"},
+    {"checkpoint", "stylize", "job", "content", "motion"},
     {"report", "run", "measure", "assembly"},
 )
 """A module imports from rows above its own, and within its row only without a circle."""

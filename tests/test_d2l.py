@@ -17,7 +17,7 @@ from pipeline.config import Settings, load_settings
 from pipeline.encoder import Encoder, EncoderWeights, bundled_path
 from pipeline.frames import to_tensor
 from pipeline.losses import Objective, content_targets, style_targets
-from pipeline.optimize import StopReason, StopRule, minimize_adam
+from pipeline.optimize import Adam, StopReason, StopRule
 from pipeline.stylize import FrameTask, Painter, loss_weights
 
 STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
@@ -153,7 +153,7 @@ def test_the_losses_are_the_textbooks(
         content_targets(encoder, image, tuple(numbers.content_layers)),
         style_targets(encoder, [style], [1.0], tuple(numbers.style_layers), numbers.gram),
     )
-    (outcome,) = minimize_adam(
+    (outcome,) = Adam(
         objective,
         image,
         StopRule(EPOCHS),
@@ -161,7 +161,7 @@ def test_the_losses_are_the_textbooks(
         learning_rate=optimizer.learning_rate,
         decay=optimizer.learning_rate_decay,
         decay_interval=optimizer.decay_interval,
-    )
+    ).run()
     ours = [(step.content, step.style, step.total_variation) for step in outcome.trace]
     theirs = Textbook(torch.float64).losses(content, style_array, EPOCHS)
     assert theirs[0][0] == 0 and ours[0][0] < 1e-9 * ours[1][0]

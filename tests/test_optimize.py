@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +15,14 @@ from pipeline.losses import LossTerms
 from pipeline.optimize import (
     GAMUT_MARGIN,
     MOST_SHORTENINGS,
+    Adam,
     BoundedVariable,
+    Lbfgs,
     Outcome,
     StopReason,
     StopRule,
     _CurvatureMemory,
     _preconditioner,
-    minimize_adam,
-    minimize_lbfgs,
 )
 
 Images = torch.Tensor
@@ -65,6 +66,14 @@ def rosenbrock(images: Images, rows: torch.Tensor) -> torch.Tensor:
     """Σ 100 (v − u²)² + (1 − u)² over pairs of pixels that stand for −2 … 2; the minimum is at 0.75."""
     first, second = (4 * images - 2).flatten(1).unflatten(1, (-1, 2)).unbind(2)
     return (100 * (second - first.square()).square() + (1 - first).square()).sum(1)
+
+
+def minimize_lbfgs(*arguments: Any, **options: Any) -> list[Outcome]:
+    return Lbfgs(*arguments, **options).run()
+
+
+def minimize_adam(*arguments: Any, **options: Any) -> list[Outcome]:
+    return Adam(*arguments, **options).run()
 
 
 def objectives(outcome: Outcome) -> list[float]:

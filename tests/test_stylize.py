@@ -16,7 +16,7 @@ from pipeline.errors import DeviceError, FrameError, InputError
 from pipeline.events import Losses
 from pipeline.frames import to_array, to_tensor
 from pipeline.losses import LossTerms
-from pipeline.optimize import FIRST_STEP, WARM_FIRST_STEP, Outcome, StopReason, StopRule
+from pipeline.optimize import FIRST_STEP, WARM_FIRST_STEP, Lbfgs, Outcome, StopReason, StopRule
 from pipeline.stylize import FrameTask, PaintedFrame, Painter, loss_weights, pick_device
 
 from .conftest import TINY
@@ -295,14 +295,14 @@ def test_a_still_scene_does_not_darken(make_painter: Callable[..., Painter], con
 
 
 class Faulty:
-    """Stands for `minimize_lbfgs`: the n-th call gets an objective with the n-th fault, the rest is real."""
+    """Stands for `Lbfgs`: the n-th gets an objective with the n-th fault, the rest is real."""
 
     def __init__(self, *faults: str | None) -> None:
         self.faults = list(faults)
         self.calls: list[dict[str, Any]] = []
-        self.outcomes: list[Outcome] = []
+        self.minimizers: list[Lbfgs] = []
 
-    def __call__(self, objective: Any, start: torch.Tensor, rule: StopRule, **options: Any) -> list[Outcome]:
+    def __call__(self, objective: Any, start: torch.Tensor, rule: StopRule, **options: Any) -> Lbfgs:
         fault = self.faults.pop(0) if self.faults else None
         self.calls.append({"start": start, **options})
 
@@ -317,10 +317,12 @@ class Faulty:
                 return LossTerms(*turned)
             return terms
 
-        self.outcomes += self.real(faulty, start, rule, **options)
-        return self.outcomes[-1:]
+        self.minimizers.append(Lbfgs(faulty, start, rule, **options))
+        return self.minimizers[-1]
 
-    real = staticmethod(stylize.minimize_lbfgs)
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [outcome for minimizer in self.minimizers for outcome in minimizer.run()]
 
 
 @pytest.mark.parametrize("fault", ["nonfinite", "stalled"])
@@ -328,7 +330,7 @@ def test_a_failed_try_is_repeated_with_care_and_said(
     make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     faulty = Faulty(fault)
-    monkeypatch.setattr(stylize, "minimize_lbfgs", faulty)
+    monkeypatch.setattr(stylize, "Lbfgs", faulty)
     painter = make_painter()
     painted = painter.paint(FrameTask(0, content_array, "noise", StopRule(40)))
     assert painted.retried == fault and painted.stop is StopReason.ITERATIONS
@@ -345,7 +347,7 @@ def test_a_warm_start_takes_a_short_first_step(
     make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faulty = Faulty()
-    monkeypatch.setattr(stylize, "minimize_lbfgs", faulty)
+    monkeypatch.setattr(stylize, "Lbfgs", faulty)
     make_painter().paint(FrameTask(1, content_array, "given", StopRule(2), content_array, warm=True))
     assert [call["first_step"] for call in faulty.calls] == [WARM_FIRST_STEP]
 
@@ -353,7 +355,7 @@ def test_a_warm_start_takes_a_short_first_step(
 def test_the_better_of_two_stalled_tries_is_kept(
     make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stylize, "minimize_lbfgs", faulty := Faulty("stalled", "stalled"))
+    monkeypatch.setattr(stylize, "Lbfgs", faulty := Faulty("stalled", "stalled"))
     painter = make_painter()
     painted = painter.paint(FrameTask(0, content_array, "noise", StopRule(60)))
     assert painted.stop is StopReason.STALLED and painted.retried == "stalled"
@@ -365,7 +367,7 @@ def test_the_better_of_two_stalled_tries_is_kept(
 def test_a_stalled_try_is_better_than_one_that_is_not_finite(
     make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stylize, "minimize_lbfgs", Faulty("stalled", "nonfinite"))
+    monkeypatch.setattr(stylize, "Lbfgs", Faulty("stalled", "nonfinite"))
     painted = make_painter().paint(FrameTask(0, content_array, "content", StopRule(60)))
     assert painted.stop is StopReason.STALLED and np.array_equal(painted.image, content_array)
 
@@ -373,7 +375,7 @@ def test_a_stalled_try_is_better_than_one_that_is_not_finite(
 def test_two_tries_that_are_not_finite_fail_the_frame(
     make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stylize, "minimize_lbfgs", Faulty("nonfinite", "nonfinite"))
+    monkeypatch.setattr(stylize, "Lbfgs", Faulty("nonfinite", "nonfinite"))
     with pytest.raises(FrameError, match="not finite") as error:
         make_painter().paint(FrameTask(0, content_array, "content", StopRule(5)))
     assert "\n" not in str(error.value)

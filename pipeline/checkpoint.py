@@ -1,0 +1,95 @@
+"""A frame that takes long, put away from time to time, so that a crash costs minutes and not hours.
+
+What is put away is the whole state of the optimiser between two iterations, and a frame that goes on from it has the
+same bits as one that was never interrupted. A file that is damaged, or was left by any other task, is not used.
+"""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+
+from pipeline import storage
+from pipeline.optimize import Minimizer, Outcome
+
+CHECKPOINT_SECONDS = 300.0
+"""How often a frame that takes longer than that is put away, unless it is said."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Where a frame under way is put away, and how often. The file takes some fifty pictures in single precision."""
+
+    path: Path
+    seconds: float = CHECKPOINT_SECONDS
+
+    def run(self, minimizer: Minimizer, task: str, clock: Callable[[], float] = time.monotonic) -> list[Outcome]:
+        """Runs a minimizer of one picture from where this `task`, a digest, was left, or else from its start."""
+        snapshot = self.load(task)
+        if snapshot is not None:
+            minimizer.restore(snapshot)
+            del snapshot
+        last = clock()
+
+        def after_step() -> None:
+            nonlocal last
+            if clock() - last >= self.seconds:
+                self.save(minimizer.snapshot(), task)
+                last = clock()
+
+        return minimizer.run(after_step)
+
+    def save(self, snapshot: Mapping[str, torch.Tensor], task: str) -> None:
+        """Writes a snapshot, in the place of the one before. Raises `StorageError`."""
+        arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in snapshot.items()}
+        with storage.atomic_file(self.path) as temporary:
+            safetensors.numpy.save_file(arrays, temporary, {"task": task, "digest": digest(arrays)})
+
+    def load(self, task: str) -> dict[str, torch.Tensor] | None:
+        """The snapshot of `task`, where it is whole; None where there is none."""
+        try:
+            with safetensors.safe_open(self.path, "np") as file:
+                facts = file.metadata() or {}
+                if facts.get("task") != task:
+                    return None
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        except (OSError, ValueError, safetensors.SafetensorError):
+            return None
+        if digest(arrays) != facts.get("digest"):
+            return None
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def remove(self) -> None:
+        """The frame is painted."""
+        self.path.unlink(missing_ok=True)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of plain values, arrays, and dataclasses, mappings and tuples of them."""
+    hashed = hashlib.sha256()
+    _feed(hashed, value)
+    return hashed.hexdigest()
+
+
+def _feed(hashed: Any, value: Any) -> None:
+    if isinstance(value, np.ndarray):
+        hashed.update(f"{value.dtype} {value.shape} ".encode())
+        hashed.update(np.ascontiguousarray(value).data)
+    elif dataclasses.is_dataclass(value):
+        hashed.update(f"{type(value).__name__} ".encode())
+        _feed(hashed, {field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    elif isinstance(value, Mapping):
+        _feed(hashed, tuple(part for key in sorted(value) for part in (key, value[key])))
+    elif isinstance(value, tuple):
+        hashed.update(f"{len(value)} ".encode())
+        for part in value:
+            _feed(hashed, part)
+    else:
+        hashed.update(f"{value!r} ".encode())

@@ -1,0 +1,161 @@
+"""A frame that was put away goes on to the same bits; what is damaged or another's is not used."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.checkpoint import Checkpoint, digest
+from pipeline.config import load_settings
+from pipeline.encoder import EncoderWeights
+from pipeline.events import Losses
+from pipeline.optimize import StopRule
+from pipeline.stylize import FrameTask, Painter
+from tests.conftest import TINY
+
+ITERATIONS = 30
+OPTIMIZERS = {
+    "lbfgs": (),
+    "lbfgs, short history": ("optimizer.history=3",),
+    "adam": ("optimizer.method=adam", "optimizer.learning_rate_decay=0.5", "optimizer.decay_interval=10"),
+}
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture(params=OPTIMIZERS.values(), ids=OPTIMIZERS)
+def painter(request: pytest.FixtureRequest, weights: EncoderWeights, style_array: np.ndarray) -> Painter:
+    settings = load_settings("default", [*TINY, *request.param])
+    return Painter(settings, weights, [style_array], [1.0], torch.device("cpu"))
+
+
+@pytest.fixture
+def task(content_array: np.ndarray) -> FrameTask:
+    return FrameTask(0, content_array, "content", StopRule(ITERATIONS))
+
+
+def killed_after(count: int) -> Callable[[int, Losses], None]:
+    def on_progress(iteration: int, _: Losses) -> None:
+        if iteration == count:
+            raise KilledError
+
+    return on_progress
+
+
+def heard(painter: Painter, task: FrameTask, checkpoint: Checkpoint) -> tuple[np.ndarray, tuple[Losses, ...], int]:
+    """The picture, its trace, and the first iteration that was heard of."""
+    first: list[int] = []
+    painted = painter.paint(task, lambda iteration, _: first.append(iteration), checkpoint)
+    return painted.image, painted.trace, first[0]
+
+
+@pytest.mark.parametrize("count", [3, 4, 17, ITERATIONS])
+def test_the_same_bits_wherever_it_was_killed(painter: Painter, task: FrameTask, tmp_path: Path, count: int) -> None:
+    whole = painter.paint(task)
+    checkpoint = Checkpoint(tmp_path / "frame", 0)
+    with pytest.raises(KilledError):
+        painter.paint(task, killed_after(count), checkpoint)
+    image, trace, first = heard(painter, task, checkpoint)
+    assert first == count, "what was put away after the iteration before"
+    assert trace == whole.trace and np.array_equal(image, whole.image)
+    assert not np.array_equal(image, task.content)
+
+
+def test_killed_again_and_again(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "frame", 0)
+    for count in (5, 6, 12, 25):
+        with pytest.raises(KilledError):
+            painter.paint(task, killed_after(count), checkpoint)
+    image, trace, _ = heard(painter, task, checkpoint)
+    whole = painter.paint(task)
+    assert trace == whole.trace and np.array_equal(image, whole.image)
+
+
+def test_what_is_damaged_is_not_used(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "frame", 0)
+    with pytest.raises(KilledError):
+        painter.paint(task, killed_after(9), checkpoint)
+    data = checkpoint.path.read_bytes()
+    generator = np.random.default_rng(0)
+    # The header tells names and places and the rest is numbers: both get their share.
+    places = [*generator.integers(0, 1000, 30), *generator.integers(0, len(data), 30)]
+    wanted = painter.paint(task).image
+    fell_back = 0
+    for place in places:
+        checkpoint.path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        snapshot = checkpoint.load(painter._digest(task))
+        fell_back += snapshot is None
+        if snapshot is not None:
+            # A space of the header's padding: nothing that is read has changed.
+            assert np.array_equal(heard(painter, task, checkpoint)[0], wanted)
+    assert fell_back >= 50
+    for length in (0, 7, len(data) // 2, len(data) - 1):
+        checkpoint.path.write_bytes(data[:length])
+        assert checkpoint.load(painter._digest(task)) is None
+    assert heard(painter, task, checkpoint)[2] == 1
+
+
+def test_what_another_task_left_is_not_used(
+    painter: Painter, task: FrameTask, content_array: np.ndarray, tmp_path: Path
+) -> None:
+    checkpoint = Checkpoint(tmp_path / "frame", 0)
+    with pytest.raises(KilledError):
+        painter.paint(task, killed_after(9), checkpoint)
+    changed = content_array.copy()
+    changed[3, 4, 0] ^= 1
+    others = (
+        FrameTask(0, changed, "content", task.rule),
+        FrameTask(0, content_array, "noise", task.rule),
+        FrameTask(0, content_array, "content", StopRule(ITERATIONS - 1)),
+        FrameTask(0, content_array, "given", task.rule, changed),
+    )
+    for other in others:
+        assert checkpoint.load(painter._digest(other)) is None
+    assert checkpoint.load(painter._digest(task)) is not None
+
+
+def test_it_is_written_no_more_often_than_asked(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "frame", 10)
+    minimizer = painter._minimizer(painter.objective(task.content), torch.rand(1, 3, 48, 72), StopRule(25))
+    written = []
+    ticks = iter(range(1000))
+
+    def clock() -> float:
+        written.append(checkpoint.path.exists())
+        return float(next(ticks))
+
+    checkpoint.run(minimizer, "task", clock)
+    assert written.index(True) >= 10
+
+
+def test_it_is_removed_once(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "frame")
+    checkpoint.save({"x": torch.ones(2)}, "task")
+    assert checkpoint.load("task") is not None
+    checkpoint.remove()
+    checkpoint.remove()
+    assert not checkpoint.path.exists()
+
+
+def test_a_digest_sees_every_part() -> None:
+    array = np.arange(6, dtype=np.float32)
+    values = (
+        array,
+        array.reshape(2, 3),
+        array.astype(np.float64),
+        (array, array),
+        ((array,), array),
+        {"a": array},
+        {"b": array},
+        None,
+        "None",
+        1,
+        1.0,
+        StopRule(1),
+        StopRule(2),
+    )
+    assert len({digest(value) for value in values}) == len(values)
