@@ -11,7 +11,7 @@ from pipeline import decoding, images
 from pipeline.codecs import Encoding
 from pipeline.content import FrameReader
 from pipeline.frames import resize, size_of
-from pipeline.job import FrameRecord, Job
+from pipeline.job import FrameRecord, FrameState, Job
 from pipeline.media import Timing, VideoColor
 from pipeline.tracks import Tracks
 from pipeline.video_writer import VideoWriter
@@ -21,10 +21,12 @@ from pipeline.video_writer import VideoWriter
 class Film:
     """A painted film with all that goes into its file.
 
-    `part` is the (start, end) in seconds, on the clock of `timing`, of what was painted of a longer one.
+    `shown` is the painting that is shown for each frame: its own, or the nearest one. `part` is the (start, end) in
+    seconds, on the clock of `timing`, of what was painted of a longer one.
     """
 
     frames: tuple[FrameRecord, ...]
+    shown: tuple[Path, ...]
     timing: Timing
     color: VideoColor | None
     has_alpha: bool
@@ -33,8 +35,8 @@ class Film:
 
     def pictures(self) -> Iterator[np.ndarray]:
         """The frames as they were painted: H×W×3 uint8, or H×W×4 where the film has alpha."""
-        for frame in self.frames:
-            image, alpha = images.read_image_and_alpha(Path(frame.path))
+        for path in self.shown:
+            image, alpha = images.read_image_and_alpha(path)
             if self.has_alpha:
                 opaque = np.full(size_of(image), 255, np.uint8)
                 image = np.dstack([image, opaque if alpha is None else alpha])
@@ -42,13 +44,13 @@ class Film:
 
     def beside(self, reader: FrameReader) -> Iterator[np.ndarray]:
         """Content | result, both at the size of the painting: H×2W×3 uint8."""
-        for frame in self.frames:
-            yield side_by_side(reader.read(frame.index)[0], images.read_image(frame.path))
+        for frame, path in zip(self.frames, self.shown, strict=True):
+            yield side_by_side(reader.read(frame.index)[0], images.read_image(path))
 
 
 def film_of(job: Job, source: Path | None, *, strip: bool = False) -> Film:
-    """The film of a job of which all frames are painted; `source` is the video that it was painted from, where it was
-    one, of which metadata is left out by `strip`. Raises `InputError`."""
+    """The film of a job, with the nearest painting where one is missing; `source` is the video that it was painted
+    from, where it was one, of which metadata is left out by `strip`. Raises `InputError`."""
     facts = job.facts
     frames = tuple(frame for frame in job.frames() if frame.pass_number == 0)
     timing = Timing(
@@ -60,12 +62,25 @@ def film_of(job: Job, source: Path | None, *, strip: bool = False) -> Film:
     tracks = Tracks() if source is None else decoding.read_tracks(source)
     return Film(
         frames,
+        tuple(_shown(frames)),
         timing,
         VideoColor(**facts["color"]) if facts["color"] else None,
         facts["has_alpha"],
         tracks.without_metadata() if strip else tracks,
         timing.span_seconds if facts["is_partial"] else None,
     )
+
+
+def _shown(frames: Sequence[FrameRecord]) -> Iterator[Path]:
+    """For each frame its painting, or the nearest in time: of the same shot where there is one, rather the earlier."""
+    painted = [frame for frame in frames if frame.state is FrameState.DONE]
+    shots = {frame.shot for frame in painted}
+    for frame in frames:
+        if frame.state is FrameState.DONE:
+            yield frame.path
+            continue
+        near = [other for other in painted if other.shot == frame.shot or frame.shot not in shots]
+        yield min(near, key=lambda other: (abs(other.index - frame.index), other.index)).path
 
 
 def write_film(

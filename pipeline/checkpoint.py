@@ -17,6 +17,7 @@ import safetensors.numpy
 import torch
 
 from pipeline import storage
+from pipeline.errors import Interrupted
 from pipeline.optimize import Minimizer, Outcome
 
 CHECKPOINT_SECONDS = 300.0
@@ -25,10 +26,14 @@ CHECKPOINT_SECONDS = 300.0
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """Where a frame under way is put away, and how often. The file takes some fifty pictures in single precision."""
+    """Where a frame under way is put away, and how often. The file takes some fifty pictures in single precision.
+
+    When `is_wanted` says so, it is put away at once and `Interrupted` raised.
+    """
 
     path: Path
     seconds: float = CHECKPOINT_SECONDS
+    is_wanted: Callable[[], bool] | None = None
 
     def run(self, minimizer: Minimizer, task: str, clock: Callable[[], float] = time.monotonic) -> list[Outcome]:
         """Runs a minimizer of one picture from where this `task`, a digest, was left, or else from its start."""
@@ -40,9 +45,12 @@ class Checkpoint:
 
         def after_step() -> None:
             nonlocal last
-            if clock() - last >= self.seconds:
+            stop = self.is_wanted is not None and self.is_wanted()
+            if stop or clock() - last >= self.seconds:
                 self.save(minimizer.snapshot(), task)
                 last = clock()
+            if stop:
+                raise Interrupted("put away in the middle of a frame, which goes on from there")
 
         return minimizer.run(after_step)
 

@@ -69,13 +69,14 @@ class JobStarted:
 
 @dataclasses.dataclass(frozen=True)
 class FrameStarted:
-    """One frame goes to the device. `start` is what it is painted from, `iterations` the most it may take."""
+    """One frame goes to a device. `start` is what it is painted from, `iterations` the most it may take."""
 
     index: int
     name: str
     size: tuple[int, int]
     start: str
     iterations: int
+    device: str
 
 
 @dataclasses.dataclass(frozen=True)

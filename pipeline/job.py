@@ -30,12 +30,13 @@ FOLDER_SUFFIX = ".impasto"
 STORE_NAME = "job.db"
 FRAMES_NAME = "frames"
 PLOTS_NAME = "plots"
+CHECKPOINTS_NAME = "checkpoints"
 LOG_NAME = "log.txt"
 _LOCK_NAME = "lock"
 
 _MOST_DIFFERENCES_SHOWN = 5
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE frames (
@@ -56,6 +57,7 @@ CREATE TABLE frames (
     retried TEXT,
     seconds REAL,
     reference REAL,
+    sources TEXT,
     error TEXT,
     PRIMARY KEY (pass, idx)
 ) WITHOUT ROWID;
@@ -93,7 +95,9 @@ class PlannedFrame:
 class FrameRecord:
     """A frame as the store has it; the fields from `sha256` on are None until it is done.
 
-    `reference` is the objective that its stopping target followed from.
+    `reference` is the objective that its stopping target followed from, and `sources` are the frames that it started
+    from and was held to: they stay when a frame is painted again because its file is lost, so that it gets the same
+    bits.
     """
 
     pass_number: int
@@ -110,6 +114,7 @@ class FrameRecord:
     retried: str | None
     seconds: float | None
     reference: float | None
+    sources: tuple[int, ...] | None
     error: str | None
 
     @property
@@ -336,28 +341,31 @@ class Job:
         seconds: float,
         *,
         reference: float | None = None,
+        sources: Sequence[int] = (),
         pass_number: int = 0,
     ) -> None:
         """Records a frame whose file is complete on the disk."""
         terms = losses.content, losses.style, losses.total_variation
         self._write(
             "UPDATE frames SET state = 'done', sha256 = ?, content = ?, style = ?, total_variation = ?, "
-            "iterations = ?, stop = ?, retried = ?, seconds = ?, reference = ?, error = NULL "
+            "iterations = ?, stop = ?, retried = ?, seconds = ?, reference = ?, sources = ?, error = NULL "
             "WHERE pass = ? AND idx = ?",
-            (sha256, *terms, iterations, stop, retried, seconds, reference, pass_number, index),
+            (
+                *(sha256, *terms, iterations, stop, retried, seconds, reference),
+                *(json.dumps(list(sources)), pass_number, index),
+            ),
         )
 
     def fail_frame(self, index: int, message: str, pass_number: int = 0) -> None:
         """Records a frame that could not be painted; it is tried again when the job is resumed."""
         self._write(
-            "UPDATE frames SET state = 'failed', error = ? WHERE pass = ? AND idx = ?",
+            "UPDATE frames SET state = 'failed', sources = NULL, error = ? WHERE pass = ? AND idx = ?",
             (_to_store(message), pass_number, index),
         )
 
     def reset_frames(self, frames: Sequence[FrameRecord]) -> None:
         """Puts frames back to be painted: their files are missing, damaged, or had failed."""
-        with _translated(self.folder), self._connection:
-            self._connection.execute("BEGIN")
+        with self._transaction():
             self._connection.executemany(
                 "UPDATE frames SET state = 'pending', sha256 = NULL, content = NULL, style = NULL, "
                 "total_variation = NULL, iterations = NULL, stop = NULL, retried = NULL, seconds = NULL, "
@@ -365,21 +373,31 @@ class Job:
                 [(frame.pass_number, frame.index) for frame in frames],
             )
 
-    def expect_output(self, sha256: str) -> None:
-        """Records the hash of the output before it gets its name, by which a crash right after is recognised."""
-        self._set_meta("output_expected", sha256)
+    def expect_output(self, sha256: str, held: Sequence[int] = ()) -> None:
+        """Records the hash of the output before it gets its name, by which a crash right after is recognised, and for
+        which frames the nearest ones are held in it."""
+        with self._transaction():
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                [("output_expected", sha256), ("output_held", json.dumps(list(held)))],
+            )
 
     @property
     def expected_sha256(self) -> str | None:
         return self._meta("output_expected")
 
-    def finish_output(self, sha256: str | None) -> None:
-        """Records that the output is complete under its name (with its hash, where it is one file)."""
-        with _translated(self.folder), self._connection:
-            self._connection.execute("BEGIN")
+    @property
+    def held(self) -> list[int]:
+        """The frames for which the nearest ones are held in the output as it is, or as it is about to be."""
+        return list(json.loads(self._meta("output_held") or "[]"))
+
+    def finish_output(self, sha256: str | None, held: Sequence[int] = ()) -> None:
+        """Records that the output is complete under its name (with its hash, where it is one file). With frames that
+        are `held` in place of others the job is not finished."""
+        with self._transaction():
             self._connection.executemany(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                [("finished", _now()), ("output_sha256", sha256 or "")],
+                [("output_sha256", sha256 or ""), *([] if held else [("finished", _now())])],
             )
 
     def reopen_output(self) -> None:
@@ -494,6 +512,7 @@ class Job:
             retried=row["retried"],
             seconds=row["seconds"],
             reference=row["reference"],
+            sources=None if row["sources"] is None else tuple(json.loads(row["sources"])),
             error=None if row["error"] is None else _from_store(row["error"]),
         )
 
@@ -518,6 +537,12 @@ class Job:
 
     def _write_owner(self) -> None:
         self._set_meta("owner", f"process {os.getpid()} on {socket.gethostname()}, since {_now()}")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with _translated(self.folder), self._connection:
+            self._connection.execute("BEGIN")
+            yield
 
     def _write(self, statement: str, values: Sequence[object]) -> None:
         with _translated(self.folder):
@@ -570,7 +595,8 @@ def _look_at(uri: str, folder: Path) -> sqlite3.Connection:
 
 def _connect(path: Path) -> sqlite3.Connection:
     # Autocommit: each statement is on the disk when it returns (synchronous FULL), none waits for a commit.
-    connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+    # Paintings are recorded by the thread that saves them; SQLite itself takes turns.
+    connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA synchronous = FULL")
     return connection
@@ -629,14 +655,14 @@ def _living_owner(folder: Path, owner: str | None) -> str | None:
 
 def _require_nobodys(folder: Path) -> None:
     """`--job` may name any folder; what lies in it under the names of a job's parts, without a store, is somebody's."""
-    for name in (FRAMES_NAME, PLOTS_NAME, LOG_NAME):
+    for name in (FRAMES_NAME, PLOTS_NAME, CHECKPOINTS_NAME, LOG_NAME):
         if (folder / name).exists():
             raise OutputError(f"the job's folder {folder} holds {name} and no job: name another with --job")
 
 
 def _remove_contents(folder: Path) -> None:
     """Removes what a job leaves in its folder, and nothing else that may lie there."""
-    for name in (FRAMES_NAME, PLOTS_NAME):
+    for name in (FRAMES_NAME, PLOTS_NAME, CHECKPOINTS_NAME):
         shutil.rmtree(folder / name, ignore_errors=True)
     # The store last: until then what is left is a job that misses frames, which resuming copes with.
     for leftover in folder.glob("output.*"):

@@ -146,8 +146,16 @@ class MotionReader:
         looked_at = anchors(wanted.index, wanted.shot) if wanted.others and wanted.shot is not None else ()
         # In ascending order and without gaps, as a video is decoded.
         first = min((wanted.index, *wanted.others, *(index for index in looked_at if index not in self._anchors)))
-        for index in range(first, max((wanted.index, *wanted.others)) + 1):
-            content = self._content(index)
+        last = max((wanted.index, *wanted.others))
+        # Where frames between were set aside, the way goes past them.
+        self._frames_kept = max(self._frames_kept, last - min((wanted.index, *wanted.others)) + 2)
+        for index in range(first, last + 1):
+            try:
+                content = self._content(index)
+            except InputError:
+                if index in (wanted.index, *wanted.others):
+                    raise
+                continue  # It could not be painted either.
             if wanted.shot is not None and _is_anchor_later(index, wanted.index - 1, wanted.shot):
                 self._anchors[index] = content
         if wanted.shot is not None:
@@ -184,7 +192,7 @@ class MotionReader:
         still = temporal.settled(temporal.to_flow(flow), sigma, temporal.STILL_NEAR)
         still = still * temporal.likeness(here, to_tensor(self._content(other)))
         for index in looked_at:
-            if not still.any():
+            if not still.any() or index not in self._anchors:
                 return nowhere
             there = self._anchors[index]
             far = temporal.to_flow(plain_dis(content, there))

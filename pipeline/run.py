@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from pipeline import assembly, decoding, images, media, report, storage
+from pipeline import assembly, decoding, images, media, storage
 from pipeline import content as contents
 from pipeline.codecs import Encoding
 from pipeline.config import Settings, parse_settings, to_values
@@ -32,10 +32,6 @@ from pipeline.errors import (
 )
 from pipeline.events import (
     Assembling,
-    FrameDone,
-    FrameFailed,
-    FrameProgress,
-    FrameStarted,
     JobDone,
     JobStarted,
     Listener,
@@ -45,8 +41,9 @@ from pipeline.events import (
     StopSignal,
     ignore,
 )
-from pipeline.flow import DisFlow, FloFolder, FlowEstimator, RaftFlow, has_raft_weights
-from pipeline.frames import FrameRange, Size, fit_within, resize, size_of
+from pipeline.executors import Executor, InlineExecutor, PainterSpec, ProcessExecutor, usable_cores
+from pipeline.flow import FloFolder, has_raft_weights
+from pipeline.frames import FrameRange, Size, fit_within, resize
 from pipeline.job import (
     FRAMES_NAME,
     PLOTS_NAME,
@@ -59,23 +56,17 @@ from pipeline.job import (
     is_job,
 )
 from pipeline.layers import require_size
-from pipeline.motion import Link, MotionFrame, MotionReader
-from pipeline.optimize import StopReason, StopRule
+from pipeline.painting import FLOW_NAME, Painting, most_iterations
 from pipeline.starts import ColorStatistics
-from pipeline.stylize import COLD_STARTS, Earlier, FrameTask, Painter, cold_task, device_label, pick_device, style_blend
+from pipeline.stylize import COLD_STARTS, Painter, device_label, pick_devices, style_blend
 
 ENGINE = 4
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
 
-FLOW_NAME = f"{FRAMES_NAME}/flow"
-"""Where a job that paints in several passes keeps the flow between its frames until it is done."""
 
-FOLLOW = 0.03
-"""By how much of what a frame missed its target the shot's reference rises: the content has become harder."""
-
-CHANGED_PIXELS = 4
-CHANGED_ITERATIONS = 20
-"""The least iterations of a frame in which so many pixels show what the frame before did not."""
+PROCESSES_FROM = 2e7
+"""Iterations × pixels from which on several processes are started for the cores of a CPU: each first loads torch and
+the encoder, which takes some seconds."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +87,7 @@ class Request:
     settings: Settings
     style_weights: tuple[float, ...] = ()
     device: str = "auto"
+    executor: str = "auto"
     mode: Mode = "auto"
     frames: FrameRange = field(default_factory=FrameRange)
     rate: Fraction | None = None
@@ -128,6 +120,7 @@ class Request:
             "output": os.path.abspath(self.output),
             "settings": settings,
             "device": self.device,
+            "executor": self.executor,
             "mode": self.mode,
             "frames": [self.frames.start, self.frames.stop],
             "rate": None if self.rate is None else str(self.rate),
@@ -147,6 +140,7 @@ class Request:
             output=Path(values["output"]),
             settings=parse_settings(values["settings"]),
             device=values["device"],
+            executor=values["executor"],
             mode=values["mode"],
             frames=FrameRange(*values["frames"]),
             rate=None if values["rate"] is None else Fraction(values["rate"]),
@@ -244,9 +238,8 @@ class _Run:
             require_size((style.shape[0], style.shape[1]), self.settings.style.layers, f"style {path}")
         self.blend = style_blend(request.style_weights, len(request.styles))
         self.start_picture = self._read_start_picture()
+        self.devices = pick_devices(request.device)
         self.passes = self.settings.passes.count if self.content.is_film else 1
-        self._shot_ends: dict[int, int] = {}
-        self._told_lost: set[str] = set()
         folder = self.settings.flow.folder
         weights = self.settings.flow.weights
         if self.settings.flow.method in ("auto", "raft") and weights != "torchvision" and not Path(weights).is_file():
@@ -261,17 +254,15 @@ class _Run:
     def run(self) -> JobDone:
         request = self.request
         began = time.perf_counter()
-        device = pick_device(request.device)
+        device = self.devices[0]
         weights = load_weights(self.settings.encoder.weights)
         recipe = self._recipe(weights)
         folder = request.job_folder
         with self._open_or_create(folder, recipe) as job:
-            job.log(f"started: {self.content.kind}, output {request.output}, device {device_label(device)}")
-            if device.type == "cpu":
-                # Sums are split by thread, and the last bits of a picture with them: a job keeps its number.
-                torch.set_num_threads(job.facts["threads"])
+            pending = self._reconcile(job)
+            where = self._places(job, pending)
+            job.log(f"started: {self.content.kind}, output {request.output}, device {_told(where, job)}")
             self._tell_of_environment(job, device)
-            pending = self._in_order_of_work(self._reconcile(job))
             frames = job.frames()
             self.listener(
                 JobStarted(
@@ -281,22 +272,18 @@ class _Run:
                     frame_count=len(frames),
                     done_count=len(frames) - len(pending),
                     shot_count=len({frame.shot for frame in frames}),
-                    iterations_left=sum(self._most_iterations(frame.index, frame.shot) for frame in pending),
-                    device=device_label(device),
+                    iterations_left=sum(self._work(frame.index, frame.shot) for frame in pending),
+                    device=_told(where, job),
                     settings=self.settings.description,
                 )
             )
             painted = 0
             if pending:
-                painter = Painter(self.settings, weights, self.styles, self.blend, device, _film_colors(job))
-                painted = self._paint_all(job, painter, pending)
+                painted = self._paint(job, weights, pending, where)
                 if self.passes > 1 and not job.frames(FrameState.PENDING):
                     shutil.rmtree(folder / FLOW_NAME, ignore_errors=True)
             failed = [frame for frame in job.frames() if frame.state is not FrameState.DONE]
-            if not failed and job.output_sha256 is None:
-                if self.to_video:
-                    self._assemble(job)
-                job.finish_output(storage.hash_file(request.output) if request.output.is_file() else None)
+            self._finish(job, failed)
             if request.compare and job.is_cleaned:
                 self._notice(job, "the job's frames were cleaned away: for --compare start over with --force")
             elif request.compare and not (failed and self.to_video):
@@ -305,7 +292,7 @@ class _Run:
 
     def estimate(self) -> DryRun:
         request, settings = self.request, self.settings
-        device = pick_device(request.device)
+        device = self.devices[0]
         if not is_job(request.job_folder) and not request.force:
             self._require_output_free()
         plan = self._plan()
@@ -406,13 +393,19 @@ class _Run:
             self._require_compare_free(plan.frames)
         self._require_space(plan)
         facts = {
-            "threads": torch.get_num_threads(),
+            "threads": self._threads(plan),
+            "pixels": statistics.fmean(self._pixels(plan)),
             "flow": self._flow_method(),
             **plan.facts,
-            "environment": _environment(pick_device(self.request.device)),
+            "environment": _environment(self.devices[0]),
             "replaces": self._replaced_files(plan.frames),
         }
         return Job.create(folder, recipe, self.request.to_values(), facts, plan.frames, replace=self.request.force)
+
+    def _threads(self, plan: _Plan) -> int:
+        """How many threads paint a frame on a CPU. Sums are split by thread, and the last bits of a picture with them:
+        a job keeps its number, whoever goes on with it."""
+        return torch.get_num_threads()
 
     def _require_job_apart(self) -> None:
         """--force clears the job's folder: it holds no content, and neither holds nor lies in an output folder."""
@@ -574,11 +567,14 @@ class _Run:
                 path = str(self.request.output.absolute() / f"{index:06d}.png")
             name = self.content.files[index].name if self.content.kind is ContentKind.SEQUENCE else f"frame {index}"
             shot = shot_of[index]
-            work = self._most_iterations(index, shot)
+            work = self._work(index, shot)
             for number in range(1 - self.passes, 1):
                 draft = f"{FRAMES_NAME}/pass-{number + self.passes:02d}/{index:06d}.png"
                 in_pass = f"{name}, pass {number + self.passes}" if self.passes > 1 else name
                 yield PlannedFrame(index, shot, in_pass, draft if number else path, pts, work, number)
+
+    def _work(self, index: int, shot: int) -> int:
+        return most_iterations(self.settings, self.passes, index, shot)
 
     def _pixels(self, plan: _Plan) -> list[int]:
         """Pixels of each painting; 0 for a picture that cannot be read, of which there will be none."""
@@ -661,7 +657,8 @@ class _Run:
                 self._notice(job, f"{frame.path} {problem}: it is painted again")
         if again:
             job.reset_frames(again)
-        if job.output_sha256 and (problem := file_problem(output, job.output_sha256)):
+        written = [sha256 for sha256 in (job.output_sha256, job.expected_sha256) if sha256]
+        if job.output_sha256 and all(file_problem(output, sha256) for sha256 in written):
             if output.exists():
                 raise OutputError(
                     f"output {output} has changed since this job wrote it: move it away, or start over with --force"
@@ -689,217 +686,41 @@ class _Run:
 
     # --- painting ---
 
-    def _in_order_of_work(self, frames: Sequence[FrameRecord]) -> list[FrameRecord]:
-        """Shot by shot; within it pass by pass, every second one backwards."""
-
-        def order(frame: FrameRecord) -> tuple[int, int, int]:
-            return frame.shot, frame.pass_number, frame.index * self._direction(frame)
-
-        return sorted(frames, key=order)
-
-    def _direction(self, frame: FrameRecord) -> int:
-        """1 in passes that go forward in time, -1 in those that go back; the first goes forward."""
-        return -1 if (frame.pass_number + self.passes) % 2 == 0 else 1
-
-    def _paint_all(self, job: Job, painter: Painter, pending: Sequence[FrameRecord]) -> int:
-        """Paints the pending frames in order; returns how many. A shot is left where a frame of it fails."""
-        painted = 0
-        broken_shot: int | None = None
-        with FrameReader(self.content) as reader, self._motion_reader(job, reader, painter.device) as motion:
-            for place, frame in enumerate(pending):
-                if self.stop.requested:
-                    raise Interrupted(f"stopped; continue with: impasto resume {job.folder}")
-                if frame.shot == broken_shot:
-                    continue
-                following = pending[place + 1] if place + 1 < len(pending) else None
-                try:
-                    self._paint_one(job, painter, motion, frame, following)
-                    painted += 1
-                except (InputError, FrameError, OutputError) as error:
-                    broken_shot = frame.shot
-                    job.fail_frame(frame.index, str(error), frame.pass_number)
-                    job.log(f"{frame.name}: failed: {error}")
-                    self.listener(FrameFailed(frame.index, frame.name, str(error)))
-        if self.stop.requested and job.frames(FrameState.PENDING):
-            raise Interrupted(f"stopped; continue with: impasto resume {job.folder}")
-        return painted
-
-    def _paint_one(
-        self, job: Job, painter: Painter, motion: MotionReader, frame: FrameRecord, following: FrameRecord | None
-    ) -> None:
-        began = time.perf_counter()
-        seen = motion.take(frame.index, *self._linked(frame))
-        if following is not None:
-            # Read and followed by the flow while this one is painted.
-            motion.prepare(following.index, *self._linked(following))
-        task, reference = self._task(job, frame, seen)
-        self.listener(
-            FrameStarted(frame.index, frame.name, size_of(seen.content), self._start_of(task), task.rule.iterations),
+    def _paint(
+        self, job: Job, weights: EncoderWeights, pending: Sequence[FrameRecord], where: Sequence[torch.device]
+    ) -> int:
+        """Paints frames wherever the job may; returns how many."""
+        spec = PainterSpec(
+            self.settings, weights, tuple(self.styles), self.blend, _film_colors(job), job.facts["threads"]
         )
-
-        def on_progress(iteration: int, losses: Losses) -> None:
-            self.listener(FrameProgress(frame.index, iteration, task.rule.iterations, losses))
-
-        painted = painter.paint(task, on_progress)
-        self._save(job, frame, painted.image, seen.alpha)
-        # What counts is the file: a lossy format changes the picture once more.
-        saved = images.read_image(frame.path)
-        losses = painted.losses if np.array_equal(saved, painted.image) else painter.measure(saved, seen.content)
-        seconds = time.perf_counter() - began
-        if frame.index == (job.facts.get("first") or 0) and frame.pass_number == 0:
-            # Before the frame counts as done, or a crash in between would leave the job without it.
-            plot = job.folder / PLOTS_NAME / f"losses-{frame.index:06d}.png"
-            report.plot_losses(painted.trace, plot, f"{frame.name}: how the weighted losses fell")
-        job.finish_frame(
-            frame.index,
-            storage.hash_file(frame.path),
-            losses,
-            painted.iterations,
-            str(painted.stop),
-            painted.retried,
-            seconds,
-            reference=reference,
-            pass_number=frame.pass_number,
+        painting = Painting(
+            job,
+            self.content,
+            self.settings,
+            self.start_picture,
+            self.devices[0],
+            strip=self.request.strip,
+            may_overwrite=self._may_overwrite,
+            listener=self.listener,
+            stop=self.stop,
         )
-        if painted.retried:
-            self._notice(
-                job,
-                f"{frame.name}: the first try ended as {painted.retried} "
-                f"and was repeated from a safe start ({painted.stop})",
-            )
-        job.log(f"{frame.name}: {painted.iterations} iterations, objective {losses.objective:.6g}, {seconds:.1f} s")
-        self.listener(
-            FrameDone(
-                frame.index,
-                frame.name,
-                frame.path,
-                losses,
-                painted.iterations,
-                str(painted.stop),
-                seconds,
-                painted.retried,
-            )
-        )
+        inline = self.request.executor == "inline" or (self.request.executor == "auto" and len(where) == 1)
+        executor: Executor = InlineExecutor(spec, where[0]) if inline else ProcessExecutor(spec, where)
+        with executor:
+            return painting.run(pending, executor)
 
-    def _task(self, job: Job, frame: FrameRecord, seen: MotionFrame) -> tuple[FrameTask, float | None]:
-        """The frame's task, and the objective that its stopping target follows from, where it has one."""
-        settings, index, content = self.settings, frame.index, seen.content
-        earlier = {link.index: self._earlier(job, frame, link) for link in seen.links}
-        if self.passes > 1:
-            return self._pass_task(job, frame, seen, earlier), None
-        if self._starts_cold(index, frame.shot):
-            rule = StopRule(settings.iterations.first, settings.iterations.tolerance, settings.iterations.interval)
-            start = settings.start.first if frame.starts_shot else settings.start.next
-            return cold_task(index, content, start, rule, self.start_picture), None
-        previous = self._painted(job, frame, index - 1)
-        reference = self._reference(previous)
-        iterations = settings.iterations
-        rule = StopRule(iterations.next, iterations.next_tolerance, iterations.next_interval)
-        if iterations.target is not None and reference is not None:
-            # The objective is that of the whole picture, which hardly feels what is wrong with a small part of it.
-            changed = index - 1 in earlier and (1 - earlier[index - 1].trust).sum() >= CHANGED_PIXELS
-            floor = max(iterations.floor, CHANGED_ITERATIONS) if changed else iterations.floor
-            rule = dataclasses.replace(rule, target=iterations.target * reference, floor=floor)
-        task = FrameTask(
-            index,
-            content,
-            "warped",
-            rule,
-            warm=True,
-            earlier=earlier.get(index - 1),
-            references=tuple(earlier[index - back] for back in settings.temporal.distances if index - back in earlier),
-            temporal=settings.temporal.weight,
-        )
-        if settings.start.next == "previous":
-            task = dataclasses.replace(task, start="given", given=images.read_image(previous.path), earlier=None)
-        return task, reference
-
-    def _pass_task(self, job: Job, frame: FrameRecord, seen: MotionFrame, earlier: Mapping[int, Earlier]) -> FrameTask:
-        """A frame of one of several passes: its own last pass, blended with the neighbour just painted (Ruder et
-        al. 2016, eq. 11)."""
-        passes = self.settings.passes
-        rule = StopRule(passes.iterations)
-        number = frame.pass_number + self.passes  # from 1
-        if number == 1:
-            return cold_task(frame.index, seen.content, self.settings.start.first, rule, self.start_picture)
-        own = images.read_image(self._painted(job, frame, frame.index, frame.pass_number - 1).path)
-        if not earlier:
-            return FrameTask(frame.index, seen.content, "given", rule, own, warm=True)
-        (neighbour,) = earlier.values()
-        holds = number >= passes.temporal_from and self.settings.temporal.weight > 0
-        return FrameTask(
-            frame.index,
-            seen.content,
-            "warped",
-            rule,
-            own,
-            warm=True,
-            earlier=neighbour,
-            blend=passes.blend / (1 + passes.blend),
-            references=(neighbour,) if holds else (),
-            temporal=self.settings.temporal.weight,
-        )
-
-    def _linked(self, frame: FrameRecord) -> tuple[tuple[int, ...], int | None]:
-        """The frames that a frame is linked to by its motion, and the first of its shot where what stands still is
-        looked for."""
-        if self.passes > 1:
-            neighbour = frame.index - self._direction(frame)
-            is_first_pass = frame.pass_number == 1 - self.passes
-            return ((neighbour,) if not is_first_pass and self._in_shot(frame, neighbour) else ()), None
-        if self._starts_cold(frame.index, frame.shot) or not self.content.is_film:
-            return (), None
-        back = set(self.settings.temporal.distances) if self.settings.temporal.weight else set()
-        if self.settings.start.next == "warped":
-            back.add(1)
-        linked = tuple(frame.index - distance for distance in sorted(back) if frame.index - distance >= frame.shot)
-        return linked, frame.shot
-
-    def _in_shot(self, frame: FrameRecord, index: int) -> bool:
-        return frame.shot <= index < self._shot_ends[frame.shot]
-
-    def _earlier(self, job: Job, frame: FrameRecord, link: Link) -> Earlier:
-        other = self._painted(job, frame, link.index, frame.pass_number)
-        return Earlier(images.read_image(other.path), link.content, link.flow, link.trust)
-
-    def _painted(self, job: Job, frame: FrameRecord, index: int, pass_number: int = 0) -> FrameRecord:
-        other = job.frame(index, pass_number)
-        if other is None or other.state is not FrameState.DONE:
-            raise FrameError(f"{frame.name} starts from another frame ({index}) that is not painted")
-        return other
-
-    def _reference(self, previous: FrameRecord) -> float | None:
-        """The objective that the target of the next frame is a multiple of.
-
-        It begins as what the shot's first frame reached. It falls to whatever a frame reaches below it, as where the
-        content has become easier; and where a frame used up its iterations above its target, the content has become
-        harder, and the reference follows by a part, so that one bad frame does not lower what is asked of the rest.
-        """
-        assert previous.losses is not None
-        reached, before = previous.losses.objective, previous.reference
-        target = self.settings.iterations.target
-        if before is None or target is None or reached <= before:
-            return reached
-        if previous.stop == StopReason.TARGET:
-            return before
-        return before + FOLLOW * max(0.0, reached - target * before)
-
-    def _most_iterations(self, index: int, shot: int) -> int:
-        if self.passes > 1:
-            return self.settings.passes.iterations
-        cold = self._starts_cold(index, shot)
-        return self.settings.iterations.first if cold else self.settings.iterations.next
-
-    def _starts_cold(self, index: int, shot: int) -> bool:
-        return index == shot or self.settings.start.next not in ("previous", "warped")
-
-    def _start_of(self, task: FrameTask) -> str:
-        """What a task starts from, in the words of the settings."""
-        if task.start != "given":
-            return task.start
-        return "previous" if task.warm else self.settings.start.first
-
-    # --- motion ---
+    def _places(self, job: Job, pending: Sequence[FrameRecord]) -> list[torch.device]:
+        """A device for each worker: the CPU as often as its cores hold the job's threads, no more than can be busy."""
+        if self.request.executor == "inline":
+            return [self.devices[0]]
+        if self.devices[0].type == "cpu":
+            work = sum(self._work(frame.index, frame.shot) for frame in pending) * job.facts["pixels"]
+            if self.request.executor == "auto" and work < PROCESSES_FROM:
+                return [self.devices[0]]
+            places = [self.devices[0]] * max(1, usable_cores() // job.facts["threads"])
+        else:
+            places = list(self.devices)
+        return places[: max(1, len({frame.shot for frame in pending}))]
 
     def _flow_method(self) -> str:
         """`auto` decided: a folder is there to be read; RAFT pays on a GPU, but is not downloaded unasked."""
@@ -908,62 +729,8 @@ class _Run:
             return flow.method
         if flow.folder is not None:
             return "files"
-        on_gpu = pick_device(self.request.device).type == "cuda"
+        on_gpu = self.devices[0].type == "cuda"
         return "raft" if on_gpu and has_raft_weights(flow.weights) else "dis"
-
-    def _motion_reader(self, job: Job, reader: FrameReader, device: torch.device) -> MotionReader:
-        settings = self.settings
-        frames = job.frames()
-        self._shot_ends = {frame.shot: frame.index + 1 for frame in sorted(frames, key=lambda frame: frame.index)}
-        estimator: FlowEstimator | FloFolder | None = None
-        needs_flow = any(self._linked(frame)[0] for frame in frames)
-        if needs_flow:
-            match job.facts["flow"]:
-                case "files":
-                    estimator = FloFolder(Path(settings.flow.folder or ""))
-                case "raft":
-                    estimator = RaftFlow(settings.flow.weights, device)
-                case _:
-                    estimator = DisFlow()
-        reach = max(settings.temporal.distances) if needs_flow else 0
-        return MotionReader(
-            reader,
-            estimator,
-            settings.size,
-            frames_kept=reach + 2,
-            backward=self.passes > 1,
-            flow_store=job.folder / FLOW_NAME if self.passes > 1 and job.facts["flow"] != "files" else None,
-        )
-
-    def _save(self, job: Job, frame: FrameRecord, image: np.ndarray, alpha: np.ndarray | None) -> None:
-        """Writes the painting; a file of somebody else's that has appeared in its place is kept."""
-        extras = images.Extras(alpha) if self.content.is_film else self._extras(job, frame)
-        extras = extras.at_size(size_of(image))
-        if self._may_overwrite(job, frame.path) or not frame.path.exists():
-            images.write_image(frame.path, image, extras)
-            return
-        # Either this job wrote it and was killed before it said so, or it came from elsewhere.
-        copy = job.folder / f"compared{frame.path.suffix}"
-        try:
-            images.write_image(copy, image, extras)
-            if storage.hash_file(copy) != storage.hash_file(frame.path):
-                raise OutputError(f"{frame.path} has appeared since the job began: it is kept, move it and resume")
-        finally:
-            copy.unlink(missing_ok=True)
-
-    def _extras(self, job: Job, frame: FrameRecord) -> images.Extras:
-        """What the file of a photo holds besides its colours and that of its painting takes over."""
-        extras = decoding.read_extras(self.content.files[frame.index].path)
-        if self.request.strip:
-            extras = extras.without_metadata()
-        for what in extras.lost_in(frame.path.suffix):
-            text = f"{frame.path.suffix} files hold no {what}: that of {frame.name} is left out"
-            if what in self._told_lost:
-                job.log(text)
-            else:
-                self._notice(job, f"{text}, and so on (the log names each)" if len(self.content.files) > 1 else text)
-                self._told_lost.add(what)
-        return extras
 
     def _at_painting_size(self, array: np.ndarray) -> np.ndarray:
         return resize(array, fit_within((array.shape[0], array.shape[1]), self.settings.size))
@@ -974,12 +741,29 @@ class _Run:
 
     # --- the output ---
 
-    def _assemble(self, job: Job) -> None:
+    def _finish(self, job: Job, failed: Sequence[FrameRecord]) -> None:
+        """Makes the output of what is painted, and records it, where that is not done yet. A film is whole in any case:
+        where a frame is missing, the nearest one is held."""
         output = self.request.output
-        if output.exists() and job.expected_sha256 and file_problem(output, job.expected_sha256) is None:
-            return  # complete, and only the store had not heard of it
-        if output.exists() and not self._may_overwrite(job, output):
-            raise OutputError(f"output {output} has appeared since the job began: move it away and resume")
+        if not self.to_video:
+            if not failed and job.output_sha256 is None:
+                job.finish_output(storage.hash_file(output) if output.is_file() else None)
+            return
+        held = sorted({frame.index for frame in failed if frame.pass_number == 0})
+        painted = [frame for frame in job.frames(FrameState.DONE) if frame.pass_number == 0]
+        if not painted or (job.output_sha256 is not None and job.held == held):
+            return
+        self._assemble(job, held)
+        job.finish_output(storage.hash_file(output), held)
+
+    def _assemble(self, job: Job, held: Sequence[int]) -> None:
+        output = self.request.output
+        if output.exists():
+            problem = file_problem(output, job.expected_sha256)
+            if problem is None and job.held == held:
+                return  # complete, and only the store had not heard of it
+            if problem is not None and not self._may_overwrite(job, output):
+                raise OutputError(f"output {output} has appeared since the job began: move it away and resume")
         whole = job.folder / f"output{output.suffix}"
 
         def on_frame(written: int) -> None:
@@ -990,7 +774,7 @@ class _Run:
         film = self._film(job)
         for note in assembly.write_film(film, whole, self.request.encoding, on_frame):
             self._notice(job, note)
-        job.expect_output(storage.hash_file(whole))
+        job.expect_output(storage.hash_file(whole), held)
         storage.move(whole, output)
 
     def _film(self, job: Job) -> assembly.Film:
@@ -1043,9 +827,7 @@ class _Run:
             job=job.folder,
             frame_count=len(done) + len(failed),
             painted_count=painted,
-            failed=tuple(
-                f"{frame.name}: {frame.error or 'not painted, as a frame before it failed'}" for frame in failed
-            ),
+            failed=tuple(f"{frame.name}: {frame.error or 'not painted'}" for frame in failed),
             plots=tuple(sorted((job.folder / PLOTS_NAME).glob("*.png"))),
             losses=_mean_losses(known),
             iterations=sum(frame.iterations or 0 for frame in done),
@@ -1059,9 +841,10 @@ class _Run:
             )
         if failed:
             what = "frame" if self.content.is_film else "photo"
+            rest = "the film holds the nearest ones in their place" if self.to_video else "the rest is done"
             raise PartialError(
                 f"{len(failed)} of {result.frame_count} {what}s could not be painted (first: {result.failed[0]}); "
-                f"the rest is done; mend what can be mended and run: impasto resume {job.folder}"
+                f"{rest}; mend what can be mended and run: impasto resume {job.folder}"
             )
         return result
 
@@ -1098,7 +881,17 @@ def _film_colors(job: Job) -> ColorStatistics | None:
 
 def _environment(device: torch.device) -> dict[str, str]:
     """What the last bits of a picture depend on besides the recipe."""
-    return {"device": device_label(device), "torch": torch.__version__}
+    # Threads are not told: a job keeps its number of them.
+    return {"device": "cpu" if device.type == "cpu" else device_label(device), "torch": torch.__version__}
+
+
+def _told(where: Sequence[torch.device], job: Job) -> str:
+    """Where frames are painted, as a person knows it."""
+    if where[0].type != "cpu":
+        return ", ".join(map(device_label, where))
+    threads = job.facts["threads"]
+    each = "1 thread" if threads == 1 else f"{threads} threads"
+    return f"cpu ({each})" if len(where) == 1 else f"cpu ({len(where)} processes of {each})"
 
 
 def _mean_losses(losses: Sequence[Losses]) -> Losses | None:

@@ -35,8 +35,8 @@ ROWS = (
         "flow",
     },
     {"optimize"},
-    {"checkpoint", "stylize", "job", "content", "motion"},
-    {"report", "run", "measure", "assembly"},
+    {"checkpoint", "stylize", "job", "content", "motion", "scheduler"},
+    {"executors", "report", "run", "painting", "measure", "assembly"},
 )
 """A module imports from rows above its own, and within its row only without a circle."""
 

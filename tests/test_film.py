@@ -20,7 +20,8 @@ from pipeline.flow import DisFlow, FloFolder, write_flo
 from pipeline.frames import FrameRange
 from pipeline.job import FrameRecord, Job
 from pipeline.optimize import StopRule
-from pipeline.run import FOLLOW, Request, dry_run, resume, stylize
+from pipeline.painting import FOLLOW
+from pipeline.run import Request, dry_run, resume, stylize
 from pipeline.stylize import FrameTask, Painter
 from samples import scenes
 from tests.test_cli import FAST, impasto, refused

@@ -1,0 +1,707 @@
+"""Frames of a job → frame tasks → paintings on the disk.
+
+Chains of frames (a shot, a photo) are handed to the workers of an executor, as `scheduler` says. What a frame needs
+is read ahead and a painting is written while the next frame is painted; a frame starts from the painting before it as
+it is in memory, which for PNG is what is on the disk. A frame that fails is tried again where that may help, and then
+set aside: what comes after it starts from the nearest frame before it that is painted.
+"""
+
+import contextlib
+import dataclasses
+import queue
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from pipeline import decoding, images, report, storage
+from pipeline.checkpoint import CHECKPOINT_SECONDS, Checkpoint
+from pipeline.config import Settings
+from pipeline.content import Content, FrameReader
+from pipeline.errors import (
+    FrameError,
+    ImpastoError,
+    InputError,
+    Interrupted,
+    OutOfMemoryError,
+    OutputError,
+    WorkerLostError,
+)
+from pipeline.events import (
+    FrameDone,
+    FrameFailed,
+    FrameProgress,
+    FrameStarted,
+    Listener,
+    Losses,
+    Notice,
+    StopSignal,
+)
+from pipeline.executors import Assignment, Executor, MeasureTask, Report
+from pipeline.flow import DisFlow, FloFolder, FlowEstimator, RaftFlow
+from pipeline.frames import size_of
+from pipeline.job import CHECKPOINTS_NAME, FRAMES_NAME, PLOTS_NAME, FrameRecord, FrameState, Job
+from pipeline.motion import Link, MotionFrame, MotionReader
+from pipeline.optimize import StopReason, StopRule
+from pipeline.scheduler import Chain, Scheduler
+from pipeline.stylize import Earlier, FrameTask, PaintedFrame, cold_task
+
+FLOW_NAME = f"{FRAMES_NAME}/flow"
+"""Where a job that paints in several passes keeps the flow between its frames until it is done."""
+
+FOLLOW = 0.03
+"""By how much of what a frame missed its target the shot's reference rises: the content has become harder."""
+
+CHANGED_PIXELS = 4
+CHANGED_ITERATIONS = 20
+"""The least iterations of a frame in which so many pixels show what the frame before did not."""
+
+STOP_SECONDS = 30.0
+"""After a stop is asked for, frames under way have so long to be finished; then they are put away as they are."""
+
+FAILURES_IN_A_ROW = 8
+"""After so many frames that the device could not paint, with none that it could, the job stops."""
+
+_TURN_SECONDS = 0.2
+_TRY_AGAIN = (OutOfMemoryError, WorkerLostError)
+"""What may go well a second time; a task that failed by itself fails again, as it is a pure function."""
+
+
+# --- which frames take what -------------------------------------------------------------------------------------------
+
+
+def starts_cold(settings: Settings, index: int, shot: int) -> bool:
+    """Whether a frame starts from no other painting."""
+    return index == shot or settings.start.next not in ("previous", "warped")
+
+
+def most_iterations(settings: Settings, passes: int, index: int, shot: int) -> int:
+    """The most that a frame takes in one pass."""
+    if passes > 1:
+        return settings.passes.iterations
+    return settings.iterations.first if starts_cold(settings, index, shot) else settings.iterations.next
+
+
+def direction(pass_number: int, passes: int) -> int:
+    """1 in passes that go forward in time, -1 in those that go back; the first goes forward."""
+    return -1 if (pass_number + passes) % 2 == 0 else 1
+
+
+def next_reference(previous: FrameRecord, target: float | None) -> float:
+    """The objective that the target of the frame after `previous` is a multiple of.
+
+    It begins as what the shot's first frame reached. It falls to whatever a frame reaches below it, as where the
+    content has become easier; and where a frame used up its iterations above its target, the content has become
+    harder, and the reference follows by a part, so that one bad frame does not lower what is asked of the rest.
+    """
+    assert previous.losses is not None
+    reached, before = previous.losses.objective, previous.reference
+    if before is None or target is None or reached <= before:
+        return reached
+    if previous.stop == StopReason.TARGET:
+        return before
+    return before + FOLLOW * max(0.0, reached - target * before)
+
+
+# --- painting ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Lane:
+    """One worker's turn: what it reads frames with, and the chain that it is with."""
+
+    motion: MotionReader
+    chain: int | None = None
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """A frame that a worker has. `reference`: the objective that its target follows from."""
+
+    frame: FrameRecord
+    lane: _Lane
+    seen: MotionFrame
+    assignment: Assignment
+    reference: float | None
+    sources: tuple[int, ...]
+    tries: int = 1
+    reason: str | None = None
+    """Why it is tried again."""
+
+
+@dataclass(frozen=True)
+class _Painted:
+    """A frame that was painted; `losses` are those of the picture as it is, `file_losses` of the file, once known."""
+
+    under_way: _UnderWay
+    result: PaintedFrame
+    seconds: float
+    saved: np.ndarray | None = None
+    file_losses: Losses | None = None
+
+
+class Painting:
+    """Paints the pending frames of a job.
+
+    `start_picture` is what cold starts begin from where that is a file, `flow_device` where a network that estimates
+    flow runs. `may_overwrite` says whether a file in the way
+    of a painting is the job's own.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        content: Content,
+        settings: Settings,
+        start_picture: np.ndarray | None,
+        flow_device: torch.device,
+        *,
+        strip: bool,
+        may_overwrite: Callable[[Job, Path], bool],
+        listener: Listener,
+        stop: StopSignal,
+        clock: Callable[[], float] = time.monotonic,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ) -> None:
+        self._job = job
+        self._content = content
+        self._settings = settings
+        self._start_picture = start_picture
+        self._flow_device = flow_device
+        self._strip = strip
+        self._may_overwrite = may_overwrite
+        self._listener = listener
+        self._stop = stop
+        self._clock = clock
+        self._checkpoint_seconds = checkpoint_seconds
+        self._facts = job.facts
+        self._passes = settings.passes.count if content.is_film else 1
+        self._shot_ends: dict[int, int] = {}
+        self._told_lost: set[str] = set()
+        self._chains: dict[int, list[FrameRecord]] = {}
+        """The frames of each chain that are still to be painted, the next one last."""
+        self._idle: list[_Lane] = []
+        self._under_way: dict[int, _UnderWay] = {}
+        self._fresh: dict[tuple[int, int], _Painted] = {}
+        """What is painted and not yet on the disk, by pass and index."""
+        self._to_measure: list[_Painted] = []
+        self._stopped_at: float | None = None
+        self._is_put_away = False
+        self._tickets = 0
+        self._count = 0
+        self._failures = 0
+
+    def run(self, pending: Sequence[FrameRecord], executor: Executor) -> int:
+        """Paints frames; returns how many. Raises `Interrupted` when a stop leaves some, `FrameError` when the device
+        can paint none, and `StorageError`."""
+        frames = self._job.frames()
+        self._shot_ends = {frame.shot: frame.index + 1 for frame in sorted(frames, key=lambda frame: frame.index)}
+        needs_flow = any(self._wanted_links(frame) for frame in frames)
+        for frame in self._in_order(pending):
+            self._chains.setdefault(frame.shot, []).append(frame)
+        chains = [Chain(key, len(own), float(sum(map(self._work, own)))) for key, own in sorted(self._chains.items())]
+        for own in self._chains.values():
+            own.reverse()
+        self._scheduler = Scheduler(chains, executor.slots, in_order=executor.slots == 1)
+        self._executor = executor
+        with contextlib.ExitStack() as stack:
+            self._idle = [stack.enter_context(self._lane(needs_flow)) for _ in range(executor.slots)]
+            self._saver = stack.enter_context(_Saver(self._save))
+            while True:
+                self._tend()
+                while self._to_measure and self._idle:
+                    self._measure(self._to_measure.pop(0), self._idle.pop())
+                if self._stop.requested:
+                    self._mind_the_stop()
+                else:
+                    self._hand_out()
+                if self._under_way:
+                    done = executor.wait(self._on_progress, _TURN_SECONDS)
+                    if done is not None:
+                        self._take(done)
+                elif self._saver.is_busy:
+                    self._saver.drain()
+                else:
+                    break
+        if self._stop.requested and self._job.frames(FrameState.PENDING):
+            raise Interrupted(f"stopped; continue with: impasto resume {self._job.folder}")
+        return self._count
+
+    def _in_order(self, frames: Sequence[FrameRecord]) -> list[FrameRecord]:
+        """Shot by shot; within it pass by pass, every second one backwards."""
+
+        def order(frame: FrameRecord) -> tuple[int, int, int]:
+            return frame.shot, frame.pass_number, frame.index * direction(frame.pass_number, self._passes)
+
+        return sorted(frames, key=order)
+
+    def _work(self, frame: FrameRecord) -> int:
+        return most_iterations(self._settings, self._passes, frame.index, frame.shot)
+
+    @contextlib.contextmanager
+    def _lane(self, needs_flow: bool) -> Iterator[_Lane]:
+        settings, method = self._settings, self._facts["flow"]
+        estimator: FlowEstimator | FloFolder | None = None
+        if needs_flow:
+            match method:
+                case "files":
+                    estimator = FloFolder(Path(settings.flow.folder or ""))
+                case "raft":
+                    estimator = RaftFlow(settings.flow.weights, self._flow_device)
+                case _:
+                    estimator = DisFlow()
+        reach = max(settings.temporal.distances) if needs_flow else 0
+        with (
+            FrameReader(self._content) as reader,
+            MotionReader(
+                reader,
+                estimator,
+                settings.size,
+                frames_kept=reach + 2,
+                backward=self._passes > 1,
+                flow_store=self._job.folder / FLOW_NAME if self._passes > 1 and method != "files" else None,
+            ) as motion,
+        ):
+            yield _Lane(motion)
+
+    # --- handing out ---
+
+    def _hand_out(self) -> None:
+        """Gives every idle worker a frame, for as long as there are any."""
+        for lane in list(self._idle):
+            while (key := self._scheduler.next(lane.chain)) is not None:
+                lane.chain = key
+                if self._begin(lane, self._chains[key].pop()):
+                    self._idle.remove(lane)
+                    break
+            else:
+                lane.chain = None
+
+    def _begin(self, lane: _Lane, frame: FrameRecord) -> bool:
+        """Hands out a frame; False where it could not even begin."""
+        try:
+            sources = self._sources(frame)
+            seen = lane.motion.take(frame.index, *self._links(frame, sources))
+            self._prepare_following(lane, frame)
+            task, reference = self._task(frame, seen, sources)
+        except (InputError, FrameError) as error:
+            self._set_aside(frame, error)
+            return False
+        self._tickets += 1
+        place = self._job.folder / CHECKPOINTS_NAME / f"{frame.index:06d}-{frame.pass_number + self._passes:02d}"
+        assignment = Assignment(self._tickets, task, Checkpoint(place, self._checkpoint_seconds))
+        self._submit(_UnderWay(frame, lane, seen, assignment, reference, sources))
+        return True
+
+    def _submit(self, under_way: _UnderWay) -> None:
+        self._under_way[under_way.assignment.ticket] = under_way
+        device = self._executor.submit(under_way.assignment)
+        frame, task = under_way.frame, under_way.assignment.task
+        if isinstance(task, FrameTask):
+            size, start = size_of(task.content), self._start_of(task)
+            self._listener(FrameStarted(frame.index, frame.name, size, start, task.rule.iterations, device))
+
+    def _prepare_following(self, lane: _Lane, frame: FrameRecord) -> None:
+        """What is painted next is read, and followed by the flow, while this frame is painted."""
+        own = self._chains[frame.shot]
+        if own:
+            following: FrameRecord | None = own[-1]
+        else:
+            key = self._scheduler.upcoming()
+            following = None if key is None else self._chains[key][-1]
+        if following is not None:
+            with contextlib.suppress(FrameError):
+                lane.motion.prepare(following.index, *self._links(following, self._sources(following, frame)))
+
+    def _measure(self, painted: _Painted, lane: _Lane) -> None:
+        """What counts is the file: a lossy format has changed the picture once more."""
+        assert painted.saved is not None
+        self._tickets += 1
+        assignment = Assignment(self._tickets, MeasureTask(painted.saved, painted.under_way.seen.content))
+        self._fresh[self._key(painted.under_way.frame)] = painted
+        self._submit(dataclasses.replace(painted.under_way, lane=lane, assignment=assignment))
+
+    # --- taking back ---
+
+    def _take(self, done: Report) -> None:
+        under_way = self._under_way.pop(done.ticket)
+        self._idle.append(under_way.lane)
+        frame, result = under_way.frame, done.result
+        if isinstance(result, Losses):
+            painted = self._fresh[self._key(frame)]
+            self._saver.submit(dataclasses.replace(painted, file_losses=result))
+            return
+        if isinstance(result, PaintedFrame):
+            self._failures = 0
+            painted = _Painted(under_way, result, done.seconds)
+            self._fresh[self._key(frame)] = painted
+            self._saver.submit(painted)
+            if not self._executor.overlaps or frame.path.suffix.lower() != ".png":
+                self._saver.drain()
+                self._tend()
+            self._scheduler.done(frame.shot, self._work(frame))
+        elif isinstance(result, Interrupted):
+            # It is on the disk as it was, and goes on when the job is resumed.
+            self._chains[frame.shot].append(frame)
+        elif isinstance(result, _TRY_AGAIN) and under_way.tries == 1 and not self._stop.requested:
+            self._notice(f"{frame.name}: {result}: it is tried once more")
+            self._idle.remove(under_way.lane)
+            self._submit(dataclasses.replace(under_way, tries=2, reason=str(result)))
+        else:
+            self._set_aside(frame, result)
+            if isinstance(result, _TRY_AGAIN):
+                self._failures += 1
+                if self._failures >= FAILURES_IN_A_ROW:
+                    raise FrameError(
+                        f"{self._failures} frames in a row could not be painted (the last: {result}); "
+                        f"when that is mended: impasto resume {self._job.folder}"
+                    )
+
+    def _set_aside(self, frame: FrameRecord, error: ImpastoError) -> None:
+        """The rest goes on; the frame is tried again when the job is resumed."""
+        self._fail(frame, error)
+        self._scheduler.done(frame.shot, self._work(frame))
+
+    def _fail(self, frame: FrameRecord, error: ImpastoError) -> None:
+        self._job.fail_frame(frame.index, str(error), frame.pass_number)
+        self._job.log(f"{frame.name}: failed: {error}")
+        self._listener(FrameFailed(frame.index, frame.name, str(error)))
+
+    def _tend(self) -> None:
+        """Hears of what the saver has done since."""
+        for painted, error in self._saver.results():
+            if isinstance(painted, str):
+                self._notice(painted)
+                continue
+            frame = painted.under_way.frame
+            if error is not None:
+                self._fresh.pop(self._key(frame), None)
+                if not isinstance(error, InputError | FrameError | OutputError):
+                    raise error
+                self._fail(frame, error)
+            elif painted.file_losses is None:
+                self._to_measure.append(painted)
+            else:
+                del self._fresh[self._key(frame)]
+                self._tell_done(painted, painted.file_losses)
+
+    def _tell_done(self, painted: _Painted, losses: Losses) -> None:
+        frame, result, retried = painted.under_way.frame, painted.result, _retried(painted)
+        self._count += 1
+        if result.retried:
+            self._notice(
+                f"{frame.name}: the first try ended as {result.retried} "
+                f"and was repeated from a safe start ({result.stop})"
+            )
+        self._job.log(
+            f"{frame.name}: {result.iterations} iterations, objective {losses.objective:.6g}, {painted.seconds:.1f} s"
+        )
+        self._listener(
+            FrameDone(
+                frame.index,
+                frame.name,
+                frame.path,
+                losses,
+                result.iterations,
+                str(result.stop),
+                painted.seconds,
+                retried,
+            )
+        )
+
+    def _on_progress(self, ticket: int, iteration: int, losses: Losses) -> None:
+        under_way = self._under_way[ticket]
+        if isinstance(under_way.assignment.task, FrameTask):
+            most = under_way.assignment.task.rule.iterations
+            self._listener(FrameProgress(under_way.frame.index, iteration, most, losses))
+        if self._stop.requested:
+            self._mind_the_stop()
+
+    def _mind_the_stop(self) -> None:
+        if self._stopped_at is None:
+            self._stopped_at = self._clock()
+        elif not self._is_put_away and self._clock() - self._stopped_at >= STOP_SECONDS:
+            self._is_put_away = True
+            self._executor.put_away()
+
+    def _notice(self, text: str) -> None:
+        self._job.log(text)
+        self._listener(Notice(text))
+
+    @staticmethod
+    def _key(frame: FrameRecord) -> tuple[int, int]:
+        return frame.pass_number, frame.index
+
+    # --- the task of a frame ---
+
+    def _sources(self, frame: FrameRecord, coming: FrameRecord | None = None) -> tuple[int, ...]:
+        """The frames that a frame starts from and is held to: what it was painted from before, where that is known,
+        so that it gets the same bits; else the nearest ones that are painted. `coming` is taken for painted.
+
+        Of several passes: the neighbour just painted. Else the first is what it starts from, and the others what it is
+        held to.
+        """
+        if frame.sources is not None:
+            return frame.sources
+        number = frame.pass_number
+
+        def is_painted(index: int) -> bool:
+            if coming is not None and (number, index) == self._key(coming):
+                return True
+            other = self._find(index, number)
+            return other is not None and other.state is FrameState.DONE
+
+        wanted = self._wanted_links(frame)
+        if self._passes > 1:
+            return tuple(index for index in wanted if is_painted(index))
+        if not wanted:
+            return ()
+        nearest = next((index for index in range(frame.index - 1, frame.shot - 1, -1) if is_painted(index)), None)
+        if nearest is None:
+            return ()
+        held = [index for index in self._held_to(frame) if index < nearest and is_painted(index)]
+        return (nearest, *held)
+
+    def _wanted_links(self, frame: FrameRecord) -> tuple[int, ...]:
+        """The frames that a frame would be linked to, were all of them painted."""
+        if self._passes > 1:
+            neighbour = frame.index - direction(frame.pass_number, self._passes)
+            is_first_pass = frame.pass_number == 1 - self._passes
+            within = frame.shot <= neighbour < self._shot_ends[frame.shot]
+            return (neighbour,) if within and not is_first_pass else ()
+        if starts_cold(self._settings, frame.index, frame.shot) or not self._content.is_film:
+            return ()
+        return tuple(dict.fromkeys((frame.index - 1, *self._held_to(frame))))
+
+    def _held_to(self, frame: FrameRecord) -> tuple[int, ...]:
+        temporal = self._settings.temporal
+        distances = temporal.distances if temporal.weight else ()
+        return tuple(frame.index - distance for distance in distances if frame.index - distance >= frame.shot)
+
+    def _links(self, frame: FrameRecord, sources: Sequence[int]) -> tuple[tuple[int, ...], int | None]:
+        """The frames to which the flow is needed, and the first of the shot where what stands still is looked for."""
+        if self._passes > 1 or not sources:
+            return tuple(sources), None
+        needed = set(sources[1:]) | ({sources[0]} if self._needs_flow_to_start(frame, sources) else set())
+        return tuple(sorted(needed, reverse=True)), frame.shot
+
+    def _needs_flow_to_start(self, frame: FrameRecord, sources: Sequence[int]) -> bool:
+        is_held_to_it = bool(self._held_to(frame)) and self._settings.temporal.distances[0] == 1
+        return self._settings.start.next == "warped" or is_held_to_it
+
+    def _task(self, frame: FrameRecord, seen: MotionFrame, sources: Sequence[int]) -> tuple[FrameTask, float | None]:
+        """The frame's task, and the objective that its stopping target follows from, where it has one."""
+        settings, index, content = self._settings, frame.index, seen.content
+        earlier = {link.index: self._earlier(frame, link) for link in seen.links}
+        if self._passes > 1:
+            return self._pass_task(frame, seen, earlier), None
+        if not sources or (settings.start.next == "warped" and sources[0] not in earlier):
+            rule = StopRule(settings.iterations.first, settings.iterations.tolerance, settings.iterations.interval)
+            # What lost those before it starts as the first of a shot does.
+            later = frame.index != frame.shot and starts_cold(settings, frame.index, frame.shot)
+            start = settings.start.next if later else settings.start.first
+            return cold_task(index, content, start, rule, self._start_picture), None
+        previous = self._painted(frame, sources[0])
+        reference = next_reference(previous, settings.iterations.target)
+        iterations = settings.iterations
+        rule = StopRule(iterations.next, iterations.next_tolerance, iterations.next_interval)
+        if iterations.target is not None:
+            # The objective is that of the whole picture, which hardly feels what is wrong with a small part of it.
+            start_from = earlier.get(sources[0])
+            changed = start_from is not None and (1 - start_from.trust).sum() >= CHANGED_PIXELS
+            floor = max(iterations.floor, CHANGED_ITERATIONS) if changed else iterations.floor
+            rule = dataclasses.replace(rule, target=iterations.target * reference, floor=floor)
+        held = bool(self._held_to(frame)) and settings.temporal.distances[0] == 1
+        task = FrameTask(
+            index,
+            content,
+            "warped",
+            rule,
+            warm=True,
+            earlier=earlier.get(sources[0]),
+            references=tuple(
+                earlier[source] for place, source in enumerate(sources) if source in earlier and (place or held)
+            ),
+            temporal=settings.temporal.weight,
+        )
+        if settings.start.next == "previous":
+            task = dataclasses.replace(task, start="given", given=self._picture(frame, sources[0]), earlier=None)
+        return task, reference
+
+    def _pass_task(self, frame: FrameRecord, seen: MotionFrame, earlier: Mapping[int, Earlier]) -> FrameTask:
+        """A frame of one of several passes: its own last pass, blended with the neighbour just painted (Ruder et
+        al. 2016, eq. 11)."""
+        passes = self._settings.passes
+        rule = StopRule(passes.iterations)
+        number = frame.pass_number + self._passes  # from 1
+        if number == 1:
+            return cold_task(frame.index, seen.content, self._settings.start.first, rule, self._start_picture)
+        own = self._picture(frame, frame.index, frame.pass_number - 1)
+        if not earlier:
+            return FrameTask(frame.index, seen.content, "given", rule, own, warm=True)
+        (neighbour,) = earlier.values()
+        holds = number >= passes.temporal_from and self._settings.temporal.weight > 0
+        return FrameTask(
+            frame.index,
+            seen.content,
+            "warped",
+            rule,
+            own,
+            warm=True,
+            earlier=neighbour,
+            blend=passes.blend / (1 + passes.blend),
+            references=(neighbour,) if holds else (),
+            temporal=self._settings.temporal.weight,
+        )
+
+    def _earlier(self, frame: FrameRecord, link: Link) -> Earlier:
+        return Earlier(self._picture(frame, link.index), link.content, link.flow, link.trust)
+
+    def _find(self, index: int, pass_number: int) -> FrameRecord | None:
+        """The record of a frame, with what is painted of it but not yet on the disk."""
+        record = self._job.frame(index, pass_number)
+        fresh = self._fresh.get((pass_number, index))
+        if record is None or fresh is None:
+            return record
+        return dataclasses.replace(
+            record,
+            state=FrameState.DONE,
+            losses=fresh.result.losses,
+            stop=str(fresh.result.stop),
+            reference=fresh.under_way.reference,
+        )
+
+    def _painted(self, frame: FrameRecord, index: int, pass_number: int | None = None) -> FrameRecord:
+        other = self._find(index, frame.pass_number if pass_number is None else pass_number)
+        if other is None or other.state is not FrameState.DONE:
+            raise FrameError(f"{frame.name} starts from another frame ({index}) that is not painted")
+        return other
+
+    def _picture(self, frame: FrameRecord, index: int, pass_number: int | None = None) -> np.ndarray:
+        """The painting of another frame."""
+        other = self._painted(frame, index, pass_number)
+        fresh = self._fresh.get(self._key(other))
+        return images.read_image(other.path) if fresh is None else fresh.result.image
+
+    def _start_of(self, task: FrameTask) -> str:
+        """What a task starts from, in the words of the settings."""
+        if task.start != "given":
+            return task.start
+        return "previous" if task.warm else self._settings.start.first
+
+    # --- the files, in the saver's thread ---
+
+    def _save(self, painted: _Painted) -> _Painted:
+        """Writes a painting, and records it; where a lossy format has changed it, returns it with what was saved."""
+        frame, result = painted.under_way.frame, painted.result
+        losses = painted.file_losses
+        if losses is None:
+            self._write(frame, result.image, painted.under_way.seen.alpha)
+            saved = images.read_image(frame.path)
+            if not np.array_equal(saved, result.image):
+                return dataclasses.replace(painted, saved=saved)
+            losses = result.losses
+        if frame.index == (self._facts.get("first") or 0) and frame.pass_number == 0:
+            # Before the frame counts as done, or a crash in between would leave the job without it.
+            plot = self._job.folder / PLOTS_NAME / f"losses-{frame.index:06d}.png"
+            report.plot_losses(result.trace, plot, f"{frame.name}: how the weighted losses fell")
+        self._job.finish_frame(
+            frame.index,
+            storage.hash_file(frame.path),
+            losses,
+            result.iterations,
+            str(result.stop),
+            _retried(painted),
+            painted.seconds,
+            reference=painted.under_way.reference,
+            sources=painted.under_way.sources,
+            pass_number=frame.pass_number,
+        )
+        checkpoint = painted.under_way.assignment.checkpoint
+        if checkpoint is not None:
+            checkpoint.remove()
+        return dataclasses.replace(painted, file_losses=losses)
+
+    def _write(self, frame: FrameRecord, image: np.ndarray, alpha: np.ndarray | None) -> None:
+        """Writes the painting; a file of somebody else's that has appeared in its place is kept."""
+        extras = images.Extras(alpha) if self._content.is_film else self._extras(frame)
+        extras = extras.at_size(size_of(image))
+        if self._may_overwrite(self._job, frame.path) or not frame.path.exists():
+            images.write_image(frame.path, image, extras)
+            return
+        # Either this job wrote it and was killed before it said so, or it came from elsewhere.
+        copy = self._job.folder / f"compared{frame.path.suffix}"
+        try:
+            images.write_image(copy, image, extras)
+            if storage.hash_file(copy) != storage.hash_file(frame.path):
+                raise OutputError(f"{frame.path} has appeared since the job began: it is kept, move it and resume")
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def _extras(self, frame: FrameRecord) -> images.Extras:
+        """What the file of a photo holds besides its colours and that of its painting takes over."""
+        extras = decoding.read_extras(self._content.files[frame.index].path)
+        if self._strip:
+            extras = extras.without_metadata()
+        for what in extras.lost_in(frame.path.suffix):
+            text = f"{frame.path.suffix} files hold no {what}: that of {frame.name} is left out"
+            if what in self._told_lost:
+                self._job.log(text)
+            else:
+                many = len(self._content.files) > 1
+                self._saver.say(f"{text}, and so on (the log names each)" if many else text)
+                self._told_lost.add(what)
+        return extras
+
+
+def _retried(painted: _Painted) -> str | None:
+    return painted.result.retried or painted.under_way.reason
+
+
+class _Saver:
+    """A thread that saves one painting after the other, and what came of each."""
+
+    def __init__(self, save: Callable[[_Painted], _Painted]) -> None:
+        self._save = save
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="saver")
+        self._pending: list[Future[None]] = []
+        self._results: queue.SimpleQueue[tuple[_Painted | str, Exception | None]] = queue.SimpleQueue()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is anything that `results` has not given yet, or will give."""
+        self._pending = [future for future in self._pending if not future.done()]
+        return bool(self._pending) or not self._results.empty()
+
+    def submit(self, painted: _Painted) -> None:
+        self._pending.append(self._thread.submit(self._run, painted))
+
+    def drain(self) -> None:
+        """Waits until all is saved."""
+        wait(self._pending)
+
+    def results(self) -> Iterator[tuple[_Painted | str, Exception | None]]:
+        """(What was saved, None), (what was not, why), and (a line for the user, None)."""
+        while not self._results.empty():
+            yield self._results.get()
+
+    def say(self, text: str) -> None:
+        """For the thread itself: a line that the user should read."""
+        self._results.put((text, None))
+
+    def _run(self, painted: _Painted) -> None:
+        try:
+            self._results.put((self._save(painted), None))
+        except Exception as error:
+            self._results.put((painted, error))

@@ -1,0 +1,92 @@
+"""Which chain of frames goes on next: pure, and told everything.
+
+The frames of a chain are painted in order; chains have nothing to do with each other but that one may have to wait for
+others. Whenever a worker is free, the chain with the most work ahead of it goes on (by levels, as Hu 1961 and Muntz and
+Coffman 1970 have it: no schedule is shorter when frames are small beside chains), so that the longest chain is never
+the last to begin. But a worker stays with its chain while no other is ahead by more than a quantum, as going over to
+another costs reading up to it.
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+QUANTUM_SHARE = 0.01
+"""The quantum, as a share of the work of one worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Frames to be painted in order.
+
+    `key` tells it from others, and where all else is alike the lower one is first. `frames` is how many it has, at
+    least 1, and `work` what all of them take, in any unit. It begins when the chains `after` are done, whose keys are
+    lower.
+    """
+
+    key: int
+    frames: int
+    work: float
+    after: tuple[int, ...] = ()
+
+
+class Scheduler:
+    """The order of work for `slots` workers.
+
+    `in_order` takes chains by their keys and each to its end, as a single worker does, for whom no order is shorter.
+    """
+
+    def __init__(self, chains: Sequence[Chain], slots: int, *, in_order: bool = False) -> None:
+        self._in_order = in_order
+        self._frames = {chain.key: chain.frames for chain in chains}
+        # The work of a chain and of the longest way through those that wait for it.
+        self._level = {chain.key: chain.work for chain in chains}
+        self._quantum = QUANTUM_SHARE * sum(self._level.values()) / max(1, slots)
+        self._followers: dict[int, list[int]] = {}
+        self._waits_for: dict[int, int] = {}
+        for chain in chains:
+            if chain.after:
+                self._waits_for[chain.key] = len(chain.after)
+                for other in chain.after:
+                    if other >= chain.key:
+                        raise ValueError(f"chain {chain.key} waits for chain {other}, whose key is no lower")
+                    self._followers.setdefault(other, []).append(chain.key)
+        for key in sorted(self._followers, reverse=True):
+            self._level[key] += max(self._level[follower] for follower in self._followers[key])
+        self._ready = [self._entry(key) for key in self._frames if key not in self._waits_for]
+        heapq.heapify(self._ready)
+
+    def next(self, current: int | None = None) -> int | None:
+        """The chain that a free worker goes on with; None when none is ready.
+
+        `current` is the chain that it has been with, if any: it is given up when another is returned.
+        """
+        mine = None if current is None or current not in self._frames else self._entry(current)
+        if mine is None:
+            return heapq.heappop(self._ready)[1] if self._ready else None
+        if not self._ready or self._is_near(mine[1], self._ready[0][1]):
+            return mine[1]
+        return heapq.heappushpop(self._ready, mine)[1]
+
+    def upcoming(self) -> int | None:
+        """The chain that a worker without one would get."""
+        return self._ready[0][1] if self._ready else None
+
+    def done(self, key: int, work: float) -> None:
+        """A frame of a chain that a worker is with is done with, painted or not; of the chain's work it was so much."""
+        self._frames[key] -= 1
+        self._level[key] -= work
+        if self._frames[key]:
+            return
+        del self._frames[key], self._level[key]
+        for follower in self._followers.pop(key, ()):
+            self._waits_for[follower] -= 1
+            if not self._waits_for[follower]:
+                del self._waits_for[follower]
+                heapq.heappush(self._ready, self._entry(follower))
+
+    def _is_near(self, current: int, other: int) -> bool:
+        return self._in_order or self._level[other] - self._level[current] <= self._quantum
+
+    def _entry(self, key: int) -> tuple[float, int]:
+        return (0.0 if self._in_order else -self._level[key], key)
