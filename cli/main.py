@@ -64,7 +64,17 @@ WeightsOption = Annotated[
     str | None,
     typer.Option(metavar="bundled|torchvision|FILE", help="Encoder weights, in place of those of the preset."),
 ]
-DeviceOption = Annotated[str, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Where to paint.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(metavar="auto|cpu|cuda|cuda:N,…", help="Where to paint: every GPU, else the CPU; or those named."),
+]
+ExecutorOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|inline|processes",
+        help="In this process, in one for each device, or as many as the work is worth.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")]
 JobArgument = Annotated[Path, typer.Argument(metavar="JOB", help="The folder OUTPUT.impasto that stylize made.")]
@@ -117,6 +127,7 @@ def stylize(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    executor: ExecutorOption = "auto",
     sequence: Annotated[
         bool, typer.Option("--sequence", help="The images are the frames of one film.", rich_help_panel=_FILMS)
     ] = False,
@@ -210,6 +221,7 @@ def stylize(
             output=output,
             settings=settings,
             device=device,
+            executor=executor,
             mode="sequence" if sequence else "photos" if photos else "auto",
             frames=FrameRange() if frames is None else FrameRange.parse(frames),
             rate=None if fps is None else _rate(fps),
@@ -230,7 +242,10 @@ def stylize(
 @app.command()
 def resume(
     job: JobArgument,
-    device: Annotated[str | None, typer.Option(metavar="auto|cpu|cuda|cuda:N", help="Paint on another device.")] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="auto|cpu|cuda|cuda:N,…", help="Paint on other devices.")
+    ] = None,
+    executor: Annotated[str | None, typer.Option(metavar="auto|inline|processes", help="Paint by another way.")] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -239,7 +254,7 @@ def resume(
         _require_job(job)
         from pipeline.run import resume as run
 
-        run(job, view, stop, device)
+        run(job, view, stop, device, executor)
 
 
 @app.command()

@@ -59,8 +59,8 @@ class Pace:
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._planned = 0
-        self._frame_planned = 0
-        self._frame_done = 0
+        self._under_way: dict[int, tuple[int, int]] = {}
+        """Of each frame under way, by its index: the iterations that are planned for it, and those that are done."""
         self._spent_seconds = 0.0
         self._spent_iterations = 0
         self._last: float | None = None
@@ -75,22 +75,21 @@ class Pace:
                 self._planned = event.iterations_left
                 self._last = now
             case FrameStarted():
-                self._frame_planned, self._frame_done = event.iterations, 0
+                self._under_way[event.index] = event.iterations, 0
             case FrameProgress():
+                planned, done = self._under_way.get(event.index, (event.iterations, 0))
                 # A frame that is tried twice begins its count again.
-                self._spent_iterations += max(event.iteration - self._frame_done, 0)
-                self._frame_done = event.iteration
+                self._spent_iterations += max(event.iteration - done, 0)
+                self._under_way[event.index] = planned, event.iteration
                 self._tick(now)
             case FrameDone():
-                self._planned -= self._frame_planned
-                self._frame_planned = self._frame_done = 0
+                self._planned -= self._under_way.pop(event.index, (0, 0))[0]
                 self._frames += 1
                 before = self.frame_seconds or 0.0
                 self.frame_seconds = before + (event.seconds - before) / self._frames
                 self._tick(now)
             case FrameFailed():
-                self._planned -= self._frame_planned
-                self._frame_planned = self._frame_done = 0
+                self._planned -= self._under_way.pop(event.index, (0, 0))[0]
             case _:
                 pass
 
@@ -99,7 +98,8 @@ class Pace:
         """Estimate for the frames that are left, with all their iterations; None before the first iterations."""
         if self._spent_iterations < 2:
             return None
-        return max(self._planned - self._frame_done, 0) * self._spent_seconds / self._spent_iterations
+        done = sum(done for _, done in self._under_way.values())
+        return max(self._planned - done, 0) * self._spent_seconds / self._spent_iterations
 
     def _tick(self, now: float) -> None:
         if self._last is not None:
@@ -198,8 +198,10 @@ class LiveView(QuietView):
         )
         self._overall = self._progress.add_task("frames", total=None, visible=False, note="")
         self._current = self._progress.add_task("", total=None, visible=False, note="")
+        self._frames: dict[int, TaskID] = {}
         self._losses: Losses | None = None
         self._device = ""
+        self._is_spread = False
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
 
     def __enter__(self) -> Self:
@@ -220,18 +222,25 @@ class LiveView(QuietView):
                 for line in _opening(event):
                     self._above(Text(printable(line)))
                 self._device = event.device
+                self._is_spread = "," in event.device or "processes" in event.device
                 self._show(self._current, "", 0, None, "", visible=False)
                 self._show(self._overall, "frames", event.done_count, event.frame_count, "")
             case FrameStarted():
                 height, width = event.size
-                note = f"{width}×{height} from {event.start}"
-                self._show(self._current, event.name, 0, event.iterations, note)
+                where = f" on {event.device}" if self._is_spread else ""
+                self._remove(event.index)
+                self._frames[event.index] = self._progress.add_task("", total=None, note="")
+                note = f"{width}×{height} from {event.start}{where}"
+                self._show(self._frames[event.index], event.name, 0, event.iterations, note)
             case FrameProgress():
                 self._losses = event.losses
-                self._progress.update(self._current, completed=event.iteration)
+                if event.index in self._frames:
+                    self._progress.update(self._frames[event.index], completed=event.iteration)
             case FrameDone():
                 self._progress.advance(self._overall)
+                self._remove(event.index)
             case FrameFailed():
+                self._remove(event.index)
                 self._above(Text.assemble((printable(f"{event.name}: failed: "), "red"), printable(event.message)))
             case Assembling():
                 self._losses = None
@@ -250,6 +259,11 @@ class LiveView(QuietView):
 
     def _above(self, text: Text) -> None:
         self._live.console.print(text, soft_wrap=True)
+
+    def _remove(self, index: int) -> None:
+        """The line of a frame that is no longer under way."""
+        if index in self._frames:
+            self._progress.remove_task(self._frames.pop(index))
 
     def _show(
         self, task: TaskID, description: str, done: int, total: int | None, note: str, visible: bool = True

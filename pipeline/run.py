@@ -64,6 +64,8 @@ ENGINE = 4
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
 
 
+EXECUTORS = ("auto", "inline", "processes")
+
 PROCESSES_FROM = 2e7
 """Iterations × pixels from which on several processes are started for the cores of a CPU: each first loads torch and
 the encoder, which takes some seconds."""
@@ -184,12 +186,17 @@ def stylize(request: Request, listener: Listener = ignore, stop: StopSignal | No
 
 
 def resume(
-    job: Path, listener: Listener = ignore, stop: StopSignal | None = None, device: str | None = None
+    job: Path,
+    listener: Listener = ignore,
+    stop: StopSignal | None = None,
+    device: str | None = None,
+    executor: str | None = None,
 ) -> JobDone:
-    """Continues a job from its folder alone; `device` paints on another device than the job began on."""
+    """Continues a job from its folder alone; `device` and `executor` paint elsewhere than the job began."""
     with Job.read(job) as existing:
         values = existing.invocation
-    return stylize(Request.from_values({**values, **({"device": device} if device else {})}, job), listener, stop)
+    other = {key: value for key, value in (("device", device), ("executor", executor)) if value}
+    return stylize(Request.from_values({**values, **other}, job), listener, stop)
 
 
 def dry_run(request: Request, listener: Listener = ignore) -> DryRun:
@@ -239,6 +246,8 @@ class _Run:
         self.blend = style_blend(request.style_weights, len(request.styles))
         self.start_picture = self._read_start_picture()
         self.devices = pick_devices(request.device)
+        if request.executor not in EXECUTORS:
+            raise UsageError(f"--executor {request.executor!r} is not one of {', '.join(EXECUTORS)}")
         self.passes = self.settings.passes.count if self.content.is_film else 1
         folder = self.settings.flow.folder
         weights = self.settings.flow.weights

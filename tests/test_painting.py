@@ -1,0 +1,413 @@
+"""Frames that fail are set aside and the rest goes on; frames under way are put away; whoever paints, the same bits."""
+
+import contextlib
+import hashlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import executors, images, painting, run
+from pipeline.errors import DeviceError, FrameError, Interrupted, JobError, OutOfMemoryError, PartialError
+from pipeline.events import Event, FrameDone, FrameFailed, FrameProgress, FrameStarted, JobStarted, Losses, StopSignal
+from pipeline.executors import Assignment, InlineExecutor, ProcessExecutor, Report
+from pipeline.job import FrameRecord, FrameState, Job
+from pipeline.run import Request, resume, stylize
+from pipeline.stylize import FrameTask, pick_devices
+from pipeline.video_reader import read_frames
+from samples import scenes
+from tests.test_resume import flipped
+from tests.test_run import footage, notices, of_kind, read, request, settings, write_clip, write_frames
+
+COUNT = 6
+FRAMES = [scenes.pan((48, 64), COUNT, 3).frame(t) for t in range(COUNT)]
+
+
+class Faulty(InlineExecutor):
+    """Paints in this process, but the frames in `faults` fail so many times with what the device says."""
+
+    faults: dict[int, int] = {}  # noqa: RUF012 (set anew by each test)
+    tried: list[int] = []  # noqa: RUF012
+
+    def wait(self, on_progress: Any, timeout: float | None = None) -> Report | None:
+        assignment = self._waiting[0] if self._waiting else None
+        if assignment is not None and isinstance(assignment.task, FrameTask):
+            index = assignment.task.index
+            self.tried.append(index)
+            if self.faults.get(index, 0) > 0:
+                self.faults[index] -= 1
+                self._waiting.pop(0)
+                return Report(assignment.ticket, OutOfMemoryError("not enough memory on cpu"), 0.1, "cpu")
+        return super().wait(on_progress, timeout)
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """`faulty({2: 1})`: frame 2 fails once. Returns the list of the frames that are tried."""
+
+    def make(faults: dict[int, int]) -> list[int]:
+        tried: list[int] = []
+        monkeypatch.setattr(Faulty, "faults", dict(faults))
+        monkeypatch.setattr(Faulty, "tried", tried)
+        monkeypatch.setattr(run, "InlineExecutor", Faulty)
+        return tried
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film of one shot and one of two, with what is made of them where nothing fails."""
+    folder = tmp_path_factory.mktemp("material")
+    images.write_image(folder / "style.png", scenes.pan((48, 60), 1, 8).frame(0))
+    write_clip(folder / "pan.mp4", FRAMES)
+    write_clip(folder / "cut.mp4", footage())
+    write_frames(folder / "photos", footage())
+    stylize(film(folder, folder / "whole"))
+    return folder
+
+
+def film(material: Path, folder: Path, *own: str, name: str = "pan", **more: Any) -> Request:
+    return request(
+        material / f"{name}.mp4", material / "style.png", folder / "out.mp4", settings=settings(*own), **more
+    )
+
+
+def records(asked: Request) -> list[FrameRecord]:
+    with Job.read(asked.job_folder) as job:
+        return job.frames()
+
+
+def hashes(asked: Request) -> list[str | None]:
+    return [record.sha256 for record in records(asked)]
+
+
+def shown(asked: Request) -> list[np.ndarray]:
+    return [frame.image.astype(float) for frame in read_frames(asked.output)]
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a - b).mean())
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# --- frames that fail -------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_that_fails_once_is_tried_again(material: Path, tmp_path: Path, faulty: Any) -> None:
+    tried, events = faulty({2: 1}), list[Event]()
+    asked = film(material, tmp_path)
+    stylize(asked, events.append)
+    assert tried == [0, 1, 2, 2, 3, 4, 5]
+    assert hashes(asked) == hashes(film(material, material / "whole"))
+    assert "frame 2: not enough memory on cpu: it is tried once more" in notices(events)
+    assert [record.retried for record in records(asked)] == [None, None, "not enough memory on cpu", None, None, None]
+
+
+def test_a_frame_that_fails_twice_is_set_aside_and_held(material: Path, tmp_path: Path, faulty: Any) -> None:
+    tried, events = faulty({2: 2}), list[Event]()
+    asked = film(material, tmp_path)
+    with pytest.raises(PartialError, match=r"1 of 6 frames .*frame 2: not enough memory .*holds the nearest") as error:
+        stylize(asked, events.append)
+    assert error.value.exit_code == 3 and str(asked.job_folder) in str(error.value)
+    assert tried == [0, 1, 2, 2, 3, 4, 5]
+    assert [event.index for event in of_kind(events, FrameFailed)] == [2]
+    before = records(asked)
+    assert [record.state for record in before] == [*["done"] * 2, "failed", *["done"] * 3]
+    assert [record.sources for record in before] == [(), (0,), None, (1,), (3,), (4,)]
+    # The film has its length, and shows the frame before in the place of the one that is missing.
+    pictures = shown(asked)
+    assert len(pictures) == COUNT
+    held = [difference(pictures[2], read(before[index].path)) for index in (0, 1, 3)]
+    assert held[1] < 6 and held[1] < held[0] / 2 and held[1] < held[2] / 2
+    with Job.read(asked.job_folder) as job:
+        state = job.status()
+        assert (state.done_count, state.finished, job.held, job.problems()) == (5, False, [2], [])
+    partial = sha256(asked.output)
+
+    # Again, and it fails again: nothing else is painted, and nothing written.
+    tried = faulty({2: 2})
+    with pytest.raises(PartialError):
+        resume(asked.job_folder)
+    assert tried == [2, 2] and sha256(asked.output) == partial
+
+    tried = faulty({})
+    done = resume(asked.job_folder)
+    assert tried == [2] and done.painted_count == 1 and done.failed == ()
+    after = records(asked)
+    assert [a.sha256 for a in after if a.index != 2] == [b.sha256 for b in before if b.index != 2]
+    # It starts from the same painting as it would have, and gets the same bits.
+    assert after[2].sha256 == hashes(film(material, material / "whole"))[2]
+    assert difference(shown(asked)[2], read(after[2].path)) < 6
+    with Job.read(asked.job_folder) as job:
+        assert job.status().finished and job.held == [] and job.problems() == []
+
+
+def test_a_frame_after_one_that_failed_is_repaired_to_its_bits(material: Path, tmp_path: Path, faulty: Any) -> None:
+    """Also when what failed has been painted since: it still starts from the frame that it started from."""
+    faulty({2: 2})
+    asked = film(material, tmp_path)
+    with pytest.raises(PartialError):
+        stylize(asked)
+    faulty({})
+    resume(asked.job_folder)
+    before = hashes(asked)
+    assert before[3] != hashes(film(material, material / "whole"))[3], "it matters what it starts from"
+    flipped(records(asked)[3].path)
+    tried = faulty({})
+    resume(asked.job_folder)
+    assert tried == [3] and hashes(asked) == before
+
+
+def test_a_shot_that_lost_its_first_frames_starts_cold(material: Path, tmp_path: Path, faulty: Any) -> None:
+    faulty({0: 2, 1: 2})
+    events: list[Event] = []
+    asked = film(material, tmp_path)
+    with pytest.raises(PartialError, match="2 of 6"):
+        stylize(asked, events.append)
+    # Frames 0 and 1 twice each, and frame 2.
+    assert [event.start for event in of_kind(events, FrameStarted)] == ["content"] * 5 + ["warped"] * 3
+    # Nearest ones of the shot are held, in both directions.
+    pictures = shown(asked)
+    assert difference(pictures[0], pictures[2]) < 1 and difference(pictures[1], pictures[2]) < 1
+
+
+def test_a_shot_that_is_lost_shows_the_nearest_of_another(material: Path, tmp_path: Path, faulty: Any) -> None:
+    faulty({0: 2, 1: 2, 2: 2})
+    asked = film(material, tmp_path, name="cut")
+    with pytest.raises(PartialError, match="3 of 6"):
+        stylize(asked)
+    pictures = shown(asked)
+    assert len(pictures) == COUNT
+    assert all(difference(pictures[index], pictures[3]) < 1 for index in (0, 1, 2))
+
+
+def test_nothing_is_made_of_a_film_that_failed_all_over(material: Path, tmp_path: Path, faulty: Any) -> None:
+    faulty(dict.fromkeys(range(COUNT), 2))
+    asked = film(material, tmp_path)
+    with pytest.raises(FrameError, match="nothing could be painted") as error:
+        stylize(asked)
+    assert error.value.exit_code == 1 and not asked.output.exists()
+
+
+def test_a_device_that_paints_nothing_is_not_tried_for_ever(
+    material: Path, tmp_path: Path, faulty: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(painting, "FAILURES_IN_A_ROW", 3)
+    tried = faulty(dict.fromkeys(range(1, COUNT), 2))
+    asked = film(material, tmp_path)
+    with pytest.raises(FrameError, match=r"3 frames in a row .*impasto resume"):
+        stylize(asked)
+    assert tried == [0, 1, 1, 2, 2, 3, 3]
+    assert [record.state for record in records(asked)][4:] == [FrameState.PENDING] * 2
+    faulty({})
+    resume(asked.job_folder)
+    assert [record.state for record in records(asked)] == [FrameState.DONE] * COUNT
+
+
+def test_a_film_with_held_frames_that_was_changed_is_kept(material: Path, tmp_path: Path, faulty: Any) -> None:
+    faulty({2: 2})
+    asked = film(material, tmp_path)
+    with pytest.raises(PartialError):
+        stylize(asked)
+    asked.output.write_bytes(b"mine")
+    faulty({})
+    with pytest.raises(Exception, match="has changed since this job wrote it"):
+        resume(asked.job_folder)
+    assert asked.output.read_bytes() == b"mine"
+
+
+def test_a_job_with_held_frames_is_not_cleaned(material: Path, tmp_path: Path, faulty: Any) -> None:
+    faulty({2: 2})
+    asked = film(material, tmp_path)
+    with pytest.raises(PartialError):
+        stylize(asked)
+    with Job.open(asked.job_folder) as job, pytest.raises(JobError, match="not finished"):
+        job.clean()
+
+
+# --- frames that are put away -----------------------------------------------------------------------------------------
+
+LONG = ("iterations={first: 40, next: 30, target: none, tolerance: 0, next_tolerance: 0}",)
+
+
+def stopping(index: int, iteration: int, stop: StopSignal) -> Callable[[Event], None]:
+    def listener(event: Event) -> None:
+        if isinstance(event, FrameProgress) and (event.index, event.iteration) == (index, iteration):
+            stop.request()
+
+    return listener
+
+
+@pytest.mark.parametrize("index", [0, 2])
+def test_a_stop_in_a_long_frame_puts_it_away(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: int
+) -> None:
+    whole, asked = (film(material, tmp_path / name, *LONG) for name in ("whole", "stopped"))
+    stylize(whole)
+    monkeypatch.setattr(painting, "STOP_SECONDS", 0)
+    stop = StopSignal()
+    with pytest.raises(Interrupted, match="impasto resume"):
+        stylize(asked, stopping(index, 12, stop), stop)
+    (kept,) = (asked.job_folder / "checkpoints").iterdir()
+    assert [record.state for record in records(asked)] == ["done"] * index + ["pending"] * (COUNT - index)
+    events: list[Event] = []
+    resume(asked.job_folder, events.append)
+    first = next(event for event in of_kind(events, FrameProgress))
+    assert first.index == index and 12 <= first.iteration <= 15, "it goes on from where it was"
+    assert hashes(asked) == hashes(whole) and not kept.exists()
+
+
+def test_a_stop_in_a_frame_that_is_soon_done_lets_it_end(material: Path, tmp_path: Path) -> None:
+    asked, stop = film(material, tmp_path), StopSignal()
+    with pytest.raises(Interrupted):
+        stylize(asked, stopping(1, 1, stop), stop)
+    assert [record.state for record in records(asked)] == ["done", "done", *["pending"] * 4]
+    assert not (asked.job_folder / "checkpoints").exists()
+
+
+# --- where frames are painted -----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def killing(frames: set[int]) -> Iterator[Callable[[Event], None]]:
+    """Kills the workers of this process, but not its decoders, once as each of these frames is under way."""
+    left = set(frames)
+
+    def listener(event: Event) -> None:
+        if isinstance(event, FrameProgress) and event.index in left:
+            left.discard(event.index)
+            for process in workers():
+                os.kill(process, signal.SIGKILL)
+
+    yield listener
+    assert not left
+
+
+def workers() -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            command = (entry / "cmdline").read_bytes()
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if b"pipeline.executors" in command and parent == os.getpid():
+                found.append(int(entry.name))
+    return found
+
+
+def test_processes_paint_the_same_bits_also_when_they_are_killed(material: Path, tmp_path: Path) -> None:
+    inline, spread = (
+        request(material / "photos", material / "style.png", tmp_path / name / "out", executor=executor)
+        for name, executor in (("inline", "inline"), ("spread", "processes"))
+    )
+    stylize(inline)
+    events: list[Event] = []
+    with killing({1, 4}) as kill:
+
+        def listener(event: Event) -> None:
+            events.append(event)
+            kill(event)
+
+        stylize(spread, listener)
+    (started,) = of_kind(events, JobStarted)
+    assert "2 processes of 1 thread" in started.device
+    assert hashes(spread) == hashes(inline)
+    assert "ended (SIGKILL): it is tried once more" in notices(events)
+    assert len({event.index for event in of_kind(events, FrameDone)}) == len(of_kind(events, FrameDone)) == COUNT
+    assert workers() == []
+
+
+def test_a_film_in_processes_is_the_film(material: Path, tmp_path: Path) -> None:
+    """Frames of a shot still start from the one before, also while that is only on its way to the disk."""
+    inline, spread = (
+        film(material, tmp_path / executor, name="cut", executor=executor) for executor in ("inline", "processes")
+    )
+    stylize(inline)
+    stylize(spread)
+    assert hashes(spread) == hashes(inline)
+    assert sha256(spread.output) == sha256(inline.output)
+
+
+def spec(style: np.ndarray, weights: Any) -> executors.PainterSpec:
+    return executors.PainterSpec(settings(), weights, (style,), (1.0,), None, 1)
+
+
+def test_a_worker_that_cannot_begin_says_why(style_array: np.ndarray, weights: Any) -> None:
+    broken = executors.PainterSpec(settings(), None, (style_array,), (1.0,), None, 1)  # type: ignore[arg-type]
+    with pytest.raises((DeviceError, AttributeError)), ProcessExecutor(broken, pick_devices("cpu")):
+        pass
+    assert workers() == []
+
+
+def test_workers_end_with_whoever_made_them(style_array: np.ndarray, weights: Any) -> None:
+    with ProcessExecutor(spec(style_array, weights), pick_devices("cpu") * 2) as executor:
+        assert len(workers()) == executor.slots == 2
+        assert executor.devices == ("cpu (1 thread)",) * 2
+    assert workers() == []
+
+
+class TestContract:
+    """What holds for every executor."""
+
+    @pytest.fixture(params=["inline", "processes"])
+    def executor(
+        self, request: pytest.FixtureRequest, style_array: np.ndarray, weights: Any
+    ) -> Iterator[executors.Executor]:
+        given = spec(style_array, weights)
+        (device,) = pick_devices("cpu")
+        made = InlineExecutor(given, device) if request.param == "inline" else ProcessExecutor(given, [device])
+        with made as executor:
+            yield executor
+
+    def test_it_reports_what_was_assigned(
+        self, executor: executors.Executor, content_array: np.ndarray, style_array: np.ndarray, weights: Any
+    ) -> None:
+        task = FrameTask(3, content_array, "noise", painting.StopRule(5))
+        heard: list[tuple[int, int]] = []
+        assert executor.wait(lambda *_: None, 0.01) is None, "nothing is under way"
+        assert "cpu" in executor.submit(Assignment(7, task))
+        report = executor.wait(lambda ticket, iteration, _: heard.append((ticket, iteration)))
+        assert report is not None and report.ticket == 7
+        assert heard == [(7, iteration) for iteration in range(1, 6)]
+        painter = spec(style_array, weights).painter(torch.device("cpu"))
+        assert isinstance(report.result, painting.PaintedFrame)
+        assert np.array_equal(report.result.image, painter.paint(task).image)
+        executor.submit(Assignment(8, executors.MeasureTask(report.result.image, content_array)))
+        measured = executor.wait(lambda *_: None)
+        assert measured is not None and isinstance(measured.result, Losses)
+        assert measured.result == report.result.losses
+
+    def test_an_error_is_a_report(self, executor: executors.Executor) -> None:
+        executor.submit(Assignment(1, FrameTask(0, np.zeros((2, 2, 3), np.uint8), "content", painting.StopRule(1))))
+        report = executor.wait(lambda *_: None)
+        assert report is not None and "needs at least" in str(report.result)
+
+    def test_a_frame_is_put_away(self, executor: executors.Executor, content_array: np.ndarray, tmp_path: Path) -> None:
+        from pipeline.checkpoint import Checkpoint
+
+        place = Checkpoint(tmp_path / "frame")
+        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", painting.StopRule(10_000)), place))
+        report = executor.wait(lambda _, iteration, __: executor.put_away() if iteration == 3 else None)
+        assert report is not None and isinstance(report.result, Interrupted)
+        assert place.path.exists()
+
+
+def test_a_wait_ends_in_time_while_a_frame_is_under_way(
+    style_array: np.ndarray, weights: Any, content_array: np.ndarray
+) -> None:
+    with ProcessExecutor(spec(style_array, weights), pick_devices("cpu")) as executor:
+        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", painting.StopRule(1_000_000))))
+        began = time.monotonic()
+        assert executor.wait(lambda *_: None, 0.2) is None
+        assert time.monotonic() - began < 60
+    assert threading.active_count() < 50
