@@ -71,9 +71,13 @@ DeviceOption = Annotated[
 ExecutorOption = Annotated[
     str,
     typer.Option(
-        metavar="auto|inline|processes",
-        help="In this process, in one for each device, or as many as the work is worth.",
+        metavar="auto|inline|processes|ray",
+        help="In this process, in one for each device, or on a Ray cluster. auto: processes where they are worth it.",
     ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT|auto", help="The Ray cluster. Default: one of this machine alone, for the job."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")]
@@ -128,6 +132,7 @@ def stylize(
     ] = None,
     device: DeviceOption = "auto",
     executor: ExecutorOption = "auto",
+    address: AddressOption = None,
     sequence: Annotated[
         bool, typer.Option("--sequence", help="The images are the frames of one film.", rich_help_panel=_FILMS)
     ] = False,
@@ -222,6 +227,7 @@ def stylize(
             settings=settings,
             device=device,
             executor=executor,
+            address=address,
             mode="sequence" if sequence else "photos" if photos else "auto",
             frames=FrameRange() if frames is None else FrameRange.parse(frames),
             rate=None if fps is None else _rate(fps),
@@ -246,6 +252,7 @@ def resume(
         str | None, typer.Option(metavar="auto|cpu|cuda|cuda:N,…", help="Paint on other devices.")
     ] = None,
     executor: Annotated[str | None, typer.Option(metavar="auto|inline|processes", help="Paint by another way.")] = None,
+    address: AddressOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -254,7 +261,7 @@ def resume(
         _require_job(job)
         from pipeline.run import resume as run
 
-        run(job, view, stop, device, executor)
+        run(job, view, stop, device, executor, address)
 
 
 @app.command()

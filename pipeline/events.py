@@ -76,7 +76,7 @@ class FrameStarted:
     size: tuple[int, int]
     start: str
     iterations: int
-    device: str
+    device: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

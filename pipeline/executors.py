@@ -99,7 +99,7 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many assignments run at the same time."""
+        """How many assignments are to run at the same time."""
         ...
 
     @property
@@ -112,11 +112,16 @@ class Executor(Protocol):
         """Whether this process has a core to spare while they run."""
         ...
 
+    @property
+    def free(self) -> int:
+        """How many assignments could be handed out now."""
+        ...
+
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
 
     def submit(self, assignment: Assignment) -> str:
-        """Hands out an assignment, and says to which device; at most `slots` are under way."""
+        """Hands out an assignment while any worker is `free`, and says to which device."""
         ...
 
     def wait(self, on_progress: OnProgress, timeout: float | None = None) -> Report | None:
@@ -145,6 +150,10 @@ class InlineExecutor:
     def __exit__(self, *_: object) -> None:
         self._waiting.clear()
 
+    @property
+    def free(self) -> int:
+        return 1 - len(self._waiting)
+
     def submit(self, assignment: Assignment) -> str:
         self._waiting.append(assignment)
         return self.devices[0]
@@ -154,13 +163,13 @@ class InlineExecutor:
         if not self._waiting:
             return None
         assignment = self._waiting.pop(0)
-        return _report(self._painter, assignment, on_progress, self._put_away)
+        return report_of(self._painter, assignment, on_progress, self._put_away)
 
     def put_away(self) -> None:
         self._put_away.set()
 
 
-def _report(painter: Painter, assignment: Assignment, on_progress: OnProgress, put_away: threading.Event) -> Report:
+def report_of(painter: Painter, assignment: Assignment, on_progress: OnProgress, put_away: threading.Event) -> Report:
     """Does what is assigned."""
     began = time.perf_counter()
     result: PaintedFrame | Losses | ImpastoError
@@ -214,6 +223,10 @@ class ProcessExecutor:
     def __exit__(self, *_: object) -> None:
         while self._workers:
             self._workers.pop().end()
+
+    @property
+    def free(self) -> int:
+        return sum(worker.assignment is None for worker in self._workers)
 
     def submit(self, assignment: Assignment) -> str:
         worker = next(worker for worker in self._workers if worker.assignment is None)
@@ -351,7 +364,7 @@ def serve(descriptor: int) -> None:
         connection.send(device_label(device))
         while True:
             assignment = waiting.get()
-            connection.send(_report(painter, assignment, lambda *progress: connection.send(progress), put_away))
+            connection.send(report_of(painter, assignment, lambda *progress: connection.send(progress), put_away))
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)
     except BaseException as error:

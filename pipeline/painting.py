@@ -68,8 +68,9 @@ FAILURES_IN_A_ROW = 8
 """After so many frames that the device could not paint, with none that it could, the job stops."""
 
 _TURN_SECONDS = 0.2
-_TRY_AGAIN = (OutOfMemoryError, WorkerLostError)
-"""What may go well a second time; a task that failed by itself fails again, as it is a pure function."""
+_MOST_TRIES: Mapping[type[ImpastoError], int] = {OutOfMemoryError: 2, WorkerLostError: 3}
+"""What may go well another time; a task that failed by itself fails again, as it is a pure function. That a worker was
+lost is mostly not the frame's fault."""
 
 
 # --- which frames take what -------------------------------------------------------------------------------------------
@@ -121,10 +122,11 @@ class _Lane:
 
 @dataclass(frozen=True)
 class _UnderWay:
-    """A frame that a worker has. `reference`: the objective that its target follows from."""
+    """A frame that a worker has; its lane is taken, but where it is only measured. `reference`: the objective that its
+    target follows from."""
 
     frame: FrameRecord
-    lane: _Lane
+    lane: _Lane | None
     seen: MotionFrame
     assignment: Assignment
     reference: float | None
@@ -190,6 +192,8 @@ class Painting:
         self._fresh: dict[tuple[int, int], _Painted] = {}
         """What is painted and not yet on the disk, by pass and index."""
         self._to_measure: list[_Painted] = []
+        self._again: list[_UnderWay] = []
+        """Frames that are to be tried once more."""
         self._stopped_at: float | None = None
         self._is_put_away = False
         self._tickets = 0
@@ -210,12 +214,16 @@ class Painting:
         self._scheduler = Scheduler(chains, executor.slots, in_order=executor.slots == 1)
         self._executor = executor
         with contextlib.ExitStack() as stack:
-            self._idle = [stack.enter_context(self._lane(needs_flow)) for _ in range(executor.slots)]
+
+            def new_lane() -> _Lane:
+                return stack.enter_context(self._lane(needs_flow))
+
+            self._new_lane = new_lane
             self._saver = stack.enter_context(_Saver(self._save))
             while True:
                 self._tend()
-                while self._to_measure and self._idle:
-                    self._measure(self._to_measure.pop(0), self._idle.pop())
+                while self._to_measure and executor.free:
+                    self._measure(self._to_measure.pop(0))
                 if self._stop.requested:
                     self._mind_the_stop()
                 else:
@@ -226,8 +234,10 @@ class Painting:
                         self._take(done)
                 elif self._saver.is_busy:
                     self._saver.drain()
-                else:
+                elif self._stop.requested or not (self._again or self._scheduler.is_waiting):
                     break
+                else:
+                    time.sleep(_TURN_SECONDS)  # All workers are lost, and others are to come.
         if self._stop.requested and self._job.frames(FrameState.PENDING):
             raise Interrupted(f"stopped; continue with: impasto resume {self._job.folder}")
         return self._count
@@ -272,15 +282,20 @@ class Painting:
     # --- handing out ---
 
     def _hand_out(self) -> None:
-        """Gives every idle worker a frame, for as long as there are any."""
-        for lane in list(self._idle):
+        """Gives every worker that is free a frame, for as long as there are any."""
+        while self._again and self._executor.free:
+            self._submit(self._again.pop(0))
+        while self._executor.free:
+            lane = self._idle.pop(0) if self._idle else self._new_lane()
             while (key := self._scheduler.next(lane.chain)) is not None:
                 lane.chain = key
                 if self._begin(lane, self._chains[key].pop()):
-                    self._idle.remove(lane)
                     break
             else:
                 lane.chain = None
+                self._idle.append(lane)
+                if not any(other.chain is not None for other in self._idle):
+                    return
 
     def _begin(self, lane: _Lane, frame: FrameRecord) -> bool:
         """Hands out a frame; False where it could not even begin."""
@@ -318,19 +333,20 @@ class Painting:
             with contextlib.suppress(FrameError):
                 lane.motion.prepare(following.index, *self._links(following, self._sources(following, frame)))
 
-    def _measure(self, painted: _Painted, lane: _Lane) -> None:
+    def _measure(self, painted: _Painted) -> None:
         """What counts is the file: a lossy format has changed the picture once more."""
         assert painted.saved is not None
         self._tickets += 1
         assignment = Assignment(self._tickets, MeasureTask(painted.saved, painted.under_way.seen.content))
         self._fresh[self._key(painted.under_way.frame)] = painted
-        self._submit(dataclasses.replace(painted.under_way, lane=lane, assignment=assignment))
+        self._submit(dataclasses.replace(painted.under_way, lane=None, assignment=assignment))
 
     # --- taking back ---
 
     def _take(self, done: Report) -> None:
         under_way = self._under_way.pop(done.ticket)
-        self._idle.append(under_way.lane)
+        if under_way.lane is not None:
+            self._idle.append(under_way.lane)
         frame, result = under_way.frame, done.result
         if isinstance(result, Losses):
             painted = self._fresh[self._key(frame)]
@@ -348,13 +364,14 @@ class Painting:
         elif isinstance(result, Interrupted):
             # It is on the disk as it was, and goes on when the job is resumed.
             self._chains[frame.shot].append(frame)
-        elif isinstance(result, _TRY_AGAIN) and under_way.tries == 1 and not self._stop.requested:
+        elif under_way.tries < _MOST_TRIES.get(type(result), 1) and not self._stop.requested:
             self._notice(f"{frame.name}: {result}: it is tried once more")
-            self._idle.remove(under_way.lane)
-            self._submit(dataclasses.replace(under_way, tries=2, reason=str(result)))
+            self._again.append(dataclasses.replace(under_way, tries=under_way.tries + 1, reason=str(result)))
+            if under_way.lane is not None:
+                self._idle.remove(under_way.lane)
         else:
             self._set_aside(frame, result)
-            if isinstance(result, _TRY_AGAIN):
+            if type(result) in _MOST_TRIES:
                 self._failures += 1
                 if self._failures >= FAILURES_IN_A_ROW:
                     raise FrameError(

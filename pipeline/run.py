@@ -16,6 +16,7 @@ import torch
 
 from pipeline import assembly, decoding, images, media, storage
 from pipeline import content as contents
+from pipeline.cluster import RayExecutor
 from pipeline.codecs import Encoding
 from pipeline.config import Settings, parse_settings, to_values
 from pipeline.content import ContentKind, ContentScan, FrameReader, Mode
@@ -64,7 +65,7 @@ ENGINE = 4
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
 
 
-EXECUTORS = ("auto", "inline", "processes")
+EXECUTORS = ("auto", "inline", "processes", "ray")
 
 PROCESSES_FROM = 2e7
 """Iterations × pixels from which on several processes are started for the cores of a CPU: each first loads torch and
@@ -78,6 +79,7 @@ class Request:
     `style_weights` are one for each style (of any sum), or empty for equal ones. `job` is the job's
     folder, None for `OUTPUT.impasto` beside the output. `rate`: frames a second of a video made from a
     sequence. `force` overwrites the output and starts an existing job over.
+    `executor` is one of `EXECUTORS`, and `address` that of a Ray cluster, None for one of this machine alone.
     `image_format` is that of painted photos, one of `images.FORMATS`, None for the one that each has; `strip` leaves
     out metadata; `encoding` says how a video is encoded. `compare` writes content and result side by side, at
     `assembly.compare_path`.
@@ -90,6 +92,7 @@ class Request:
     style_weights: tuple[float, ...] = ()
     device: str = "auto"
     executor: str = "auto"
+    address: str | None = None
     mode: Mode = "auto"
     frames: FrameRange = field(default_factory=FrameRange)
     rate: Fraction | None = None
@@ -123,6 +126,7 @@ class Request:
             "settings": settings,
             "device": self.device,
             "executor": self.executor,
+            "address": self.address,
             "mode": self.mode,
             "frames": [self.frames.start, self.frames.stop],
             "rate": None if self.rate is None else str(self.rate),
@@ -143,6 +147,7 @@ class Request:
             settings=parse_settings(values["settings"]),
             device=values["device"],
             executor=values["executor"],
+            address=values["address"],
             mode=values["mode"],
             frames=FrameRange(*values["frames"]),
             rate=None if values["rate"] is None else Fraction(values["rate"]),
@@ -191,11 +196,13 @@ def resume(
     stop: StopSignal | None = None,
     device: str | None = None,
     executor: str | None = None,
+    address: str | None = None,
 ) -> JobDone:
-    """Continues a job from its folder alone; `device` and `executor` paint elsewhere than the job began."""
+    """Continues a job from its folder alone; `device`, `executor` and `address` paint elsewhere than the job began."""
     with Job.read(job) as existing:
         values = existing.invocation
-    other = {key: value for key, value in (("device", device), ("executor", executor)) if value}
+    other = {"device": device or values["device"], "executor": executor or values["executor"]}
+    other["address"] = address or (values["address"] if other["executor"] == "ray" else None)
     return stylize(Request.from_values({**values, **other}, job), listener, stop)
 
 
@@ -245,9 +252,12 @@ class _Run:
             require_size((style.shape[0], style.shape[1]), self.settings.style.layers, f"style {path}")
         self.blend = style_blend(request.style_weights, len(request.styles))
         self.start_picture = self._read_start_picture()
-        self.devices = pick_devices(request.device)
+        # A cluster may have what this machine has not.
+        self.devices = pick_devices("cpu" if request.executor == "ray" else request.device)
         if request.executor not in EXECUTORS:
             raise UsageError(f"--executor {request.executor!r} is not one of {', '.join(EXECUTORS)}")
+        if request.address is not None and request.executor != "ray":
+            raise UsageError("--address is that of a Ray cluster: it goes with --executor ray")
         self.passes = self.settings.passes.count if self.content.is_film else 1
         folder = self.settings.flow.folder
         weights = self.settings.flow.weights
@@ -713,10 +723,18 @@ class _Run:
             listener=self.listener,
             stop=self.stop,
         )
-        inline = self.request.executor == "inline" or (self.request.executor == "auto" and len(where) == 1)
-        executor: Executor = InlineExecutor(spec, where[0]) if inline else ProcessExecutor(spec, where)
-        with executor:
+        with self._executor(spec, where, len({frame.shot for frame in pending})) as executor:
+            if self.request.executor == "ray":
+                self._notice(job, f"painting on {', '.join(executor.devices)}")
             return painting.run(pending, executor)
+
+    def _executor(self, spec: PainterSpec, where: Sequence[torch.device], chain_count: int) -> Executor:
+        kind = self.request.executor
+        if kind == "ray":
+            on_gpu = {"auto": None, "cpu": False}.get(self.request.device, True)
+            return RayExecutor(spec, self.request.address, chain_count, on_gpu)
+        inline = kind == "inline" or (kind == "auto" and len(where) == 1)
+        return InlineExecutor(spec, where[0]) if inline else ProcessExecutor(spec, where)
 
     def _places(self, job: Job, pending: Sequence[FrameRecord]) -> list[torch.device]:
         """A device for each worker: the CPU as often as its cores hold the job's threads, no more than can be busy."""

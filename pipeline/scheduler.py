@@ -68,6 +68,11 @@ class Scheduler:
             return mine[1]
         return heapq.heappushpop(self._ready, mine)[1]
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether any frame is left."""
+        return bool(self._frames)
+
     def upcoming(self) -> int | None:
         """The chain that a worker without one would get."""
         return self._ready[0][1] if self._ready else None

@@ -36,7 +36,7 @@ ROWS = (
     },
     {"optimize"},
     {"checkpoint", "stylize", "job", "content", "motion", "scheduler"},
-    {"executors", "report", "run", "painting", "measure", "assembly"},
+    {"executors", "cluster", "report", "run", "painting", "measure", "assembly"},
 )
 """A module imports from rows above its own, and within its row only without a circle."""
 

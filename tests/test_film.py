@@ -666,7 +666,9 @@ def test_flow_files_are_looked_for_before_the_job_begins(flows: Path, here: Path
     assert stylize(asked).painted_count == 6
 
 
-def test_a_pass_that_breaks_ends_its_shot_only(flows: Path, here: Path, events: list[Event]) -> None:
+def test_a_frame_that_breaks_in_a_pass_is_set_aside_in_those_after_it(
+    flows: Path, here: Path, events: list[Event]
+) -> None:
     """A frame counts once in each pass."""
     path = flows / "forward_2_3.flo"
     asked = film(here, Path("style.png"), (), "o", *FILES, *THREE_PASSES)
@@ -677,13 +679,18 @@ def test_a_pass_that_breaks_ends_its_shot_only(flows: Path, here: Path, events: 
         if isinstance(event, JobStarted):
             path.write_bytes(path.read_bytes()[:-7])
 
-    with pytest.raises(PartialError, match=r"5 of 18 frames .*forward_2_3\.flo"):
+    with pytest.raises(PartialError, match=r"2 of 18 frames .*forward_2_3\.flo"):
         stylize(asked, damage)
-    assert [event.index for event in of_kind(events, FrameFailed)] == [1]
-    (done,) = of_kind(events, JobDone)
     # The first pass needs no flow, and the second one goes backwards.
-    assert (done.frame_count, done.painted_count, len(done.failed)) == (18, 3 + 1 + 9, 5)
-    assert [frame.index for frame in records(asked) if frame.pass_number == 0 and frame.sha256] == [3, 4, 5]
+    assert [event.index for event in of_kind(events, FrameFailed)] == [1, 1]
+    (done,) = of_kind(events, JobDone)
+    assert (done.frame_count, done.painted_count, len(done.failed)) == (18, 16, 2)
+    assert [frame.index for frame in records(asked) if frame.pass_number == 0 and frame.sha256] == [0, 2, 3, 4, 5]
+    # The one after it has no neighbour then, and begins from its own last pass.
+    assert [frame.sources for frame in records(asked) if frame.index in (0, 1) and frame.pass_number == -1] == [
+        (),
+        None,
+    ]
 
 
 def test_a_damaged_flow_file_is_named(flows: Path, here: Path) -> None:

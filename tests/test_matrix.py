@@ -232,8 +232,10 @@ def sound(path: Path) -> tuple[str, list[bytes]]:
         return stream.codec_context.codec.canonical_name, [bytes(packet) for packet in found if packet.size]
 
 
-def identity(self: object, task: FrameTask, on_progress: ProgressListener | None = None) -> PaintedFrame:
-    del self, on_progress
+def identity(
+    self: object, task: FrameTask, on_progress: ProgressListener | None = None, checkpoint: object = None
+) -> PaintedFrame:
+    del self, on_progress, checkpoint
     return PaintedFrame(task.content, Losses(1.0, 1.0, 1.0), StopReason.ITERATIONS, (Losses(1.0, 1.0, 1.0),), None)
 
 

@@ -17,7 +17,7 @@ from pipeline.events import Losses
 from pipeline.frames import to_array, to_tensor
 from pipeline.losses import LossTerms
 from pipeline.optimize import FIRST_STEP, WARM_FIRST_STEP, Lbfgs, Outcome, StopReason, StopRule
-from pipeline.stylize import FrameTask, PaintedFrame, Painter, loss_weights, pick_device
+from pipeline.stylize import FrameTask, PaintedFrame, Painter, loss_weights, pick_device, pick_devices
 
 from .conftest import TINY
 
@@ -451,10 +451,13 @@ def test_an_iteration_takes_time(make_painter: Callable[..., Painter], content_a
 def test_devices_are_picked_by_name() -> None:
     assert pick_device("cpu") == CPU
     assert pick_device("auto").type in ("cpu", "cuda")
-    assert stylize.device_label(CPU) == f"cpu ({torch.get_num_threads()} threads)"
+    assert pick_devices("auto")[0] == pick_device("auto") and pick_devices("cpu") == (CPU,)
+    assert stylize.device_label(CPU) == "cpu (1 thread)"
 
 
-@pytest.mark.parametrize("name", ["", "gpu", "cuda:99", "meta", "cuda:x", "cuda:-1", "mps", "cpu,cuda", "cpu:-2"])
+@pytest.mark.parametrize(
+    "name", ["", "gpu", "cuda:99", "meta", "cuda:x", "cuda:-1", "mps", "cpu,cuda", "cpu:-2", "cpu,cpu"]
+)
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(DeviceError) as error:
         pick_device(name)

@@ -1,0 +1,147 @@
+"""The same bits on a cluster of Ray, of one machine or three, also where a worker or a machine is lost on the way.
+
+The machines are `ray.cluster_utils.Cluster`'s: real ones in all but that they are on one.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.errors import DeviceError, UsageError
+from pipeline.events import Event, FrameDone, FrameProgress
+from pipeline.job import FrameRecord, Job
+from pipeline.run import Request, resume, stylize
+from pipeline.video_reader import read_frames
+from tests.test_run import footage, notices, of_kind, request, settings, write_clip, write_frames
+
+ray = pytest.importorskip("ray")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    # What Ray leaves open when it is shut down is its own affair.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SLOW = ("iterations={first: 40, next: 10}",)
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Any]:
+    """A cluster of three machines with a core each."""
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory, style_array: Any) -> Path:
+    from pipeline import images
+
+    folder = tmp_path_factory.mktemp("material")
+    images.write_image(folder / "style.png", style_array)
+    write_frames(folder / "photos", footage(8))
+    write_clip(folder / "cut.mp4", footage(8))
+    stylize(asked(folder, folder / "inline", executor="inline"))
+    return folder
+
+
+def asked(material: Path, folder: Path, content: str = "photos", **more: Any) -> Request:
+    output = folder / ("out.mp4" if content.endswith("mp4") else "out")
+    return request(material / content, material / "style.png", output, settings=settings(*SLOW), **more)
+
+
+def records(asked: Request) -> list[FrameRecord]:
+    with Job.read(asked.job_folder) as job:
+        return job.frames()
+
+
+def hashes(asked: Request) -> list[str | None]:
+    return [record.sha256 for record in records(asked)]
+
+
+def test_three_machines_paint_the_same_bits(material: Path, tmp_path: Path, machines: Any) -> None:
+    spread = asked(material, tmp_path, executor="ray", address=machines.address)
+    events: list[Event] = []
+    stylize(spread, events.append)
+    assert hashes(spread) == hashes(asked(material, material / "inline"))
+    assert "painting on " in notices(events)
+    assert len(of_kind(events, FrameDone)) == 8
+
+
+def test_a_worker_that_is_killed_costs_its_frame(material: Path, tmp_path: Path, machines: Any) -> None:
+    spread = asked(material, tmp_path, executor="ray", address=machines.address)
+    events: list[Event] = []
+
+    def listener(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, FrameProgress) and not of_kind(events[:-1], FrameProgress):
+            victims = painters()
+            os.kill(victims[0], signal.SIGKILL)
+
+    stylize(spread, listener)
+    assert hashes(spread) == hashes(asked(material, material / "inline"))
+    assert "was lost" in notices(events) and "tried once more" in notices(events)
+    assert len(of_kind(events, FrameDone)) == 8
+
+
+def painters() -> list[int]:
+    """Processes of actors that paint."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if (entry / "cmdline").read_bytes().startswith(b"ray::_Painter"):
+                found.append(int(entry.name))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def test_a_machine_is_lost_and_one_joins(material: Path, tmp_path: Path, machines: Any) -> None:
+    lost = machines.add_node(num_cpus=1)
+    machines.wait_for_nodes()
+    spread = asked(material, tmp_path, executor="ray", address=machines.address)
+    events: list[Event] = []
+
+    def listener(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, FrameDone) and len(of_kind(events, FrameDone)) == 1:
+            machines.remove_node(lost)
+            machines.add_node(num_cpus=1)
+
+    stylize(spread, listener)
+    assert hashes(spread) == hashes(asked(material, material / "inline"))
+
+
+def test_a_film_is_the_film_also_when_it_goes_on_elsewhere(material: Path, tmp_path: Path, machines: Any) -> None:
+    inline = asked(material, tmp_path / "inline", "cut.mp4", executor="inline")
+    stylize(inline)
+    spread = asked(material, tmp_path / "spread", "cut.mp4", executor="ray", address=machines.address)
+    stylize(spread)
+    assert hashes(spread) == hashes(inline)
+    assert spread.output.read_bytes() == inline.output.read_bytes()
+    # Frames that are lost are painted again by whoever goes on.
+    records(spread)[5].path.unlink()
+    resume(spread.job_folder, executor="inline")
+    assert hashes(spread) == hashes(inline)
+    assert len(list(read_frames(spread.output))) == 8
+
+
+def test_no_cluster_is_one_line(material: Path, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=r"no Ray cluster at 127\.0\.0\.1:1 ") as error:
+        stylize(asked(material, tmp_path, executor="ray", address="127.0.0.1:1"))
+    assert "\n" not in str(error.value)
+
+
+def test_an_address_goes_with_ray(material: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--executor ray"):
+        stylize(asked(material, tmp_path, address="127.0.0.1:1"))
