@@ -666,9 +666,7 @@ def test_flow_files_are_looked_for_before_the_job_begins(flows: Path, here: Path
     assert stylize(asked).painted_count == 6
 
 
-def test_a_frame_that_breaks_in_a_pass_is_set_aside_in_those_after_it(
-    flows: Path, here: Path, events: list[Event]
-) -> None:
+def test_a_frame_that_breaks_in_a_pass_is_set_aside(flows: Path, here: Path, events: list[Event]) -> None:
     """A frame counts once in each pass."""
     path = flows / "forward_2_3.flo"
     asked = film(here, Path("style.png"), (), "o", *FILES, *THREE_PASSES)
