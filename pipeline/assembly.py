@@ -10,8 +10,9 @@ import numpy as np
 from pipeline import decoding, images
 from pipeline.codecs import Encoding
 from pipeline.content import FrameReader
+from pipeline.errors import StorageError
 from pipeline.frames import resize, size_of
-from pipeline.job import FrameRecord, Job
+from pipeline.job import FrameRecord, Job, file_problem
 from pipeline.media import Timing, VideoColor
 from pipeline.tracks import Tracks
 from pipeline.video_writer import VideoWriter
@@ -34,7 +35,8 @@ class Film:
     def pictures(self) -> Iterator[np.ndarray]:
         """The frames as they were painted: H×W×3 uint8, or H×W×4 where the film has alpha."""
         for frame in self.frames:
-            image, alpha = images.read_image_and_alpha(Path(frame.path))
+            _require_as_painted(frame)
+            image, alpha = images.read_image_and_alpha(frame.path)
             if self.has_alpha:
                 opaque = np.full(size_of(image), 255, np.uint8)
                 image = np.dstack([image, opaque if alpha is None else alpha])
@@ -43,7 +45,13 @@ class Film:
     def beside(self, reader: FrameReader) -> Iterator[np.ndarray]:
         """Content | result, both at the size of the painting: H×2W×3 uint8."""
         for frame in self.frames:
+            _require_as_painted(frame)
             yield side_by_side(reader.read(frame.index)[0], images.read_image(frame.path))
+
+
+def _require_as_painted(frame: FrameRecord) -> None:
+    if (problem := file_problem(frame.path, frame.sha256)) is not None:
+        raise StorageError(f"{frame.path} {problem}: run the same command again, and it is painted again")
 
 
 def film_of(job: Job, source: Path | None, *, strip: bool = False) -> Film:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shutil
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +47,7 @@ from pipeline.events import (
 from pipeline.flow import DisFlow, FloFolder, FlowEstimator, RaftFlow, has_raft_weights
 from pipeline.frames import FrameRange, Size, fit_within, resize, size_of
 from pipeline.job import (
+    FLOW_NAME,
     FRAMES_NAME,
     PLOTS_NAME,
     FrameRecord,
@@ -66,9 +66,6 @@ from pipeline.stylize import COLD_STARTS, Earlier, FrameTask, Painter, cold_task
 
 ENGINE = 4
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
-
-FLOW_NAME = f"{FRAMES_NAME}/flow"
-"""Where a job that paints in several passes keeps the flow between its frames until it is done."""
 
 FOLLOW = 0.03
 """By how much of what a frame missed its target the shot's reference rises: the content has become harder."""
@@ -270,6 +267,10 @@ class _Run:
             if device.type == "cpu":
                 # Sums are split by thread, and the last bits of a picture with them: a job keeps its number.
                 torch.set_num_threads(job.facts["threads"])
+            if job.store_problem is not None:
+                self._notice(
+                    job, f"{job.store_problem}: it is put right from its copy, and what was painted since painted again"
+                )
             self._tell_of_environment(job, device)
             pending = self._in_order_of_work(self._reconcile(job))
             frames = job.frames()
@@ -291,7 +292,7 @@ class _Run:
                 painter = Painter(self.settings, weights, self.styles, self.blend, device, _film_colors(job))
                 painted = self._paint_all(job, painter, pending)
                 if self.passes > 1 and not job.frames(FrameState.PENDING):
-                    shutil.rmtree(folder / FLOW_NAME, ignore_errors=True)
+                    storage.remove_folder(folder / FLOW_NAME)
             failed = [frame for frame in job.frames() if frame.state is not FrameState.DONE]
             if not failed and job.output_sha256 is None:
                 if self.to_video:
@@ -447,7 +448,7 @@ class _Run:
         for path in [target] if self.to_video else paths:
             if path.exists() and not (self.request.force and path.is_file()):
                 raise OutputError(f"{path}, for --compare, exists: choose another --output, or overwrite with --force")
-            path.unlink(missing_ok=True)
+            storage.remove(path)
 
     def _replaced_files(self, frames: Sequence[PlannedFrame]) -> dict[str, str]:
         """What `--force` allows this job to overwrite: the files that are there now, each by its hash."""
@@ -739,6 +740,8 @@ class _Run:
 
         def on_progress(iteration: int, losses: Losses) -> None:
             self.listener(FrameProgress(frame.index, iteration, task.rule.iterations, losses))
+            if self.stop.is_overdue:
+                raise Interrupted(f"stopped in {frame.name}; continue with: impasto resume {job.folder}")
 
         painted = painter.paint(task, on_progress)
         self._save(job, frame, painted.image, seen.alpha)
@@ -866,6 +869,8 @@ class _Run:
         other = job.frame(index, pass_number)
         if other is None or other.state is not FrameState.DONE:
             raise FrameError(f"{frame.name} starts from another frame ({index}) that is not painted")
+        if (problem := file_problem(other.path, other.sha256)) is not None:
+            raise FrameError(f"{frame.name} starts from {other.path}, which {problem}")
         return other
 
     def _reference(self, previous: FrameRecord) -> float | None:
@@ -949,7 +954,7 @@ class _Run:
             if storage.hash_file(copy) != storage.hash_file(frame.path):
                 raise OutputError(f"{frame.path} has appeared since the job began: it is kept, move it and resume")
         finally:
-            copy.unlink(missing_ok=True)
+            storage.remove(copy)
 
     def _extras(self, job: Job, frame: FrameRecord) -> images.Extras:
         """What the file of a photo holds besides its colours and that of its painting takes over."""
@@ -1002,7 +1007,10 @@ class _Run:
         target = assembly.compare_path(self.request.output)
         with FrameReader(self.content) as reader:
             if self.to_video:
-                if not target.exists():
+                if target.exists():
+                    if job.compared is not None and (problem := file_problem(*job.compared)):
+                        raise OutputError(f"comparison {target} {problem}: move it away to have it made again")
+                else:
                     film = self._film(job)
 
                     def on_frame(written: int) -> None:
@@ -1011,6 +1019,7 @@ class _Run:
 
                     for note in assembly.write_film(film, target, self.request.encoding, on_frame, reader):
                         job.log(f"{target}: {note}")  # The output's own notes, said once, but for what doubling did.
+                    job.finish_comparison(target, storage.hash_file(target))
                 return
             frames = [frame for frame in job.frames(FrameState.DONE) if frame.pass_number == 0]
             for written, frame in enumerate(frames, start=1):

@@ -34,7 +34,7 @@ ROWS = (
         "temporal",
         "flow",
     },
-    {"optimize"},
+    {"optimize", "store"},
     {"stylize", "job", "content", "motion"},
     {"report", "run", "measure", "assembly"},
 )
@@ -55,6 +55,7 @@ WITHOUT_TORCH = (
     "tracks",
     "dissolves",
     "shots",
+    "store",
     "job",
     "content",
 )

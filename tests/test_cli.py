@@ -244,6 +244,7 @@ def test_jobs_that_cannot_be_used(tmp_path: Path, command: str, damage: str) -> 
         data = bytearray((folder / "job.db").read_bytes())
         data[60:64] = (99).to_bytes(4, "big")  # PRAGMA user_version
         (folder / "job.db").write_bytes(data)
+        (folder / "job.copy").unlink()
     said = {"missing": "no job at", "empty": "damaged", "garbage": "damaged", "version": "another version"}[damage]
     refused(1, said, command, folder)
 
