@@ -256,8 +256,9 @@ class Job:
         try:
             with _translated(folder):
                 problem = _put_right(folder)
-                storage.remove_partial_files(folder)
-                storage.remove_partial_files(folder / FRAMES_NAME)
+                frames = folder / FRAMES_NAME
+                for place in (folder, folder / PLOTS_NAME, frames, *frames.glob("*/")):
+                    storage.remove_partial_files(place)
             return cls._owned(folder, lock, problem)
         except BaseException:
             lock.release()

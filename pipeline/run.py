@@ -644,7 +644,12 @@ class _Run:
                 job.paint_cleaned_again()
                 frames = job.frames()
         unfinished = [frame.path for frame in frames if frame.state is not FrameState.DONE]
-        storage.remove_partial_files_of([*unfinished, output] if self.to_video else unfinished)
+        half_made = [*unfinished, output] if self.to_video else unfinished
+        if self.request.compare and self.to_video:
+            half_made.append(assembly.compare_path(output))
+        elif self.request.compare:
+            half_made += [self._compared_path(frame.path) for frame in frames if frame.pass_number == 0]
+        storage.remove_partial_files_of(half_made)
         again = []
         for frame in frames:
             if frame.state is FrameState.FAILED:

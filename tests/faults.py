@@ -19,7 +19,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -291,7 +290,7 @@ def _inject(fault: Fault, number: int, place: str) -> None:
     def is_struck(target: Any) -> bool:
         nonlocal seen
         if isinstance(target, int):
-            target = os.readlink(f"/proc/self/fd/{target}")
+            target = Path(f"/proc/self/fd/{target}").readlink()
         if not os.path.abspath(os.fsdecode(target)).startswith(place):
             return False
         seen += 1
@@ -317,7 +316,7 @@ def _inject(fault: Fault, number: int, place: str) -> None:
         path = ""
 
         def execute(self, statement: str, *arguments: Any) -> sqlite3.Cursor:  # type: ignore[override]
-            if statement.split()[0] in ("INSERT", "UPDATE", "DELETE", "BEGIN", "CREATE") and is_struck(self.path):
+            if statement.startswith(("INSERT", "UPDATE", "DELETE", "BEGIN")) and is_struck(self.path):
                 words = {"ENOSPC": "database or disk is full", "EIO": "disk I/O error"}
                 raise sqlite3.OperationalError(words[fault.kind])
             return super().execute(statement, *arguments)

@@ -1,6 +1,6 @@
 """What forked runs find ready: imported and loaded once, in the server that they are forked from, and nowhere else."""
 
-import matplotlib.backends.backend_agg  # noqa: F401
+import matplotlib.backends.backend_agg
 import matplotlib.figure  # noqa: F401
 
 import cli.main  # noqa: F401
