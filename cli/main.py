@@ -4,14 +4,16 @@ Heavy libraries are imported by the commands that need them: help, status and th
 """
 
 import contextlib
+import errno
 import math
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
 
 import typer
 from rich.console import Console
@@ -601,7 +603,8 @@ def _session(
     `live`: whether there is a job to watch. `graceful`: whether the first Ctrl-C waits for the frame under
     way, which only a command that paints has.
     """
-    view = make_view(Console(stderr=True, highlight=False), quiet=quiet or not live, as_json=as_json)
+    console = Console(file=cast(IO[str], _Terminal(sys.stderr)), highlight=False)
+    view = make_view(console, quiet=quiet or not live, as_json=as_json)
     stop = _StopOnSignal(view)
     paints = live if graceful is None else graceful
     code = 0
@@ -630,6 +633,37 @@ def _session(
         code = StorageError.exit_code
     if code:
         raise typer.Exit(code)
+
+
+class _Terminal:
+    """What people read, where it is a terminal that may be closed: a job that is to outlive it goes on in silence."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._spoken_to_nobody():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._spoken_to_nobody():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _spoken_to_nobody(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            # What could not be written waits in its buffers, and would fail once more at the end.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
 
 
 class _StopOnSignal(StopSignal):

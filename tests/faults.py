@@ -12,6 +12,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import random
 import re
 import shutil
 import signal
@@ -27,7 +28,11 @@ from typing import Any
 from PIL import Image
 
 from pipeline import store
-from pipeline.job import Job, is_job
+from pipeline.config import load_settings
+from pipeline.errors import ImpastoError, Interrupted, JobLockedError
+from pipeline.events import Event, FrameDone, StopSignal
+from pipeline.job import Job, PlannedFrame, is_job
+from pipeline.run import Request, resume, stylize
 from pipeline.storage import TEMPORARY_MARK
 from samples import scenes
 from tests.conftest import TINY
@@ -393,3 +398,180 @@ def struck_and_resumed(sweep: Sweep | InProcess, point: Point, fault: Fault, tal
         assert job.problems() == [] and job.status().finished, where
     tally.points += 1
     tally.repainted += max(again, 0)
+
+
+# --- bytes that change at rest ----------------------------------------------------------------------------------------
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """The bytes with one bit turned at a random place, or cut off there."""
+    place = chance.randrange(len(data))
+    if chance.random() < 0.25:
+        return data[:place]
+    return data[:place] + bytes([data[place] ^ 1 << chance.randrange(8)]) + data[place + 1 :]
+
+
+@dataclasses.dataclass
+class Damaged:
+    """What became of so many damages to one kind of file."""
+
+    tried: int = 0
+    told: int = 0
+    """By `verify`, which named it or said that the store cannot be used."""
+    mended: int = 0
+    """By `resume`: every hash is what it was."""
+    refused: int = 0
+    """By `resume`, in one line."""
+    of_no_use: int = 0
+    """Not told, in bytes of a store in the middle of a crash that SQLite does not use."""
+
+
+class Mutations:
+    """A job in a certain state, which is damaged again and again, looked at and gone on with."""
+
+    def __init__(self, folder: Path, state: str) -> None:
+        """`state`: "finished"; "stopped", in the middle of several passes; "crashed", killed after its second frame;
+        or "torn", crashed in the middle of a transaction."""
+        self.folder = folder / state
+        self.place = self.folder / "place"
+        self.state = state
+        content, style = self.folder / "content", self.folder / "style.png"
+        content.mkdir(parents=True)
+        for index in range(3):
+            Image.fromarray(scenes.pan(SIZE, 3, 3).frame(index)).save(content / f"f{index}.png")
+        Image.fromarray(scenes.pan((48, 60), 1, 8).frame(0)).save(style)
+        own = TINY if state != "stopped" else (*TINY, "passes={count: 3, iterations: 2}")
+        settings = load_settings("default", own)
+        self.asked = Request((content,), (style,), self.place / "o.mp4", settings, device="cpu")
+        self.job = self.asked.job_folder
+        stylize(self.asked)
+        self.whole = self._results()
+        if state != "finished":
+            shutil.rmtree(self.place)
+            self._begin()
+        self.kept = self.folder / "kept"
+        shutil.copytree(self.place, self.kept)
+
+    def _begin(self) -> None:
+        stop, done, kept = StopSignal(), 0, self.folder / "crash"
+
+        def on_event(event: Event) -> None:
+            nonlocal done
+            if isinstance(event, FrameDone):
+                done += 1
+                if self.state == "stopped" and done == 5:
+                    stop.request()
+                elif self.state != "stopped" and done == 2:
+                    # What a process that is killed here leaves behind; it cannot do more.
+                    shutil.copytree(self.place, kept)
+                    stop.request()
+
+        with contextlib.suppress(Interrupted):
+            stylize(self.asked, on_event, stop)
+        if self.state != "stopped":
+            shutil.rmtree(self.place)
+            kept.rename(self.place)
+        if self.state == "torn":
+            script = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE frames SET iterations = 1000, pts = 1000")
+connection.execute("INSERT INTO meta VALUES ('pad', ?)", ("x" * 200_000,))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+            subprocess.run([sys.executable, "-c", script, str(self.job / store.STORE_NAME)], check=False)
+            assert (self.job / f"{store.STORE_NAME}-journal").exists()
+
+    def _results(self) -> dict[str, str]:
+        files = [self.place / "o.mp4", *sorted((self.job / "frames").rglob("*.png"))]
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()}
+
+    def files(self) -> dict[str, list[str]]:
+        """The files whose bytes a job depends on, by what they are."""
+        kinds: dict[str, list[str]] = {}
+        for path in sorted(path for path in self.kept.rglob("*") if path.is_file() and path.stat().st_size):
+            name = path.relative_to(self.kept).as_posix()
+            kind = {"job.db": "store", "job.copy": "copy of the store", "job.db-journal": "journal of the store"}.get(
+                path.name
+            )
+            if kind is None and path.suffix == ".png" and "plots" not in path.parts:
+                kind = "draft of a pass" if "pass-" in name else "frame"
+            elif kind is None and path.parent.name == "flow":
+                kind = "flow between passes"
+            elif kind is None and name == "o.mp4":
+                kind = "film"
+            if kind is not None:
+                kinds.setdefault(kind, []).append(name)
+        return kinds
+
+    def damage(self, name: str, chance: random.Random, tally: Damaged) -> None:
+        """Damages a file at a random place, and asserts that this is told and mended or refused."""
+        shutil.rmtree(self.place)
+        shutil.copytree(self.kept, self.place)
+        path = self.place / name
+        path.write_bytes(damaged(path.read_bytes(), chance))
+        where = f"{name} of a job that is {self.state}"
+        tally.tried += 1
+        try:
+            with Job.read(self.job) as job:
+                problems = job.problems()
+        except ImpastoError as error:
+            problems = [str(error)]
+        if problems:
+            tally.told += 1
+            assert "\n" not in "".join(problems), where
+        else:
+            # At rest everything is told; after a crash a store has bytes that nobody reads.
+            assert self.state in ("crashed", "torn") and "job.db" in name, where
+            tally.of_no_use += 1
+        try:
+            resume(self.job)
+        except ImpastoError as error:
+            assert problems and "\n" not in str(error), f"{where}: {error}"
+            tally.refused += 1
+            return
+        assert self._results() == self.whole, where
+        with Job.read(self.job) as job:
+            assert job.problems() == [], where
+        tally.mended += bool(problems)
+
+
+# --- two owners -------------------------------------------------------------------------------------------------------
+
+
+def contest(folder: Path, attempts: int) -> list[list[str]]:
+    """Two processes that both begin or open a job at the same moment, again and again; what became of each."""
+    barrier = SERVER.Barrier(2)
+    results = [SERVER.Pipe(duplex=False) for _ in range(2)]
+    processes = [SERVER.Process(target=_contend, args=(folder, attempts, barrier, theirs)) for _, theirs in results]
+    for process in processes:
+        process.start()
+    for _, theirs in results:
+        theirs.close()
+    outcomes = [ours.recv() for ours, _ in results]
+    for process in processes:
+        process.join(60)
+    return [list(pair) for pair in zip(*outcomes, strict=True)]
+
+
+def _contend(folder: Path, attempts: int, barrier: Any, results: Connection) -> None:
+    outcomes = []
+    for attempt in range(attempts):
+        place = folder / f"{attempt // 2}"
+        job = None
+        barrier.wait(60)
+        try:
+            # First it is made, then opened.
+            plan = [PlannedFrame(0, 0, "a", "a")]
+            job = Job.open(place) if attempt % 2 else Job.create(place, {}, {}, {}, plan)
+            outcomes.append("won")
+        except JobLockedError:
+            outcomes.append("locked out")
+        except ImpastoError as error:
+            outcomes.append(str(error))
+        barrier.wait(60)
+        if job is not None:
+            job.__exit__()
+    results.send(outcomes)

@@ -195,6 +195,7 @@ ALLOWED = {
     ("video_writer", "tempfile.TemporaryFile"): "what ffmpeg says, which has no name",
     ("video_writer", "tempfile.NamedTemporaryFile"): "what ffmpeg is told, gone with the writer",
     ("decoding", "os.open"): "the device to which nothing is written",
+    ("main", "os.open"): "the same, in the place of a terminal that was closed",
     ("decoding", "os.fdopen"): "pipes to a child",
     ("decoding", "write_text"): "a knob of the system, and no file",
 }

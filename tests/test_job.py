@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -230,6 +231,55 @@ def test_status(folder: Path) -> None:
     assert status.seconds_left == 4.0
     assert status.owner is None
     assert not status.finished
+
+
+def test_an_owner_that_has_gone_is_told(folder: Path) -> None:
+    make(folder).__exit__()
+    with Job.read(folder) as job:
+        assert (job.status().owner, job.status().lost_owner) == (None, None)
+    with other_process(folder) as process:
+        with Job.read(folder) as job:
+            assert job.status().lost_owner is None
+        process.kill()
+        process.wait(60)
+        with Job.read(folder) as job:
+            status = job.status()
+        assert status.owner is None
+        assert status.lost_owner is not None and f"process {process.pid} on " in status.lost_owner
+    Job.open(folder).__exit__()
+    with Job.read(folder) as job:
+        assert job.status().lost_owner is None
+
+
+@pytest.mark.parametrize(("hours", "stalled"), [(0.02, False), (1.4, False), (1.6, True)])
+def test_a_job_that_finishes_nothing_is_told(folder: Path, hours: float, stalled: bool) -> None:
+    """Frames of 30 minutes at most: 60 s for each of 10 iterations and 30 planned for the longest of those left."""
+    frames = [PlannedFrame(i, 0, f"frame {i}", f"frames/{i:06d}.png", work=30 if i == 1 else 2) for i in range(4)]
+    with make(folder, frames=frames) as job:
+        job.finish_frame(0, "ab" * 32, LOSSES, 10, "limit", None, 600.0)
+    with other_process(folder):
+        then = time.time() - 3600 * hours
+        os.utime(folder / STORE_NAME, (then, then))
+        with Job.read(folder) as job:
+            seconds = job.status().stalled_seconds
+        assert (seconds is not None) == stalled
+        if seconds is not None:
+            assert 3600 * hours <= seconds < 3600 * hours + 60
+    with Job.read(folder) as job:
+        assert job.status().stalled_seconds is None  # Nobody is at work.
+
+
+def test_nothing_is_stalled_before_its_first_frame_and_after_its_last(folder: Path) -> None:
+    frames = [PlannedFrame(0, 0, "frame 0", "frames/0.png", work=2)]
+    make(folder, frames=frames).__exit__()
+    for done in (False, True):
+        if done:
+            with Job.open(folder) as job:
+                job.finish_frame(0, "ab" * 32, LOSSES, 2, "limit", None, 0.1)
+        with other_process(folder):
+            os.utime(folder / STORE_NAME, (0, 0))
+            with Job.read(folder) as job:
+                assert job.status().stalled_seconds is None
 
 
 def test_frames_that_were_reset_do_not_count(folder: Path) -> None:
