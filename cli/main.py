@@ -801,7 +801,7 @@ def _show_plan(plan: "DryRun", view: View, as_json: bool) -> None:
 def _print_status(state: "JobStatus") -> None:
     share = state.done_count / state.frame_count if state.frame_count else 1.0
     doing = f"being painted by {state.owner}" if state.owner else "finished" if state.finished else "not running"
-    if state.lost_owner:
+    if state.lost_owner and not state.finished:
         doing = f"its owner has gone ({state.lost_owner}); continue with: impasto resume {short_path(state.folder)}"
     rows = [
         ("job", short_path(state.folder)),

@@ -456,10 +456,16 @@ class Job:
 
     def disposable(self) -> list[Path]:
         """Files that a finished job no longer needs: the frames of which its film is made, drafts of earlier passes,
-        the flow between them, and what crashes left. Raises `JobError` for a job that is not finished."""
+        the flow between them, and what crashes left. Raises `JobError` for a job that is not finished, or of which
+        the film is not there as it was made."""
         if self._meta("finished") is None:
             raise JobError(
                 f"the job in {self.folder} is not finished and needs its frames: resume it, or delete it whole"
+            )
+        output = Path(self.recipe["output"])
+        if self.output_sha256 and (problem := file_problem(output, self.output_sha256)) is not None:
+            raise JobError(
+                f"output {output} {problem}, and may be made again of the frames of {self.folder}: resume it"
             )
         frames = self.folder / FRAMES_NAME
         found = [path for path in frames.rglob("*") if path.is_file() or path.is_symlink()]

@@ -40,7 +40,8 @@ def connect(path: Path) -> sqlite3.Connection:
     """Opens a store to write to it, where there is none an empty one; see `watch`."""
     # Autocommit: each statement is on the disk when it returns, none waits for a commit. EXTRA: also the removal of
     # its journal, which would take it back after a power cut.
-    connection = sqlite3.connect(path, timeout=10, isolation_level=None)
+    # The patience is for whoever looks at all of a large store at once.
+    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA temp_store = MEMORY")
