@@ -4,14 +4,16 @@ Heavy libraries are imported by the commands that need them: help, status and th
 """
 
 import contextlib
+import errno
 import math
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn, TextIO, cast
 
 import typer
 from rich.console import Console
@@ -280,7 +282,7 @@ def status(job: JobArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def verify(job: JobArgument, as_json: JsonOption = False) -> None:
-    """Rehash every painted frame and compare it with the job's store."""
+    """Rehash frames, output and all else that a job keeps, and name each difference."""
     with _session(False, as_json, live=False):
         from pipeline.job import Job
 
@@ -295,7 +297,7 @@ def verify(job: JobArgument, as_json: JsonOption = False) -> None:
             _out(f"{state.done_count} of {state.frame_count} frames are painted; {what}")
         if problems:
             files = "1 file is" if len(problems) == 1 else f"{len(problems)} files are"
-            remedy = f"impasto resume {job} paints what is missing; first move away what you changed yourself"
+            remedy = f"impasto resume {job} puts right what it can; first move away what you changed yourself"
             _fail(ImpastoError(f"{files} not as written: {remedy}"), as_json)
 
 
@@ -623,7 +625,8 @@ def _session(
     `live`: whether there is a job to watch. `graceful`: whether the first Ctrl-C waits for the frame under
     way, which only a command that paints has.
     """
-    view = make_view(Console(stderr=True, highlight=False), quiet=quiet or not live, as_json=as_json)
+    console = Console(file=cast(IO[str], _Terminal(sys.stderr)), highlight=False)
+    view = make_view(console, quiet=quiet or not live, as_json=as_json)
     stop = _StopOnSignal(view)
     paints = live if graceful is None else graceful
     code = 0
@@ -654,8 +657,40 @@ def _session(
         raise typer.Exit(code)
 
 
+class _Terminal:
+    """What people read, where it is a terminal that may be closed: a job that is to outlive it goes on in silence."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._spoken_to_nobody():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._spoken_to_nobody():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _spoken_to_nobody(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            # What could not be written waits in its buffers, and would fail once more at the end.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
 class _StopOnSignal(StopSignal):
-    """The first Ctrl-C (or SIGTERM, or SIGHUP) asks the job to stop after the frame under way, the second at once."""
+    """The first Ctrl-C (or SIGTERM, or SIGHUP) asks the job to stop after the frame under way, which has a while for
+    it; the second stops it at once."""
 
     def __init__(self, view: View) -> None:
         super().__init__()
@@ -680,7 +715,11 @@ class _StopOnSignal(StopSignal):
         if self.requested:
             raise KeyboardInterrupt
         self.request()
-        self._view.say("finishing the frame under way; Ctrl-C again stops at once")
+        # Not at any price: the terminal may have gone, or be in the middle of a write.
+        with contextlib.suppress(OSError, RuntimeError):
+            self._view.say(
+                f"finishing the frame under way, for {self.grace_seconds:.0f} s at most; Ctrl-C again stops at once"
+            )
 
 
 def _settings(
@@ -784,10 +823,13 @@ def _show_plan(plan: "DryRun", view: View, as_json: bool) -> None:
 def _print_status(state: "JobStatus") -> None:
     share = state.done_count / state.frame_count if state.frame_count else 1.0
     doing = f"being painted by {state.owner}" if state.owner else "finished" if state.finished else "not running"
+    if state.lost_owner and not state.finished:
+        doing = f"its owner has gone ({state.lost_owner}); continue with: impasto resume {short_path(state.folder)}"
     rows = [
         ("job", short_path(state.folder)),
         ("output", short_path(state.output)),
         ("state", doing),
+        *_stalled(state),
         ("frames", f"{state.done_count} of {state.frame_count} ({share:.0%})"),
     ]
     if state.seconds_per_frame is not None:
@@ -799,6 +841,18 @@ def _print_status(state: "JobStatus") -> None:
     rows += [("failed", f"{name}: {message}") for name, message in state.failed]
     for label, text in rows:
         _out(f"{label:>9}  {text}")
+
+
+def _stalled(state: "JobStatus") -> list[tuple[str, str]]:
+    if state.stalled_seconds is None:
+        return []
+    return [
+        (
+            "stalled",
+            f"nothing was finished for {duration(state.stalled_seconds)}, much longer than a frame should take: "
+            "look at its device, or stop it and resume",
+        )
+    ]
 
 
 def _status_record(state: "JobStatus") -> dict[str, object]:

@@ -10,8 +10,9 @@ import numpy as np
 from pipeline import decoding, images
 from pipeline.codecs import Encoding
 from pipeline.content import FrameReader
+from pipeline.errors import StorageError
 from pipeline.frames import resize, size_of
-from pipeline.job import FrameRecord, FrameState, Job
+from pipeline.job import FrameRecord, FrameState, Job, file_problem
 from pipeline.media import Timing, VideoColor
 from pipeline.tracks import Tracks
 from pipeline.video_writer import VideoWriter
@@ -21,12 +22,12 @@ from pipeline.video_writer import VideoWriter
 class Film:
     """A painted film with all that goes into its file.
 
-    `shown` is the painting that is shown for each frame: its own, or the nearest one. `part` is the (start, end) in
+    `shown` is whose painting is shown for each frame: its own, or the nearest one. `part` is the (start, end) in
     seconds, on the clock of `timing`, of what was painted of a longer one.
     """
 
     frames: tuple[FrameRecord, ...]
-    shown: tuple[Path, ...]
+    shown: tuple[FrameRecord, ...]
     timing: Timing
     color: VideoColor | None
     has_alpha: bool
@@ -35,8 +36,9 @@ class Film:
 
     def pictures(self) -> Iterator[np.ndarray]:
         """The frames as they were painted: H×W×3 uint8, or H×W×4 where the film has alpha."""
-        for path in self.shown:
-            image, alpha = images.read_image_and_alpha(path)
+        for frame in self.shown:
+            _require_as_painted(frame)
+            image, alpha = images.read_image_and_alpha(frame.path)
             if self.has_alpha:
                 opaque = np.full(size_of(image), 255, np.uint8)
                 image = np.dstack([image, opaque if alpha is None else alpha])
@@ -44,8 +46,14 @@ class Film:
 
     def beside(self, reader: FrameReader) -> Iterator[np.ndarray]:
         """Content | result, both at the size of the painting: H×2W×3 uint8."""
-        for frame, path in zip(self.frames, self.shown, strict=True):
-            yield side_by_side(reader.read(frame.index)[0], images.read_image(path))
+        for frame, shown in zip(self.frames, self.shown, strict=True):
+            _require_as_painted(shown)
+            yield side_by_side(reader.read(frame.index)[0], images.read_image(shown.path))
+
+
+def _require_as_painted(frame: FrameRecord) -> None:
+    if (problem := file_problem(frame.path, frame.sha256)) is not None:
+        raise StorageError(f"{frame.path} {problem}: run the same command again, and it is painted again")
 
 
 def film_of(job: Job, source: Path | None, *, strip: bool = False) -> Film:
@@ -71,16 +79,16 @@ def film_of(job: Job, source: Path | None, *, strip: bool = False) -> Film:
     )
 
 
-def _shown(frames: Sequence[FrameRecord]) -> Iterator[Path]:
+def _shown(frames: Sequence[FrameRecord]) -> Iterator[FrameRecord]:
     """For each frame its painting, or the nearest in time: of the same shot where there is one, rather the earlier."""
     painted = [frame for frame in frames if frame.state is FrameState.DONE]
     shots = {frame.shot for frame in painted}
     for frame in frames:
         if frame.state is FrameState.DONE:
-            yield frame.path
+            yield frame
             continue
         near = [other for other in painted if other.shot == frame.shot or frame.shot not in shots]
-        yield min(near, key=lambda other: (abs(other.index - frame.index), other.index)).path
+        yield min(near, key=lambda other: (abs(other.index - frame.index), other.index))
 
 
 def write_film(

@@ -47,14 +47,14 @@ class Checkpoint:
             nonlocal last
             stop = self.is_wanted is not None and self.is_wanted()
             if stop or clock() - last >= self.seconds:
-                self.save(minimizer.snapshot(), task)
+                self.keep(minimizer.snapshot(), task)
                 last = clock()
             if stop:
                 raise Interrupted("put away in the middle of a frame, which goes on from there")
 
         return minimizer.run(after_step)
 
-    def save(self, snapshot: Mapping[str, torch.Tensor], task: str) -> None:
+    def keep(self, snapshot: Mapping[str, torch.Tensor], task: str) -> None:
         """Writes a snapshot, in the place of the one before. Raises `StorageError`."""
         arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in snapshot.items()}
         with storage.atomic_file(self.path) as temporary:
@@ -76,7 +76,8 @@ class Checkpoint:
 
     def remove(self) -> None:
         """The frame is painted."""
-        self.path.unlink(missing_ok=True)
+        if self.path.exists():
+            storage.remove(self.path)
 
 
 def digest(value: Any) -> str:

@@ -6,6 +6,7 @@ live view, the `--json` lines and the job's log.
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -156,14 +157,23 @@ _NAMES = {
 
 
 class StopSignal:
-    """The way back: asks a running job to stop after the frame under way."""
+    """The way back: asks a running job to stop after the frame under way, which has `grace_seconds` to be finished."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace_seconds: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.requested = False
+        self.grace_seconds = grace_seconds
+        self._clock = clock
+        self._since: float | None = None
 
     def request(self) -> None:
         """May be called at any time, also from a signal handler."""
+        self._since = self._clock()
         self.requested = True
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the frame under way has had its time, and is to be left as it is."""
+        return self._since is not None and self._clock() - self._since >= self.grace_seconds
 
 
 def ignore(_: Event) -> None:

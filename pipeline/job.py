@@ -1,18 +1,21 @@
 """The job folder: what is to be done, how far it is, and who is doing it.
 
-`OUTPUT.impasto/` holds `job.db` (SQLite, written by the one process that owns the job), `frames/`
-(painted frames, where the output is a video), `plots/`, `log.txt` and `lock`. A frame counts as done
+`OUTPUT.impasto/` holds `job.db` (SQLite, written by the one process that owns the job) and `job.copy` of it,
+`frames/` (painted frames, where the output is a video), `plots/`, `log.txt` and `lock`. A frame counts as done
 when its file is complete on the disk and the store has its hash; on resume the store is compared
 with the files and not believed.
 """
 
 import contextlib
 import datetime
+import errno
 import json
 import os
-import shutil
 import socket
 import sqlite3
+import threading
+import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,20 +24,30 @@ from typing import Any, Self
 
 import filelock
 
-from pipeline import storage
+from pipeline import storage, store
 from pipeline.config import differences
 from pipeline.errors import JobError, JobLockedError, JobMismatchError, OutputError, StorageError
 from pipeline.events import Losses
+from pipeline.store import COPY_NAME, STORE_NAME
 
 FOLDER_SUFFIX = ".impasto"
-STORE_NAME = "job.db"
 FRAMES_NAME = "frames"
+FLOW_NAME = f"{FRAMES_NAME}/flow"
+"""Where a job that paints in several passes keeps the flow between its frames until it is done, in sealed files."""
 PLOTS_NAME = "plots"
 CHECKPOINTS_NAME = "checkpoints"
 LOG_NAME = "log.txt"
 _LOCK_NAME = "lock"
 
 _MOST_DIFFERENCES_SHOWN = 5
+_START_OVER = ": start over with stylize --force"
+
+COPY_SECONDS = 60.0
+"""How often a job at work copies its store: what is painted since is painted again where the store is damaged."""
+
+STALLED_FACTOR = 3.0
+STALLED_SECONDS = 60.0
+"""A job is stalled that has finished nothing for so many times what its longest frame may take, and for so long."""
 
 SCHEMA_VERSION = 4
 _SCHEMA = """
@@ -61,7 +74,6 @@ CREATE TABLE frames (
     error TEXT,
     PRIMARY KEY (pass, idx)
 ) WITHOUT ROWID;
-CREATE INDEX frames_by_state ON frames (state);
 """
 
 
@@ -142,6 +154,10 @@ class JobStatus:
     """Whether the output is complete under its name."""
     owner: str | None
     """Who is working on it now, or None."""
+    lost_owner: str | None
+    """Who was working on it and has gone without a word: killed, crashed, or the power was cut."""
+    stalled_seconds: float | None
+    """For how long its owner has finished nothing, where that is much longer than any of its frames should take."""
 
 
 def default_folder(output: Path) -> Path:
@@ -160,10 +176,21 @@ class Job:
     `create` and `open` take the lock and may write; `read` looks on without it.
     """
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: filelock.BaseFileLock | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        connection: sqlite3.Connection,
+        lock: filelock.BaseFileLock | None,
+        store_problem: str | None = None,
+    ) -> None:
         self.folder = folder
+        self.store_problem = store_problem
+        """What was wrong with the store: of a job that was opened it was put right, else its copy is looked at."""
         self._connection = connection
         self._lock = lock
+        self._copied = time.monotonic()
+        self._turn = threading.RLock()
+        """Of the threads that write, so that a copy is made between two transactions."""
 
     @classmethod
     def create(
@@ -183,7 +210,7 @@ class Job:
         With `replace`, what an earlier job left in the folder is removed; without, `JobError` is raised.
         """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            storage.make_folder(folder)
         except OSError as error:
             raise storage.storage_error(error, folder) from error
         lock = _acquire(folder)
@@ -197,7 +224,7 @@ class Job:
             path = folder / STORE_NAME
             temporary = storage.temporary_beside(path)
             with _translated(folder):
-                connection = _connect(temporary)
+                connection = store.connect(temporary)
                 with connection:
                     connection.executescript(_SCHEMA)
                     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -221,15 +248,10 @@ class Job:
                             for frame in frames
                         ),
                     )
+                    store.seal(connection)
                 connection.close()
-            with _translated(folder):
-                storage.flush(temporary)
-                os.replace(temporary, path)
-                storage.flush(folder)
-                connection = _connect(path)
-            job = cls(folder, connection, lock)
-            job._write_owner()
-            return job
+            storage.move(temporary, path)
+            return cls._owned(folder, lock)
         except BaseException:
             lock.release()
             raise
@@ -241,37 +263,61 @@ class Job:
         lock = _acquire(folder)
         try:
             with _translated(folder):
-                connection = _connect(folder / STORE_NAME)
-                _require_schema(connection, folder)
-                storage.remove_partial_files(folder)
-                storage.remove_partial_files(folder / FRAMES_NAME)
-            job = cls(folder, connection, lock)
-            job._write_owner()
-            return job
+                problem = _put_right(folder)
+                frames = folder / FRAMES_NAME
+                for place in (folder, folder / PLOTS_NAME, frames, *frames.glob("*/")):
+                    storage.remove_partial_files(place)
+            return cls._owned(folder, lock, problem)
         except BaseException:
             lock.release()
             raise
 
     @classmethod
-    def read(cls, folder: Path) -> Self:
-        """Opens an existing job to look at it, whoever owns it; nothing can be written."""
-        _require_job(folder)
+    def _owned(cls, folder: Path, lock: filelock.BaseFileLock, store_problem: str | None = None) -> Self:
+        """The job whose lock this process has, with the name of the owner in its store."""
         with _translated(folder):
-            uri = (folder / STORE_NAME).absolute().as_uri()
-            try:
-                connection = _look_at(f"{uri}?mode=ro", folder)
-            except sqlite3.OperationalError:
-                # A write was cut short by a crash, and SQLite has to take it back before anybody reads.
-                connection = _look_at(f"{uri}?mode=rw", folder)
-        return cls(folder, connection, None)
+            connection = store.connect(folder / STORE_NAME)
+            store.watch(connection)
+        job = cls(folder, connection, lock, store_problem)
+        try:
+            job._set_meta("owner", f"process {os.getpid()} on {socket.gethostname()}, since {_now()}")
+            # Now, and not at the end alone: a copy with an owner is never taken for one that was made at rest.
+            job._keep_copy()
+        except BaseException:
+            connection.close()
+            raise
+        return job
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Opens an existing job to look at it, whoever owns it; nothing can be written.
+
+        Where the store is damaged its copy is looked at, and `store_problem` says so; `JobError` is raised where
+        that is of no use either.
+        """
+        _require_job(folder)
+        try:
+            with _translated(folder):
+                try:
+                    return cls(folder, _look_at(folder, "ro"), None)
+                except sqlite3.OperationalError:
+                    # A write was cut short by a crash, and SQLite has to take it back before anybody reads.
+                    return cls(folder, _look_at(folder, "rw"), None)
+        except JobError as error:
+            copy = store.sound_copy(folder, SCHEMA_VERSION)
+            if copy is None:
+                raise
+            return cls(folder, store.in_memory(copy), None, str(error))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
-            with contextlib.suppress(sqlite3.Error):
+            # Not at any price: whoever comes next copes with a job that ended in the middle.
+            with contextlib.suppress(sqlite3.Error, StorageError, OSError):
                 self._connection.execute("DELETE FROM meta WHERE key = 'owner'")
+                store.write_copy(self.folder)
         self._connection.close()
         if self._lock is not None:
             self._lock.release()
@@ -355,6 +401,8 @@ class Job:
                 *(json.dumps(list(sources)), pass_number, index),
             ),
         )
+        if time.monotonic() - self._copied >= COPY_SECONDS:
+            self._keep_copy()
 
     def fail_frame(self, index: int, message: str, pass_number: int = 0) -> None:
         """Records a frame that could not be painted; it is tried again when the job is resumed."""
@@ -400,6 +448,19 @@ class Job:
                 [("output_sha256", sha256 or ""), *([] if held else [("finished", _now())])],
             )
 
+    def finish_comparison(self, path: Path, sha256: str) -> None:
+        """Records that content and result stand side by side in a file."""
+        self._set_meta("compared", json.dumps([os.path.abspath(path), sha256]))
+
+    @property
+    def compared(self) -> tuple[Path, str] | None:
+        """The file that was written for `--compare` and its hash, where it is one file."""
+        recorded = self._meta("compared")
+        if recorded is None:
+            return None
+        path, sha256 = json.loads(recorded)
+        return Path(path), sha256
+
     def reopen_output(self) -> None:
         """Takes back `finish_output`: the output is missing or no longer what was written."""
         self._write("DELETE FROM meta WHERE key IN ('finished', 'output_sha256')", ())
@@ -416,10 +477,16 @@ class Job:
 
     def disposable(self) -> list[Path]:
         """Files that a finished job no longer needs: the frames of which its film is made, drafts of earlier passes,
-        the flow between them, and what crashes left. Raises `JobError` for a job that is not finished."""
+        the flow between them, and what crashes left. Raises `JobError` for a job that is not finished, or of which
+        the film is not there as it was made."""
         if self._meta("finished") is None:
             raise JobError(
                 f"the job in {self.folder} is not finished and needs its frames: resume it, or delete it whole"
+            )
+        output = Path(self.recipe["output"])
+        if self.output_sha256 and (problem := file_problem(output, self.output_sha256)) is not None:
+            raise JobError(
+                f"output {output} {problem}, and may be made again of the frames of {self.folder}: resume it"
             )
         frames = self.folder / FRAMES_NAME
         found = [path for path in frames.rglob("*") if path.is_file() or path.is_symlink()]
@@ -431,10 +498,8 @@ class Job:
         disposable = self.disposable()
         # First said and then done: whatever is missing after a crash in between is not missed.
         self._set_meta("cleaned", _now())
-        with _translated(self.folder):
-            for path in disposable:
-                path.unlink(missing_ok=True)
-            shutil.rmtree(self.folder / FRAMES_NAME, ignore_errors=True)
+        storage.remove(*disposable)
+        storage.remove_folder(self.folder / FRAMES_NAME)
 
     def paint_cleaned_again(self) -> None:
         """Puts the frames that `clean` removed back to be painted, as the output that was made of them has gone."""
@@ -442,8 +507,10 @@ class Job:
         self._write("DELETE FROM meta WHERE key = 'cleaned'", ())
 
     def problems(self) -> list[str]:
-        """Rehashes every finished frame and the output; one line for each that is not what the store says."""
-        found = []
+        """Rehashes all that the store knows of, and looks at the store; one line for each difference: the store and
+        its copy, every painted frame and draft, the flow that is kept between passes, the output and what is
+        written beside it for `--compare`."""
+        found = self._store_problems()
         for frame in self.frames(FrameState.DONE):
             if self.is_cleaned and frame.path.is_relative_to(self.folder):
                 continue
@@ -455,7 +522,36 @@ class Job:
             problem = file_problem(output, self.output_sha256)
             if problem is not None:
                 found.append(f"output: {output} {problem}")
+        if self.compared is not None:
+            path, sha256 = self.compared
+            problem = file_problem(path, sha256)
+            if problem is not None:
+                found.append(f"comparison: {path} {problem}")
+        for path in sorted((self.folder / FLOW_NAME).glob("*")):
+            if not storage.is_partial(path) and storage.read_sealed(path) is None:
+                found.append(f"flow: {path} has changed since it was written")
         return found
+
+    def _store_problems(self) -> list[str]:
+        if self.store_problem is not None:
+            return [f"store: {self.store_problem}"]
+        path, copy_path = self.folder / STORE_NAME, self.folder / COPY_NAME
+        with _translated(self.folder):
+            problem = store.damage(self._connection, thorough=True)
+            if problem is not None:
+                return [f"store: {path} {problem}"]
+            if not copy_path.is_file():
+                return []  # As after a crash while the job was made.
+            copy = store.sound_copy(self.folder, SCHEMA_VERSION)
+            is_owned = self._lock is not None or _living_owner(self.folder, None) is not None
+            # A copy is made anew while a job is at work, and the store is not at rest.
+            if is_owned:
+                return []
+            if copy is None:
+                return [f"store: {copy_path} is damaged"]
+            if store.differs_at_rest(self.folder, copy):
+                return [f"store: {path} has changed since it was written"]
+        return []
 
     def status(self) -> JobStatus:
         """How far the job is; the time left follows from the frames painted so far."""
@@ -472,6 +568,10 @@ class Job:
                 "TOTAL(CASE WHEN sha256 IS NULL THEN work ELSE 0 END) FROM frames"
             ).fetchone()
         failed = tuple((frame.name, frame.error or "") for frame in self.frames(FrameState.FAILED))
+        owner, lost_owner = None, None
+        if self._lock is None and (recorded := self._meta("owner")) is not None:
+            owner = _living_owner(self.folder, recorded)
+            lost_owner = recorded if owner is None else None
         return JobStatus(
             folder=self.folder,
             output=Path(recipe["output"]),
@@ -484,16 +584,31 @@ class Job:
             iterations=int(iterations),
             losses=None if content is None else Losses(content, style, variation),
             finished=self._meta("finished") is not None,
-            owner=_living_owner(self.folder, self._meta("owner")) if self._lock is None else None,
+            owner=owner,
+            lost_owner=lost_owner,
+            stalled_seconds=self._stalled_seconds() if owner is not None else None,
         )
+
+    def _stalled_seconds(self) -> float | None:
+        """How long ago something was finished, where that is much longer than a frame should take."""
+        with _translated(self.folder):
+            seconds, iterations = self._connection.execute(
+                "SELECT TOTAL(seconds), TOTAL(iterations) FROM frames"
+            ).fetchone()
+            (most,) = self._connection.execute("SELECT MAX(work) FROM frames WHERE state = 'pending'").fetchone()
+        if not iterations or most is None:
+            return None  # Nothing is known of its pace, or there is no frame that it should be painting.
+        try:
+            idle = time.time() - (self.folder / STORE_NAME).stat().st_mtime
+        except OSError:
+            return None
+        longest = most * seconds / iterations
+        return idle if idle > max(STALLED_FACTOR * longest, STALLED_SECONDS) else None
 
     def log(self, line: str) -> None:
         """Adds a line, with the time, to the job's log."""
-        with (
-            contextlib.suppress(OSError),
-            open(self.folder / LOG_NAME, "a", encoding="utf-8", errors="backslashreplace") as file,
-        ):
-            file.write(f"{_now()} {line}\n")
+        with contextlib.suppress(OSError):
+            storage.append_line(self.folder / LOG_NAME, f"{_now()} {line}")
 
     def _record(self, row: sqlite3.Row) -> FrameRecord:
         has_losses = row["content"] is not None
@@ -517,15 +632,7 @@ class Job:
         )
 
     def _values(self, key: str) -> dict[str, Any]:
-        try:
-            values = json.loads(self._meta(key) or "")
-        except ValueError as error:
-            raise JobError(
-                f"the store of the job in {self.folder} is damaged ({key}): start over with stylize --force"
-            ) from error
-        if not isinstance(values, dict):
-            raise JobError(f"the store of the job in {self.folder} is damaged ({key}): start over with stylize --force")
-        return values
+        return dict(json.loads(self._meta(key) or "{}"))
 
     def _meta(self, key: str) -> str | None:
         with _translated(self.folder):
@@ -535,17 +642,19 @@ class Job:
     def _set_meta(self, key: str, value: str) -> None:
         self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def _write_owner(self) -> None:
-        self._set_meta("owner", f"process {os.getpid()} on {socket.gethostname()}, since {_now()}")
+    def _keep_copy(self) -> None:
+        with self._turn, _translated(self.folder):
+            store.write_copy(self.folder)
+        self._copied = time.monotonic()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _translated(self.folder), self._connection:
+        with self._turn, _translated(self.folder), self._connection:
             self._connection.execute("BEGIN")
             yield
 
     def _write(self, statement: str, values: Sequence[object]) -> None:
-        with _translated(self.folder):
+        with self._turn, _translated(self.folder):
             self._connection.execute(statement, values)
 
 
@@ -581,25 +690,41 @@ def _require_schema(connection: sqlite3.Connection, folder: Path) -> None:
         )
 
 
-def _look_at(uri: str, folder: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
-    connection.row_factory = sqlite3.Row
+def _look_at(folder: Path, mode: str) -> sqlite3.Connection:
+    connection = store.look_at(folder / STORE_NAME, mode)
     try:
-        _require_schema(connection, folder)
-        connection.execute("SELECT COUNT(*) FROM meta").fetchone()
+        _require_sound(connection, folder)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    # Autocommit: each statement is on the disk when it returns (synchronous FULL), none waits for a commit.
-    # Paintings are recorded by the thread that saves them; SQLite itself takes turns.
-    connection = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-    connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA synchronous = FULL")
-    return connection
+def _require_sound(connection: sqlite3.Connection, folder: Path, *, thorough: bool = False) -> None:
+    _require_schema(connection, folder)
+    problem = store.damage(connection, thorough=thorough)
+    if problem is not None:
+        raise JobError(f"the store of the job in {folder} {problem}: start over with stylize --force")
+
+
+def _put_right(folder: Path) -> str | None:
+    """Makes sure that the store, which nobody else writes to, is what was written; returns what was wrong with it.
+
+    Raises `JobError` where it is not and its copy is of no use either.
+    """
+    copy = store.sound_copy(folder, SCHEMA_VERSION)
+    try:
+        with _translated(folder), contextlib.closing(store.connect(folder / STORE_NAME)) as connection:
+            _require_sound(connection, folder, thorough=True)
+        if copy is None or not store.differs_at_rest(folder, copy):
+            return None
+        problem = f"the store of the job in {folder} has changed since it was written"
+    except JobError as error:
+        if copy is None:
+            raise
+        problem = str(error).removesuffix(_START_OVER)
+    store.restore(folder, copy)
+    return problem
 
 
 @contextlib.contextmanager
@@ -627,7 +752,7 @@ def _acquire(folder: Path) -> filelock.BaseFileLock:
     # A moment's patience: `status` holds the lock for an instant to see whether anybody does.
     lock = filelock.FileLock(folder / _LOCK_NAME, timeout=0.5)
     try:
-        lock.acquire(poll_interval=0.02)
+        _lock(lock, folder)
     except filelock.Timeout as error:
         owner = "another process"
         with contextlib.suppress(Exception), Job.read(folder) as job:
@@ -640,14 +765,50 @@ def _acquire(folder: Path) -> filelock.BaseFileLock:
     return lock
 
 
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+def _lock(lock: filelock.BaseFileLock, folder: Path) -> None:
+    """Takes a lock of the operating system, and none else.
+
+    Where a file system has no locks, `filelock` takes a file that exists for one: that of a process that was killed
+    would lock its job for good, and that of one on another machine would not be believed. Raises `StorageError` there,
+    `filelock.Timeout` where somebody has the lock, and `OSError`.
+    """
+    refused = StorageError(
+        f"the disk of {folder} cannot lock files, so two processes could work on one job: "
+        "name a folder on a local disk with --job"
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # What `filelock` says where it falls back.
+            lock.acquire(poll_interval=0.02)
+    except filelock.Timeout:
+        if not isinstance(lock, _OS_LOCKS):
+            raise refused from None
+        raise
+    except NotImplementedError:  # So older versions say it.
+        raise refused from None
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise refused from error
+        raise
+    if not isinstance(lock, _OS_LOCKS):
+        lock.release()
+        raise refused
+
+
+_OS_LOCKS = (filelock.UnixFileLock, filelock.WindowsFileLock)
+
+
 def _living_owner(folder: Path, owner: str | None) -> str | None:
     """The recorded owner, when somebody does hold the lock."""
     lock = filelock.FileLock(folder / _LOCK_NAME, blocking=False)
     try:
-        lock.acquire()
+        _lock(lock, folder)
     except filelock.Timeout:
         return owner or "another process"
-    except OSError:
+    except (OSError, StorageError):
         return None
     lock.release()
     return None
@@ -663,12 +824,10 @@ def _require_nobodys(folder: Path) -> None:
 def _remove_contents(folder: Path) -> None:
     """Removes what a job leaves in its folder, and nothing else that may lie there."""
     for name in (FRAMES_NAME, PLOTS_NAME, CHECKPOINTS_NAME):
-        shutil.rmtree(folder / name, ignore_errors=True)
+        storage.remove_folder(folder / name)
     # The store last: until then what is left is a job that misses frames, which resuming copes with.
-    for leftover in folder.glob("output.*"):
-        leftover.unlink(missing_ok=True)
-    for name in (LOG_NAME, STORE_NAME, f"{STORE_NAME}-journal", f"{STORE_NAME}-wal", f"{STORE_NAME}-shm"):
-        (folder / name).unlink(missing_ok=True)
+    storage.remove(*folder.glob("output.*"), folder / LOG_NAME, folder / COPY_NAME)
+    storage.remove(*(folder / f"{STORE_NAME}{ending}" for ending in ("", "-journal", "-wal", "-shm")))
     storage.remove_partial_files(folder)
 
 

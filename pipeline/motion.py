@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pipeline import temporal
+from pipeline import storage, temporal
 from pipeline.content import FrameReader
 from pipeline.errors import FrameError, InputError
-from pipeline.flow import FloFolder, FlowEstimator, plain_dis, working_size, write_flo
+from pipeline.flow import FloFolder, FlowEstimator, plain_dis, working_size
 from pipeline.frames import fit_within, resize, size_of, to_tensor
 
 ANCHORS = ((8, 4), (32, 16), (128, 64))
@@ -110,7 +110,7 @@ class MotionReader:
         self._flows: OrderedDict[tuple[int, int], tuple[np.ndarray | None, np.ndarray | None]] = OrderedDict()
         self._frames_kept = frames_kept + (_BLOCK if backward else 0)
         self._backward = backward
-        self._store = None if flow_store is None else FloFolder(flow_store)
+        self._store = flow_store
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="motion")
         self._ahead: dict[_Wanted, Future[MotionFrame]] = {}
 
@@ -260,14 +260,14 @@ class MotionReader:
             return self._estimator.read(first, second, size), self._estimator.read(second, first, size)
         assert self._estimator is not None
         if self._store is not None:
-            with contextlib.suppress(InputError):  # a file cut short by a crash
-                kept = self._store.read(first, second, size), self._store.read(second, first, size)
-                if kept[0] is not None and kept[1] is not None:
-                    return kept
+            # None where it was not kept yet, or has changed since.
+            kept = storage.read_sealed(self._store / f"{first}-{second}")
+            if kept is not None and len(kept) == 2 * 2 * 4 * size[0] * size[1]:
+                forward, backward = np.frombuffer(kept, "<f4").reshape(2, *size, 2).astype(np.float32)
+                return forward, backward
         flows = self._estimator.pair(self._source(first), self._source(second), size)
         if self._store is not None:
-            for pair, flow in zip(((first, second), (second, first)), flows, strict=True):
-                write_flo(self._store.path_of(*pair), flow)
+            storage.write_sealed(self._store / f"{first}-{second}", np.stack(flows).astype("<f4").tobytes())
         return flows
 
     def _trust(

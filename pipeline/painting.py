@@ -45,14 +45,11 @@ from pipeline.events import (
 from pipeline.executors import Assignment, Executor, MeasureTask, Report
 from pipeline.flow import DisFlow, FloFolder, FlowEstimator, RaftFlow
 from pipeline.frames import size_of
-from pipeline.job import CHECKPOINTS_NAME, FRAMES_NAME, PLOTS_NAME, FrameRecord, FrameState, Job
+from pipeline.job import CHECKPOINTS_NAME, FLOW_NAME, PLOTS_NAME, FrameRecord, FrameState, Job, file_problem
 from pipeline.motion import Link, MotionFrame, MotionReader
 from pipeline.optimize import StopReason, StopRule
 from pipeline.scheduler import Chain, Scheduler
 from pipeline.stylize import Earlier, FrameTask, PaintedFrame, cold_task
-
-FLOW_NAME = f"{FRAMES_NAME}/flow"
-"""Where a job that paints in several passes keeps the flow between its frames until it is done."""
 
 FOLLOW = 0.03
 """By how much of what a frame missed its target the shot's reference rises: the content has become harder."""
@@ -60,9 +57,6 @@ FOLLOW = 0.03
 CHANGED_PIXELS = 4
 CHANGED_ITERATIONS = 20
 """The least iterations of a frame in which so many pixels show what the frame before did not."""
-
-STOP_SECONDS = 30.0
-"""After a stop is asked for, frames under way have so long to be finished; then they are put away as they are."""
 
 FAILURES_IN_A_ROW = 8
 """After so many frames that the device could not paint, with none that it could, the job stops."""
@@ -167,7 +161,6 @@ class Painting:
         may_overwrite: Callable[[Job, Path], bool],
         listener: Listener,
         stop: StopSignal,
-        clock: Callable[[], float] = time.monotonic,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
     ) -> None:
         self._job = job
@@ -179,7 +172,6 @@ class Painting:
         self._may_overwrite = may_overwrite
         self._listener = listener
         self._stop = stop
-        self._clock = clock
         self._checkpoint_seconds = checkpoint_seconds
         self._facts = job.facts
         self._passes = settings.passes.count if content.is_film else 1
@@ -194,7 +186,6 @@ class Painting:
         self._to_measure: list[_Painted] = []
         self._again: list[_UnderWay] = []
         """Frames that are to be tried once more."""
-        self._stopped_at: float | None = None
         self._is_put_away = False
         self._tickets = 0
         self._count = 0
@@ -440,9 +431,7 @@ class Painting:
             self._mind_the_stop()
 
     def _mind_the_stop(self) -> None:
-        if self._stopped_at is None:
-            self._stopped_at = self._clock()
-        elif not self._is_put_away and self._clock() - self._stopped_at >= STOP_SECONDS:
+        if self._stop.is_overdue and not self._is_put_away:
             self._is_put_away = True
             self._executor.put_away()
 
@@ -603,7 +592,11 @@ class Painting:
         """The painting of another frame."""
         other = self._painted(frame, index, pass_number)
         fresh = self._fresh.get(self._key(other))
-        return images.read_image(other.path) if fresh is None else fresh.result.image
+        if fresh is not None:
+            return fresh.result.image
+        if (problem := file_problem(other.path, other.sha256)) is not None:
+            raise FrameError(f"{frame.name} starts from {other.path}, which {problem}")
+        return images.read_image(other.path)
 
     def _start_of(self, task: FrameTask) -> str:
         """What a task starts from, in the words of the settings."""
@@ -658,7 +651,7 @@ class Painting:
             if storage.hash_file(copy) != storage.hash_file(frame.path):
                 raise OutputError(f"{frame.path} has appeared since the job began: it is kept, move it and resume")
         finally:
-            copy.unlink(missing_ok=True)
+            storage.remove(copy)
 
     def _extras(self, frame: FrameRecord) -> images.Extras:
         """What the file of a photo holds besides its colours and that of its painting takes over."""

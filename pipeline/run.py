@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shutil
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +45,7 @@ from pipeline.executors import Executor, InlineExecutor, PainterSpec, ProcessExe
 from pipeline.flow import FloFolder, has_raft_weights
 from pipeline.frames import FrameRange, Size, fit_within, resize
 from pipeline.job import (
+    FLOW_NAME,
     FRAMES_NAME,
     PLOTS_NAME,
     FrameRecord,
@@ -57,7 +57,7 @@ from pipeline.job import (
     is_job,
 )
 from pipeline.layers import require_size
-from pipeline.painting import FLOW_NAME, Painting, most_iterations
+from pipeline.painting import Painting, most_iterations
 from pipeline.starts import ColorStatistics
 from pipeline.stylize import COLD_STARTS, Painter, device_label, pick_devices, style_blend
 
@@ -278,6 +278,10 @@ class _Run:
         recipe = self._recipe(weights)
         folder = request.job_folder
         with self._open_or_create(folder, recipe) as job:
+            if job.store_problem is not None:
+                self._notice(
+                    job, f"{job.store_problem}: it is put right from its copy, and what was painted since painted again"
+                )
             pending = self._reconcile(job)
             where = self._places(job, pending)
             job.log(f"started: {self.content.kind}, output {request.output}, device {_told(where, job)}")
@@ -300,7 +304,7 @@ class _Run:
             if pending:
                 painted = self._paint(job, weights, pending, where)
                 if self.passes > 1 and not job.frames(FrameState.PENDING):
-                    shutil.rmtree(folder / FLOW_NAME, ignore_errors=True)
+                    storage.remove_folder(folder / FLOW_NAME)
             failed = [frame for frame in job.frames() if frame.state is not FrameState.DONE]
             self._finish(job, failed)
             if request.compare and job.is_cleaned:
@@ -459,7 +463,7 @@ class _Run:
         for path in [target] if self.to_video else paths:
             if path.exists() and not (self.request.force and path.is_file()):
                 raise OutputError(f"{path}, for --compare, exists: choose another --output, or overwrite with --force")
-            path.unlink(missing_ok=True)
+            storage.remove(path)
 
     def _replaced_files(self, frames: Sequence[PlannedFrame]) -> dict[str, str]:
         """What `--force` allows this job to overwrite: the files that are there now, each by its hash."""
@@ -658,7 +662,12 @@ class _Run:
                 job.paint_cleaned_again()
                 frames = job.frames()
         unfinished = [frame.path for frame in frames if frame.state is not FrameState.DONE]
-        storage.remove_partial_files_of([*unfinished, output] if self.to_video else unfinished)
+        half_made = [*unfinished, output] if self.to_video else unfinished
+        if self.request.compare and self.to_video:
+            half_made.append(assembly.compare_path(output))
+        elif self.request.compare:
+            half_made += [self._compared_path(frame.path) for frame in frames if frame.pass_number == 0]
+        storage.remove_partial_files_of(half_made)
         again = []
         for frame in frames:
             if frame.state is FrameState.FAILED:
@@ -813,7 +822,10 @@ class _Run:
         target = assembly.compare_path(self.request.output)
         with FrameReader(self.content) as reader:
             if self.to_video:
-                if not target.exists():
+                if target.exists():
+                    if job.compared is not None and (problem := file_problem(*job.compared)):
+                        raise OutputError(f"comparison {target} {problem}: move it away to have it made again")
+                else:
                     film = self._film(job)
 
                     def on_frame(written: int) -> None:
@@ -822,6 +834,7 @@ class _Run:
 
                     for note in assembly.write_film(film, target, self.request.encoding, on_frame, reader):
                         job.log(f"{target}: {note}")  # The output's own notes, said once, but for what doubling did.
+                    job.finish_comparison(target, storage.hash_file(target))
                 return
             frames = [frame for frame in job.frames(FrameState.DONE) if frame.pass_number == 0]
             for written, frame in enumerate(frames, start=1):

@@ -1,4 +1,4 @@
-"""The way to disk: every file that the pipeline leaves behind is written by this module.
+"""The way to disk: every file that the pipeline leaves behind is written, renamed and removed by this module.
 
 A file is complete or it is not there. It is written to a temporary name in its own folder,
 flushed to the disk, renamed over its final name, and the folder is flushed, so that neither a
@@ -19,6 +19,7 @@ TEMPORARY_MARK = ".impasto-partial"
 """Part of the name of every unfinished file; such a file may be deleted at any time."""
 
 _BLOCK_BYTES = 1 << 20
+_SEAL_BYTES = hashlib.sha256().digest_size
 
 
 def temporary_beside(path: Path) -> Path:
@@ -43,7 +44,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     temporary = temporary_beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         yield temporary
         flush(temporary)
         os.replace(temporary, path)
@@ -64,7 +65,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 def move(source: Path, target: Path) -> None:
     """Puts a complete file under its final name, durably, also when that is on another disk."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         try:
             flush(source)
             os.replace(source, target)
@@ -77,7 +78,68 @@ def move(source: Path, target: Path) -> None:
         raise storage_error(error, target) from error
     with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
-    source.unlink(missing_ok=True)
+    remove(source)
+
+
+def write_sealed(path: Path, data: bytes) -> None:
+    """Writes `data` behind its digest, for `read_sealed`."""
+    write_bytes(path, hashlib.sha256(data).digest() + data)
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """What `write_sealed` wrote there; None where there is no such file, or it is not what was written any more."""
+    try:
+        with open(path, "rb") as file:
+            seal, data = file.read(_SEAL_BYTES), file.read()
+    except OSError:
+        return None
+    return data if hashlib.sha256(data).digest() == seal else None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds a line to a log, which is not flushed: nothing hangs on it. Raises `OSError`."""
+    with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(f"{line}\n")
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it that are missing, durably: a file is lost with the name of its folder."""
+    missing = []
+    place = path
+    while not place.exists() and place != place.parent:
+        missing.append(place)
+        place = place.parent
+    path.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        with contextlib.suppress(PermissionError):  # A folder may be written to by who may not list it.
+            flush(made.parent)
+
+
+def remove(*paths: Path) -> None:
+    """Removes files, where they are there, durably."""
+    folders = set()
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+            folders.add(path.parent)
+        except OSError as error:
+            raise storage_error(error, path) from error
+    for folder in folders:
+        try:
+            flush(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise storage_error(error, folder) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder, where it is there, with all that it holds."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
 def flush(path: Path) -> None:

@@ -34,7 +34,7 @@ ROWS = (
         "temporal",
         "flow",
     },
-    {"optimize"},
+    {"optimize", "store"},
     {"checkpoint", "stylize", "job", "content", "motion", "scheduler"},
     {"executors", "cluster", "report", "run", "painting", "measure", "assembly"},
 )
@@ -55,6 +55,7 @@ WITHOUT_TORCH = (
     "tracks",
     "dissolves",
     "shots",
+    "store",
     "job",
     "content",
 )
@@ -166,6 +167,116 @@ print(json.dumps(found))
     found = json.loads(done.stdout)
     assert {name: heavy for name, heavy in found.items() if heavy} == {}
     assert set(found) >= set(names)
+
+
+# The way to disk
+
+WRITES = {
+    "os": {"open", "replace", "rename", "renames", "unlink", "remove", "rmdir", "removedirs", "mkdir", "makedirs"}
+    | {"link", "symlink", "truncate", "fdopen", "mkfifo", "chmod"},
+    "shutil": {"copy", "copy2", "copyfile", "copytree", "copyfileobj", "move", "rmtree", "make_archive"},
+    "tempfile": None,
+    "np": {"save", "savez", "savez_compressed", "savetxt", "memmap"},
+    "torch": {"save"},
+    "cv2": {"imwrite", "VideoWriter"},
+    "sqlite3": {"connect"},
+}
+"""Functions that change what is on a disk, by the module that has them; None: all of it."""
+
+WRITING_METHODS = {"write_text", "write_bytes", "unlink", "rename", "rmdir", "mkdir", "touch", "symlink_to"} | {
+    *("hardlink_to", "save", "savefig", "tofile", "imsave", "to_csv", "open_writer", "mkdtemp", "mkstemp", "save_file")
+}
+"""Methods that do, whatever they belong to; `replace` is that of texts far more often than that of paths."""
+
+ALLOWED = {
+    ("store", "sqlite3.connect"): "the store, which SQLite writes: it commits once the file that it tells of is there",
+    ("images", "save"): "Pillow, to the temporary name that storage hands out",
+    ("report", "savefig"): "matplotlib, to the temporary name that storage hands out",
+    ("checkpoint", "save_file"): "safetensors, to the temporary name that storage hands out",
+    ("executors", "tempfile.TemporaryFile"): "what a worker says last, which has no name",
+    ("video_writer", "tempfile.TemporaryFile"): "what ffmpeg says, which has no name",
+    ("video_writer", "tempfile.NamedTemporaryFile"): "what ffmpeg is told, gone with the writer",
+    ("decoding", "os.open"): "the device to which nothing is written",
+    ("main", "os.open"): "the same, in the place of a terminal that was closed",
+    ("decoding", "os.fdopen"): "pipes to a child",
+    ("decoding", "write_text"): "a knob of the system, and no file",
+}
+"""Direct writes outside of `storage`, and why they are none of files that stay."""
+
+
+def writes(path: Path) -> Iterator[tuple[str, int]]:
+    """Each call in a file that may change what is on a disk, and its line."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module in WRITES:
+            names = WRITES[node.module]
+            yield from (
+                (f"{node.module}.{alias.name}", node.lineno) for alias in node.names if alias.name in (names or ())
+            )
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        mode = next((word.value for word in node.keywords if word.arg == "mode"), None)
+        if isinstance(called, ast.Name) and called.id == "open":
+            mode = node.args[1] if len(node.args) > 1 else mode
+            if mode is not None and not (isinstance(mode, ast.Constant) and set(mode.value) <= set("rbt")):
+                yield "open", node.lineno
+        elif isinstance(called, ast.Attribute):
+            owner = called.value.id if isinstance(called.value, ast.Name) else ""
+            if owner in WRITES:
+                names = WRITES[owner]
+                if names is None or called.attr in names:
+                    yield f"{owner}.{called.attr}", node.lineno
+            elif called.attr == "open":
+                first = node.args[0] if node.args else mode
+                if (
+                    isinstance(first, ast.Constant)
+                    and set(str(first.value)) & set("wax+")
+                    and len(str(first.value)) < 4
+                ):
+                    yield "open", node.lineno
+            elif called.attr in WRITING_METHODS and owner != "storage":
+                yield called.attr, node.lineno
+
+
+def test_all_that_is_written_goes_through_storage() -> None:
+    found = {
+        (name, call): line
+        for name, path in {**SOURCES, **CLI_SOURCES}.items()
+        if name != "storage"
+        for call, line in writes(path)
+    }
+    assert {f"{name}:{line} {call}" for (name, call), line in found.items() if (name, call) not in ALLOWED} == set()
+    assert set(found) == set(ALLOWED), "what is allowed and not there any more"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "open(path, 'w')",
+        "open(path, mode='ab')",
+        "open(path, mode)",
+        "path.open('wb')",
+        "path.write_text('x')",
+        "Path(x).unlink()",
+        "os.replace(a, b)",
+        "from os import rename",
+        "shutil.rmtree(folder)",
+        "Image.fromarray(x).save(path)",
+        "cv2.imwrite(name, image)",
+        "np.save(path, x)",
+        "torch.save(x, path)",
+        "tempfile.mkdtemp()",
+    ],
+)
+def test_direct_writes_are_found(tmp_path: Path, line: str) -> None:
+    (tmp_path / "x.py").write_text(f"{line}\n")
+    assert len(list(writes(tmp_path / "x.py"))) == 1
+
+
+@pytest.mark.parametrize("line", ["open(path)", "open(path, 'rb')", "path.open('rb')", "text.replace(a, b)"])
+def test_what_only_reads_is_no_write(tmp_path: Path, line: str) -> None:
+    (tmp_path / "x.py").write_text(f"{line}\n")
+    assert list(writes(tmp_path / "x.py")) == []
 
 
 # Errors

@@ -134,7 +134,7 @@ def test_it_is_written_no_more_often_than_asked(painter: Painter, task: FrameTas
 
 def test_it_is_removed_once(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "frame")
-    checkpoint.save({"x": torch.ones(2)}, "task")
+    checkpoint.keep({"x": torch.ones(2)}, "task")
     assert checkpoint.load("task") is not None
     checkpoint.remove()
     checkpoint.remove()

@@ -244,6 +244,7 @@ def test_jobs_that_cannot_be_used(tmp_path: Path, command: str, damage: str) -> 
         data = bytearray((folder / "job.db").read_bytes())
         data[60:64] = (99).to_bytes(4, "big")  # PRAGMA user_version
         (folder / "job.db").write_bytes(data)
+        (folder / "job.copy").unlink()
     said = {"missing": "no job at", "empty": "damaged", "garbage": "damaged", "version": "another version"}[damage]
     refused(1, said, command, folder)
 
@@ -392,6 +393,16 @@ def test_a_finished_job_is_cleaned(here: Path) -> None:
     assert impasto("clean", "nowhere").code == 1
 
 
+def test_a_job_whose_film_has_gone_is_not_cleaned(here: Path) -> None:
+    """Its frames are all that there is of it."""
+    assert impasto(*stylize("in", "o.mp4")).code == 0
+    (here / "o.mp4").unlink()
+    for more in ((), ("--dry-run",)):
+        told = impasto("clean", "o.mp4.impasto", *more)
+        assert told.code == 1 and "o.mp4 is missing" in told.err and told.err.count("\n") == 1
+    assert len(list((here / "o.mp4.impasto" / "frames").iterdir())) == 3
+
+
 def on_terminal(arguments: Sequence[object], **environment: str) -> tuple[int, str, str]:
     """Runs the command with stderr on a terminal: exit code, stdout, stderr."""
     main, other = pty.openpty()
@@ -478,6 +489,61 @@ def test_status(here: Path) -> None:
     assert record["output"] == str(here / "o.mp4")
     assert record["losses"]["objective"] > 0
     assert result.err == ""
+
+
+def test_status_of_a_job_whose_owner_has_gone(here: Path) -> None:
+    impasto(*stylize("in", "o.mp4"))
+    Path("o.mp4.impasto/frames/000001.png").unlink()
+    script = "import os; from pathlib import Path; from pipeline.job import Job; "
+    script += "job = Job.open(Path('o.mp4.impasto')); job.reopen_output(); os._exit(9)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment) as process:
+        assert process.wait(60) == 9
+    told = impasto("status", "o.mp4.impasto").out
+    assert f"its owner has gone (process {process.pid} on " in told
+    assert "continue with: impasto resume o.mp4.impasto" in told
+    record = impasto("status", "o.mp4.impasto", "--json").records[0]
+    assert record["owner"] is None and f"process {process.pid} " in record["lost_owner"]
+    assert record["stalled_seconds"] is None
+    impasto("resume", "o.mp4.impasto")
+    assert impasto("status", "o.mp4.impasto", "--json").records[0]["lost_owner"] is None
+
+
+def test_status_of_a_job_that_is_stalled(here: Path) -> None:
+    impasto(*stylize("in", "o.mp4"))
+    with Job.open(Path("o.mp4.impasto")) as job:
+        job.reset_frames(job.frames()[2:])
+        os.utime("o.mp4.impasto/job.db", (0, 0))
+        assert "stalled  nothing was finished for" in impasto("status", "o.mp4.impasto").out
+        assert impasto("status", "o.mp4.impasto", "--json").records[0]["stalled_seconds"] > 1e9
+
+
+def test_verify_names_what_changed_in_each_kind_of_file(here: Path) -> None:
+    impasto(*stylize("in", "o.mp4", "--compare"))
+    assert impasto("verify", "o.mp4.impasto").code == 0
+    job = Path("o.mp4.impasto")
+    for path, name in (
+        (job / "frames" / "000002.png", "frame 2 (f3.png)"),
+        (Path("o.mp4"), "output"),
+        (Path("o-compare.mp4"), "comparison"),
+        (job / "job.db", "store"),
+        (job / "job.copy", "store"),
+    ):
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        told = impasto("verify", str(job))
+        assert told.code == 1
+        assert told.out.startswith(f"{name}: ") and path.name in told.out.splitlines()[0]
+        (problem,) = impasto("verify", str(job), "--json").records[0]["problems"]
+        assert problem == told.out.splitlines()[0]
+        path.write_bytes(whole)
+    # A comparison that was changed may be the user's own work by now.
+    Path("o-compare.mp4").write_bytes(b"mine")
+    told = impasto("resume", str(job))
+    assert told.code == 2 and "o-compare.mp4 has changed" in told.err and "move it away" in told.err
+    Path("o-compare.mp4").unlink()
+    assert impasto("resume", str(job)).code == 0
+    assert impasto("verify", str(job)).code == 0
 
 
 def test_verify(here: Path) -> None:

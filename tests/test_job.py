@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from pipeline import storage
+from pipeline import storage, store
 from pipeline.errors import ImpastoError, JobError, JobLockedError, JobMismatchError, StorageError
 from pipeline.events import Losses
-from pipeline.job import LOG_NAME, SCHEMA_VERSION, STORE_NAME, FrameState, Job, PlannedFrame, default_folder, is_job
+from pipeline.job import LOG_NAME, SCHEMA_VERSION, FrameState, Job, PlannedFrame, default_folder, is_job
+from pipeline.store import COPY_NAME, STORE_NAME
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE: dict[str, Any] = {"output": "/nowhere/out.mp4", "content": {"kind": "video", "a.mp4": "00"}, "size": 64}
@@ -231,6 +233,55 @@ def test_status(folder: Path) -> None:
     assert not status.finished
 
 
+def test_an_owner_that_has_gone_is_told(folder: Path) -> None:
+    make(folder).__exit__()
+    with Job.read(folder) as job:
+        assert (job.status().owner, job.status().lost_owner) == (None, None)
+    with other_process(folder) as process:
+        with Job.read(folder) as job:
+            assert job.status().lost_owner is None
+        process.kill()
+        process.wait(60)
+        with Job.read(folder) as job:
+            status = job.status()
+        assert status.owner is None
+        assert status.lost_owner is not None and f"process {process.pid} on " in status.lost_owner
+    Job.open(folder).__exit__()
+    with Job.read(folder) as job:
+        assert job.status().lost_owner is None
+
+
+@pytest.mark.parametrize(("hours", "stalled"), [(0.02, False), (1.4, False), (1.6, True)])
+def test_a_job_that_finishes_nothing_is_told(folder: Path, hours: float, stalled: bool) -> None:
+    """Frames of 30 minutes at most: 60 s for each of 10 iterations and 30 planned for the longest of those left."""
+    frames = [PlannedFrame(i, 0, f"frame {i}", f"frames/{i:06d}.png", work=30 if i == 1 else 2) for i in range(4)]
+    with make(folder, frames=frames) as job:
+        job.finish_frame(0, "ab" * 32, LOSSES, 10, "limit", None, 600.0)
+    with other_process(folder):
+        then = time.time() - 3600 * hours
+        os.utime(folder / STORE_NAME, (then, then))
+        with Job.read(folder) as job:
+            seconds = job.status().stalled_seconds
+        assert (seconds is not None) == stalled
+        if seconds is not None:
+            assert 3600 * hours <= seconds < 3600 * hours + 60
+    with Job.read(folder) as job:
+        assert job.status().stalled_seconds is None  # Nobody is at work.
+
+
+def test_nothing_is_stalled_before_its_first_frame_and_after_its_last(folder: Path) -> None:
+    frames = [PlannedFrame(0, 0, "frame 0", "frames/0.png", work=2)]
+    make(folder, frames=frames).__exit__()
+    for done in (False, True):
+        if done:
+            with Job.open(folder) as job:
+                job.finish_frame(0, "ab" * 32, LOSSES, 2, "limit", None, 0.1)
+        with other_process(folder):
+            os.utime(folder / STORE_NAME, (0, 0))
+            with Job.read(folder) as job:
+                assert job.status().stalled_seconds is None
+
+
 def test_frames_that_were_reset_do_not_count(folder: Path) -> None:
     with make(folder) as job:
         paint(job, 0, losses=Losses(1, 1, 1), seconds=1)
@@ -278,6 +329,7 @@ def test_a_job_of_another_version(folder: Path, opened: Any) -> None:
     make(folder).__exit__()
     with closing(sqlite3.connect(folder / STORE_NAME)) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    store.write_copy(folder)
     before = (folder / STORE_NAME).read_bytes()
     with pytest.raises(JobError) as caught:
         opened(folder)
@@ -295,12 +347,13 @@ def look_through(folder: Path) -> None:
         job.problems()
 
 
-@pytest.mark.parametrize("length", [10, 100, 1000, 4096, 8192, 12288])
+@pytest.mark.parametrize("length", [10, 100, 1000, 4096, 8192, 12287])
 def test_a_store_that_is_cut_off(folder: Path, length: int) -> None:
     make(folder).__exit__()
     data = (folder / STORE_NAME).read_bytes()
     assert len(data) > length
     (folder / STORE_NAME).write_bytes(data[:length])
+    (folder / COPY_NAME).unlink()
     with pytest.raises(JobError) as caught:
         look_through(folder)
     one_line(caught.value, str(folder), "damaged", "--force")
@@ -312,21 +365,116 @@ def test_a_store_that_is_cut_off(folder: Path, length: int) -> None:
 def test_a_store_of_something_else(folder: Path, data: bytes) -> None:
     make(folder).__exit__()
     (folder / STORE_NAME).write_bytes(data)
+    (folder / COPY_NAME).unlink()
     for use in (look_through, Job.open):
         with pytest.raises(JobError) as caught:
             use(folder)
         one_line(caught.value, "damaged", "--force")
 
 
-@pytest.mark.parametrize("key", ["recipe", "invocation", "facts"])
-@pytest.mark.parametrize("value", ["{", "[1]"])
-def test_values_that_are_damaged(folder: Path, key: str, value: str) -> None:
-    make(folder).__exit__()
+CHANGES = {
+    "a value": "UPDATE meta SET value = '{}' WHERE key = 'facts'",
+    "a number": "UPDATE frames SET iterations = iterations + 1 WHERE idx = 1",
+    "the last bit of a number": "UPDATE frames SET content = 1.0000000000000002 WHERE idx = 1",
+    "the kind of a value": "UPDATE frames SET name = CAST(name AS BLOB) WHERE idx = 0",
+    "a state": "UPDATE frames SET state = 'done' WHERE idx = 3",
+    "a row less": "DELETE FROM frames WHERE idx = 3",
+    "a row more": "INSERT INTO frames (pass, idx, shot, name, path, work) VALUES (0, 9, 9, 'x', 'x', 1)",
+    "two rows that change their times": "UPDATE frames SET pts = 2560 - pts WHERE idx IN (2, 3)",
+    "a column more": "ALTER TABLE frames ADD COLUMN x",
+    "the seal": "UPDATE meta SET value = 'x' || substr(value, 2) WHERE key = 'seal'",
+    "no seal": "DELETE FROM meta WHERE key = 'seal'",
+}
+
+
+def changed_behind_the_back(folder: Path, statement: str) -> None:
     with closing(sqlite3.connect(folder / STORE_NAME)) as connection, connection:
-        connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
-    with pytest.raises(JobError) as caught:
-        look_through(folder)
-    one_line(caught.value, "damaged")
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("crashed", [False, True], ids=["at rest", "crashed"])
+def test_a_change_that_the_job_did_not_make(folder: Path, change: str, crashed: bool) -> None:
+    """It is told and put right from the copy; without one the job is refused."""
+    with make(folder) as job:
+        paint(job, 1)
+        job._keep_copy()
+        before = job.frames()
+        if crashed:
+            kept = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    if crashed:
+        for name, data in kept.items():
+            (folder / name).write_bytes(data)
+    look_through(folder)
+    changed_behind_the_back(folder, CHANGES[change])
+    with Job.read(folder) as job:
+        assert job.frames() == before and job.facts == FACTS  # those of the copy
+        (problem,) = job.problems()
+        assert problem.startswith("store: ") and "damaged" in problem
+    copy = (folder / COPY_NAME).read_bytes()
+    (folder / COPY_NAME).write_bytes(copy[:-1] + bytes([copy[-1] ^ 1]))
+    for use in (look_through, Job.open):
+        with pytest.raises(JobError) as caught:
+            use(folder)
+        one_line(caught.value, str(folder), "damaged", "--force")
+    (folder / COPY_NAME).write_bytes(copy)
+    with Job.open(folder) as job:
+        assert job.store_problem is not None and "damaged" in job.store_problem
+        assert job.frames() == before and job.facts == FACTS
+    with Job.read(folder) as job:
+        assert job.store_problem is None and job.problems() == []
+
+
+def test_a_byte_that_says_nothing(folder: Path) -> None:
+    """At rest the store and its copy are the same to the byte, also where SQLite keeps nothing."""
+    make(folder).__exit__()
+    data = (folder / STORE_NAME).read_bytes()
+    hole = data.index(bytes(64))
+    (folder / STORE_NAME).write_bytes(data[:hole] + b"\1" + data[hole + 1 :])
+    with Job.read(folder) as job:
+        assert job.store_problem is None
+        (problem,) = job.problems()
+        assert "has changed since it was written" in problem
+    with Job.open(folder) as job:
+        assert job.store_problem is not None
+        # While somebody owns it the two may differ, and that is no problem.
+        job.fail_frame(0, "x")
+        with Job.read(folder) as other:
+            assert other.problems() == []
+    with Job.read(folder) as job:
+        assert job.problems() == []
+
+
+@pytest.mark.parametrize("data", [b"", b"x", None])
+def test_a_copy_that_is_damaged(folder: Path, data: bytes | None) -> None:
+    make(folder).__exit__()
+    copy = folder / COPY_NAME
+    copy.write_bytes(copy.read_bytes()[:-1] if data is None else data)
+    with Job.read(folder) as job:
+        assert len(job.problems()) == 1
+    Job.open(folder).__exit__()
+    with Job.read(folder) as job:
+        assert job.problems() == []
+
+
+def test_the_seal_is_kept_by_whatever_is_written(folder: Path) -> None:
+    """Every way to write keeps the store sound, with names of any bytes and numbers of any size."""
+    name = os.fsdecode(b"\xff \xf0\x9f\x8e\xa8.png")
+    frames = [*planned(), PlannedFrame(4, 4, name, f"frames/{name}", -(2**62), 10**9)]
+    with make(folder, frames=frames) as job:
+        for losses in (Losses(1, 2.0, 1e-300), Losses(float("inf"), 1 / 3, 2**60)):
+            job.finish_frame(0, "ab" * 32, losses, 7, "limit", "stalled", 2, reference=3)
+        job.fail_frame(4, name)
+        job.reset_frames(job.frames()[1:3])
+        job.expect_output("cd" * 32)
+        for _ in range(2):
+            job.finish_output("cd" * 32)
+        job.finish_comparison(Path("x.mp4"), "ef" * 32)
+        with Job.read(folder) as other:
+            assert other.store_problem is None
+        job.reopen_output()
+    with Job.open(folder) as job:
+        assert job.store_problem is None
 
 
 def test_a_kill_in_the_middle_of_a_write_is_no_damage(folder: Path, tmp_path: Path) -> None:
@@ -411,7 +559,7 @@ Job.create(Path(sys.argv[1]), {}, {}, {}, [PlannedFrame(0, 0, "a", "a")])
     assert done.returncode == -signal.SIGKILL
     assert not is_job(folder)
     make(folder).__exit__()
-    assert {path.name for path in folder.iterdir()} <= {STORE_NAME, "lock"}
+    assert {path.name for path in folder.iterdir()} <= {STORE_NAME, COPY_NAME, "lock"}
     look_through(folder)
 
 

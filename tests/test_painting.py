@@ -250,13 +250,10 @@ def stopping(index: int, iteration: int, stop: StopSignal) -> Callable[[Event], 
 
 
 @pytest.mark.parametrize("index", [0, 2])
-def test_a_stop_in_a_long_frame_puts_it_away(
-    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: int
-) -> None:
+def test_a_stop_in_a_long_frame_puts_it_away(material: Path, tmp_path: Path, index: int) -> None:
     whole, asked = (film(material, tmp_path / name, *LONG) for name in ("whole", "stopped"))
     stylize(whole)
-    monkeypatch.setattr(painting, "STOP_SECONDS", 0)
-    stop = StopSignal()
+    stop = StopSignal(grace_seconds=0)
     with pytest.raises(Interrupted, match="impasto resume"):
         stylize(asked, stopping(index, 12, stop), stop)
     (kept,) = (asked.job_folder / "checkpoints").iterdir()

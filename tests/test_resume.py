@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline import images, storage, video_reader
+from pipeline import images, storage, store, video_reader
 from pipeline.encoder import bundled_path
 from pipeline.errors import Interrupted, JobError, JobMismatchError, OutputError, PartialError, StorageError
 from pipeline.events import Assembling, Event, FrameDone, FrameProgress, FrameStarted, Notice, StopSignal
@@ -247,11 +247,9 @@ def painted(material: Path, tmp_path: Path) -> Request:
     """A film that is finished."""
     shutil.copytree(material / "whole-film", tmp_path, dirs_exist_ok=True)
     asked = film(material, tmp_path)
-    with closing(sqlite3.connect(asked.job_folder / "job.db")) as connection, connection:
-        for key in ("recipe", "invocation"):
-            (text,) = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-            values = {**json.loads(text), "output": str(asked.output)}
-            connection.execute("UPDATE meta SET value = ? WHERE key = ?", (json.dumps(values), key))
+    with Job.open(asked.job_folder) as job:
+        for key, values in (("recipe", job.recipe), ("invocation", job.invocation)):
+            job._set_meta(key, json.dumps({**values, "output": str(asked.output)}))
     assert stylize(asked).painted_count == 0
     return asked
 
@@ -536,6 +534,7 @@ def test_a_job_of_another_version_is_left_alone(material: Path, tmp_path: Path) 
     killed_at(asked, "done 2")
     with closing(sqlite3.connect(asked.job_folder / "job.db")) as connection:
         connection.execute("PRAGMA user_version = 99")
+    store.write_copy(asked.job_folder)
     before = tree(tmp_path)
     for again in (lambda: stylize(asked), lambda: resume(asked.job_folder)):
         with pytest.raises(JobError, match="another version"):

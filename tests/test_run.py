@@ -97,7 +97,7 @@ def request(content: Path | Sequence[Path], style: Path | Sequence[Path], output
 
 def tree(folder: Path) -> dict[str, str]:
     """Every file below a folder with its hash, without what tells of the run and not of the result."""
-    skipped = ("job.db", "job.db-journal", "log.txt", "lock")
+    skipped = ("job.db", "job.db-journal", "job.copy", "log.txt", "lock")
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -141,7 +141,7 @@ def test_an_image(tmp_path: Path, content_file: Path, style_file: Path, events: 
     assert done.losses.objective < of_kind(events, FrameProgress)[0].losses.objective
     job = tmp_path / "new" / "o.png.impasto"
     assert result.job == job
-    assert {path.name for path in job.iterdir()} <= {"job.db", "lock", "log.txt", "plots"}
+    assert {path.name for path in job.iterdir()} <= {"job.db", "job.copy", "lock", "log.txt", "plots"}
     (plot,) = result.plots
     assert read(plot).shape[0] > 100
     log = (job / "log.txt").read_text(encoding="utf-8")
