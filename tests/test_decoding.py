@@ -345,7 +345,13 @@ def start(clip: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
             command = [sys.executable, "-c", IN_THE_MIDDLE + then, str(clip)]
             process = stack.enter_context(
                 subprocess.Popen(
-                    command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+                    command,
+                    cwd=ROOT,
+                    text=True,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
                 )
             )
             stack.callback(process.kill)
@@ -379,10 +385,12 @@ def test_a_child_that_decodes_ends_with_its_parent_too(
 
 @pytest.mark.parametrize("then", ["", "raise SystemExit(3)", "frames.close()", "del frames"])
 def test_no_child_outlives_a_process_that_ends(start: Callable[..., "subprocess.Popen[str]"], then: str) -> None:
-    process = start(f"{then}\n")
-    assert process.communicate()[1] == ""
+    process = start(f"sys.stdin.readline()\n{then}\n")
+    left = children(process.pid)
+    assert len(left) == 2
+    assert process.communicate("go on\n")[1] == ""
     assert process.returncode == (3 if "3" in then else 0)
-    assert children(1) == []
+    assert all(map(is_gone, left))
 
 
 def test_ctrl_c_reaches_the_one_who_asks_alone(start: Callable[..., "subprocess.Popen[str]"]) -> None:
