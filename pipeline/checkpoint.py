@@ -4,6 +4,7 @@ What is put away is the whole state of the optimiser between two iterations, and
 same bits as one that was never interrupted. A file that is damaged, or was left by any other task, is not used.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import time
@@ -17,7 +18,7 @@ import safetensors.numpy
 import torch
 
 from pipeline import storage
-from pipeline.errors import Interrupted
+from pipeline.errors import Interrupted, StorageError
 from pipeline.optimize import Minimizer, Outcome
 
 CHECKPOINT_SECONDS = 300.0
@@ -47,7 +48,9 @@ class Checkpoint:
             nonlocal last
             stop = self.is_wanted is not None and self.is_wanted()
             if stop or clock() - last >= self.seconds:
-                self.keep(minimizer.snapshot(), task)
+                # A disk without room for it is no reason to give up the frame.
+                with contextlib.suppress(StorageError):
+                    self.keep(minimizer.snapshot(), task)
                 last = clock()
             if stop:
                 raise Interrupted("put away in the middle of a frame, which goes on from there")

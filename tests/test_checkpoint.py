@@ -132,6 +132,13 @@ def test_it_is_written_no_more_often_than_asked(painter: Painter, task: FrameTas
     assert written.index(True) >= 10
 
 
+def test_a_place_that_cannot_be_written_costs_nothing(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way of a folder")
+    image, trace, _ = heard(painter, task, Checkpoint(tmp_path / "file" / "frame", 0))
+    whole = painter.paint(task)
+    assert trace == whole.trace and np.array_equal(image, whole.image)
+
+
 def test_it_is_removed_once(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "frame")
     checkpoint.keep({"x": torch.ones(2)}, "task")
