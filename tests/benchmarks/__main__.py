@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("objective", "peer", "memory", "temporal", "faults")
+NAMES = ("objective", "peer", "memory", "temporal", "schedule", "faults")
 
 
 def main() -> None:
