@@ -94,6 +94,39 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+THREAD_GAIN = 0.8
+"""Sums that are split over n threads are n to this power as fast: a worker for each core is faster, if all are busy."""
+
+WORKER_BYTES = 800 << 20
+PIXEL_BYTES = 4096
+"""What a worker takes, and each pixel of its picture besides, on a CPU."""
+
+
+def best_threads(total: float, longest: float, pixels: float, cores: int, memory_bytes: float) -> int:
+    """Over how many threads sums are best split on a CPU, the cores that are left being for other workers.
+
+    `total` is the work of all chains and `longest` that of the longest, which one worker has to do; `pixels` are those
+    of a picture. Deterministic, as bits follow from it.
+    """
+    best, least = cores, float("inf")
+    for threads in range(cores, 0, -1):
+        workers = cores // threads
+        if cores % threads or workers * (WORKER_BYTES + PIXEL_BYTES * pixels) > memory_bytes:
+            continue
+        seconds = max(total / workers, longest) / threads**THREAD_GAIN
+        if seconds < least:
+            best, least = threads, seconds
+    return best
+
+
+def physical_memory_bytes() -> int:
+    """The memory of this machine; as if there were much where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 1 << 40
+
+
 class Executor(Protocol):
     """Runs assignments. A context manager: leaving it ends whatever it started."""
 

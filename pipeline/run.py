@@ -41,7 +41,15 @@ from pipeline.events import (
     StopSignal,
     ignore,
 )
-from pipeline.executors import Executor, InlineExecutor, PainterSpec, ProcessExecutor, usable_cores
+from pipeline.executors import (
+    Executor,
+    InlineExecutor,
+    PainterSpec,
+    ProcessExecutor,
+    best_threads,
+    physical_memory_bytes,
+    usable_cores,
+)
 from pipeline.flow import FloFolder, has_raft_weights
 from pipeline.frames import FrameRange, Size, fit_within, resize
 from pipeline.job import (
@@ -64,6 +72,9 @@ from pipeline.stylize import COLD_STARTS, Painter, device_label, pick_devices, s
 ENGINE = 4
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
 
+
+MEMORY_SHARE = 0.7
+"""Of the machine's memory, what workers on a CPU may take together."""
 
 EXECUTORS = ("auto", "inline", "processes", "ray")
 
@@ -415,9 +426,10 @@ class _Run:
         if self.request.compare:
             self._require_compare_free(plan.frames)
         self._require_space(plan)
+        pixels = statistics.fmean(self._pixels(plan))
         facts = {
-            "threads": self._threads(plan),
-            "pixels": statistics.fmean(self._pixels(plan)),
+            "threads": self._threads(plan, pixels),
+            "pixels": pixels,
             "flow": self._flow_method(),
             **plan.facts,
             "environment": _environment(self.devices[0]),
@@ -425,10 +437,18 @@ class _Run:
         }
         return Job.create(folder, recipe, self.request.to_values(), facts, plan.frames, replace=self.request.force)
 
-    def _threads(self, plan: _Plan) -> int:
-        """How many threads paint a frame on a CPU. Sums are split by thread, and the last bits of a picture with them:
-        a job keeps its number, whoever goes on with it."""
-        return torch.get_num_threads()
+    def _threads(self, plan: _Plan, pixels: float) -> int:
+        """Over how many threads sums are split on a CPU. The last bits of a picture follow from it: a job keeps its
+        number, whoever goes on with it."""
+        work: dict[int, float] = {}
+        for frame in plan.frames:
+            work[frame.shot] = work.get(frame.shot, 0.0) + frame.work * pixels
+        total = sum(work.values())
+        if self.request.executor == "inline" or total < PROCESSES_FROM:
+            return torch.get_num_threads()
+        return best_threads(
+            total, max(work.values()), pixels, torch.get_num_threads(), MEMORY_SHARE * physical_memory_bytes()
+        )
 
     def _require_job_apart(self) -> None:
         """--force clears the job's folder: it holds no content, and neither holds nor lies in an output folder."""

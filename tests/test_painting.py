@@ -408,3 +408,24 @@ def test_a_wait_ends_in_time_while_a_frame_is_under_way(
         assert executor.wait(lambda *_: None, 0.2) is None
         assert time.monotonic() - began < 60
     assert threading.active_count() < 50
+
+
+@pytest.mark.parametrize(
+    ("chains", "cores", "gigabytes", "threads"),
+    [
+        ([1.0], 2, 24, 2),  # one picture: all for it
+        ([1.0] * 8, 2, 24, 1),
+        ([1.0] * 3, 2, 24, 1),
+        ([1.0, 0.1], 2, 24, 2),
+        ([1.0] * 64, 16, 64, 1),
+        ([1.0] * 4, 16, 64, 4),
+        ([1.0] * 64, 16, 8, 2),  # no memory for sixteen
+        ([1.0] * 64, 16, 0.5, 16),
+        ([1.0] * 8, 1, 24, 1),
+    ],
+)
+def test_cores_go_to_chains_as_far_as_there_are_chains_and_memory(
+    chains: list[float], cores: int, gigabytes: float, threads: int
+) -> None:
+    found = executors.best_threads(sum(chains), max(chains), 10_000, cores, gigabytes * 2**30)
+    assert found == threads and cores % found == 0
