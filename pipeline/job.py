@@ -706,14 +706,14 @@ def _translated(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         if "full" in str(error) or "disk I/O" in str(error) or "readonly" in str(error):
+            remedy = "free some space" if "full" in str(error) else "look after the disk"
             raise StorageError(
-                f"the store of the job in {folder} cannot be written ({error}): "
-                "free some space and run the same command again"
+                f"the store of the job in {folder} cannot be written ({error}): {remedy} and run the same command again"
             ) from error
-        raise JobError(f"the store of the job in {folder} cannot be used: {error}") from error
+        raise JobError(f"the store of the job in {folder} cannot be used: {store.in_short(error)}") from error
     except sqlite3.DatabaseError as error:
         raise JobError(
-            f"the store of the job in {folder} is damaged ({error}): start over with stylize --force"
+            f"the store of the job in {folder} is damaged ({store.in_short(error)}): start over with stylize --force"
         ) from error
     except OSError as error:
         raise storage.storage_error(error, folder) from error

@@ -23,6 +23,7 @@ COPY_NAME = "job.copy"
 
 _SEAL_KEY = "seal"
 _OWNER_KEY = "owner"
+_MOST_WORDS = 80
 
 # What a disk says, and not the bytes that lie on it.
 _NOT_DAMAGE = {
@@ -101,7 +102,7 @@ def damage(connection: sqlite3.Connection, *, thorough: bool = False) -> str | N
         if thorough:
             found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
             if found != "ok":
-                return f"is damaged ({' '.join(found.split())})"
+                return f"is damaged ({in_short(found)})"
         with _one_look(connection):
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (_SEAL_KEY,)).fetchone()
             if row is None or row["value"] != _seal_of(connection):
@@ -109,8 +110,14 @@ def damage(connection: sqlite3.Connection, *, thorough: bool = False) -> str | N
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_DAMAGE:
             raise
-        return f"is damaged ({error})"
+        return f"is damaged ({in_short(error)})"
     return None
+
+
+def in_short(words: object) -> str:
+    """What SQLite says, on one line: it quotes what it cannot read at length."""
+    line = " ".join(str(words).split())
+    return line if len(line) <= _MOST_WORDS else f"{line[:_MOST_WORDS]}…"
 
 
 @contextlib.contextmanager
