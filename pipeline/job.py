@@ -259,7 +259,10 @@ class Job:
                 frames = folder / FRAMES_NAME
                 for place in (folder, folder / PLOTS_NAME, frames, *frames.glob("*/")):
                     storage.remove_partial_files(place)
-            return cls._owned(folder, lock, problem)
+            job = cls._owned(folder, lock, problem)
+            if problem is not None:
+                job.log(problem)
+            return job
         except BaseException:
             lock.release()
             raise
@@ -464,9 +467,7 @@ class Job:
             )
         output = Path(self.recipe["output"])
         if self.output_sha256 and (problem := file_problem(output, self.output_sha256)) is not None:
-            raise JobError(
-                f"output {output} {problem}, and may be made again of the frames of {self.folder}: resume it"
-            )
+            raise JobError(f"output {output} {problem}, and is made again of the frames of {self.folder}: resume it")
         frames = self.folder / FRAMES_NAME
         found = [path for path in frames.rglob("*") if path.is_file() or path.is_symlink()]
         found += [path for path in self.folder.iterdir() if storage.is_partial(path)]
@@ -696,7 +697,7 @@ def _put_right(folder: Path) -> str | None:
             raise
         problem = str(error).removesuffix(_START_OVER)
     store.restore(folder, copy)
-    return problem
+    return f"{problem}: it was put right from its copy, and what was painted since that was made is painted again"
 
 
 @contextlib.contextmanager

@@ -268,9 +268,7 @@ class _Run:
                 # Sums are split by thread, and the last bits of a picture with them: a job keeps its number.
                 torch.set_num_threads(job.facts["threads"])
             if job.store_problem is not None:
-                self._notice(
-                    job, f"{job.store_problem}: it is put right from its copy, and what was painted since painted again"
-                )
+                self.listener(Notice(job.store_problem))
             self._tell_of_environment(job, device)
             pending = self._in_order_of_work(self._reconcile(job))
             frames = job.frames()
