@@ -459,6 +459,25 @@ def test_a_copy_that_is_damaged(folder: Path, data: bytes | None) -> None:
         assert job.problems() == []
 
 
+@pytest.mark.parametrize(("seconds", "kept"), [(0.0, 2), (3600.0, 0)])
+def test_a_job_at_work_copies_its_store_now_and_then(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, kept: int
+) -> None:
+    """So much is there of a job whose store is damaged in a crash; what is missing is painted again."""
+    monkeypatch.setattr("pipeline.job.COPY_SECONDS", seconds)
+    with make(folder) as job:
+        for index in range(2):
+            paint(job, index)
+        crashed = {name: (folder / name).read_bytes() for name in (STORE_NAME, COPY_NAME)}
+    for name, data in crashed.items():
+        (folder / name).write_bytes(data)
+    changed_behind_the_back(folder, "UPDATE frames SET seconds = 3")
+    with Job.open(folder) as job:
+        assert job.store_problem is not None
+        assert len(job.frames(FrameState.DONE)) == kept
+    assert "put right from its copy" in (folder / LOG_NAME).read_text()
+
+
 def test_the_seal_is_kept_by_whatever_is_written(folder: Path) -> None:
     """Every way to write keeps the store sound, with names of any bytes and numbers of any size."""
     name = os.fsdecode(b"\xff \xf0\x9f\x8e\xa8.png")
