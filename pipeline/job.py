@@ -291,18 +291,18 @@ class Job:
         that is of no use either.
         """
         _require_job(folder)
-        try:
-            with _translated(folder):
+        with _translated(folder):
+            try:
                 try:
                     return cls(folder, _look_at(folder, "ro"), None)
                 except sqlite3.OperationalError:
                     # A write was cut short by a crash, and SQLite has to take it back before anybody reads.
                     return cls(folder, _look_at(folder, "rw"), None)
-        except JobError as error:
-            copy = store.sound_copy(folder, SCHEMA_VERSION)
-            if copy is None:
-                raise
-            return cls(folder, store.in_memory(copy), None, str(error))
+            except JobError as error:
+                copy = store.sound_copy(folder, SCHEMA_VERSION)
+                if copy is None:
+                    raise
+                return cls(folder, store.in_memory(copy), None, str(error).removesuffix(_START_OVER))
 
     def __enter__(self) -> Self:
         return self
@@ -663,21 +663,24 @@ def _require_schema(connection: sqlite3.Connection, folder: Path) -> None:
         )
 
 
-def _look_at(folder: Path, mode: str) -> sqlite3.Connection:
+def _look_at(folder: Path, mode: str, *, thorough: bool = False) -> sqlite3.Connection:
+    """The store, when it is sound. Raises `JobError` where it is not, and `sqlite3.Error` where that cannot be said:
+    a disk that fails for a moment is no reason to go back to the copy."""
     connection = store.look_at(folder / STORE_NAME, mode)
     try:
-        _require_sound(connection, folder)
+        try:
+            _require_schema(connection, folder)
+            problem = store.damage(connection, thorough=thorough)
+        except store.UNREADABLE as error:
+            if not store.is_damage(error):
+                raise
+            problem = f"is damaged ({store.in_short(error)})"
+        if problem is not None:
+            raise JobError(f"the store of the job in {folder} {problem}{_START_OVER}")
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _require_sound(connection: sqlite3.Connection, folder: Path, *, thorough: bool = False) -> None:
-    _require_schema(connection, folder)
-    problem = store.damage(connection, thorough=thorough)
-    if problem is not None:
-        raise JobError(f"the store of the job in {folder} {problem}: start over with stylize --force")
 
 
 def _put_right(folder: Path) -> str | None:
@@ -687,8 +690,7 @@ def _put_right(folder: Path) -> str | None:
     """
     copy = store.sound_copy(folder, SCHEMA_VERSION)
     try:
-        with _translated(folder), contextlib.closing(store.connect(folder / STORE_NAME)) as connection:
-            _require_sound(connection, folder, thorough=True)
+        _look_at(folder, "rw", thorough=True).close()
         if copy is None or not store.differs_at_rest(folder, copy):
             return None
         problem = f"the store of the job in {folder} has changed since it was written"

@@ -25,6 +25,13 @@ _SEAL_KEY = "seal"
 _OWNER_KEY = "owner"
 _MOST_WORDS = 80
 
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What reading a damaged store raises: also of the message in which SQLite quotes it."""
+
+_LOOK_SECONDS = 10.0
+_WRITE_SECONDS = 60.0
+"""How long to wait for other processes; for whoever looks at all of a large store at once it is longer."""
+
 # What a disk says, and not the bytes that lie on it.
 _NOT_DAMAGE = {
     sqlite3.SQLITE_BUSY,
@@ -41,8 +48,7 @@ def connect(path: Path) -> sqlite3.Connection:
     """Opens a store to write to it, where there is none an empty one; see `watch`."""
     # Autocommit: each statement is on the disk when it returns, none waits for a commit. EXTRA: also the removal of
     # its journal, which would take it back after a power cut.
-    # The patience is for whoever looks at all of a large store at once.
-    connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=_WRITE_SECONDS, isolation_level=None)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -52,7 +58,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def look_at(path: Path, mode: str = "ro") -> sqlite3.Connection:
     """Opens a store that somebody else may be writing to."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, timeout=_LOOK_SECONDS, isolation_level=None)
     connection.row_factory = sqlite3.Row
     return connection
 
@@ -107,11 +113,16 @@ def damage(connection: sqlite3.Connection, *, thorough: bool = False) -> str | N
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (_SEAL_KEY,)).fetchone()
             if row is None or row["value"] != _seal_of(connection):
                 return "is damaged (its rows do not go with its seal)"
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_DAMAGE:
+    except UNREADABLE as error:
+        if not is_damage(error):
             raise
         return f"is damaged ({in_short(error)})"
     return None
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error is of the bytes of a store, and not of its disk or of another process that is in the way."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOT_DAMAGE
 
 
 def in_short(words: object) -> str:
@@ -176,7 +187,7 @@ def sound_copy(folder: Path, version: int) -> bytes | None:
     data = storage.read_sealed(folder / COPY_NAME)
     if data is None:
         return None
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(in_memory(data)) as connection:
+    with contextlib.suppress(*UNREADABLE), contextlib.closing(in_memory(data)) as connection:
         if connection.execute("PRAGMA user_version").fetchone()[0] == version and damage(connection) is None:
             return data
     return None

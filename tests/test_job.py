@@ -384,6 +384,9 @@ CHANGES = {
     "a column more": "ALTER TABLE frames ADD COLUMN x",
     "how a table is made": "PRAGMA writable_schema = ON; "
     "UPDATE sqlite_master SET sql = replace(sql, 'sha256', '\"sha256') WHERE name = 'frames'",
+    "how a table is made, in no letters": "PRAGMA writable_schema = ON; "
+    "UPDATE sqlite_master SET sql = CAST(replace(CAST(sql AS BLOB), 'sha256', x'22a9ff') AS TEXT) "
+    "WHERE name = 'frames'",
     "the seal": "UPDATE meta SET value = 'x' || substr(value, 2) WHERE key = 'seal'",
     "no seal": "DELETE FROM meta WHERE key = 'seal'",
 }
@@ -457,6 +460,29 @@ def test_a_copy_that_is_damaged(folder: Path, data: bytes | None) -> None:
     Job.open(folder).__exit__()
     with Job.read(folder) as job:
         assert job.problems() == []
+
+
+def test_a_store_that_cannot_be_read_for_a_moment_is_not_given_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the copy does not have yet is lost only with bytes that are damaged."""
+    monkeypatch.setattr(store, "_LOOK_SECONDS", 0.1)
+    job = make(folder)
+    paint(job, 0)
+    job._connection.close()  # As a process that is killed.
+    assert job._lock is not None
+    job._lock.release()
+    before = (folder / STORE_NAME).read_bytes()
+    with closing(sqlite3.connect(folder / STORE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(JobError, match="locked"):
+            Job.open(folder)
+        with pytest.raises(JobError, match="locked"):
+            Job.read(folder)
+    assert (folder / STORE_NAME).read_bytes() == before
+    with Job.open(folder) as job:
+        assert job.store_problem is None
+        assert len(job.frames(FrameState.DONE)) == 1
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(0.0, 2), (3600.0, 0)])
