@@ -267,7 +267,10 @@ class Job:
                 frames = folder / FRAMES_NAME
                 for place in (folder, folder / PLOTS_NAME, frames, *frames.glob("*/")):
                     storage.remove_partial_files(place)
-            return cls._owned(folder, lock, problem)
+            job = cls._owned(folder, lock, problem)
+            if problem is not None:
+                job.log(problem)
+            return job
         except BaseException:
             lock.release()
             raise
@@ -296,18 +299,18 @@ class Job:
         that is of no use either.
         """
         _require_job(folder)
-        try:
-            with _translated(folder):
+        with _translated(folder):
+            try:
                 try:
                     return cls(folder, _look_at(folder, "ro"), None)
                 except sqlite3.OperationalError:
                     # A write was cut short by a crash, and SQLite has to take it back before anybody reads.
                     return cls(folder, _look_at(folder, "rw"), None)
-        except JobError as error:
-            copy = store.sound_copy(folder, SCHEMA_VERSION)
-            if copy is None:
-                raise
-            return cls(folder, store.in_memory(copy), None, str(error))
+            except JobError as error:
+                copy = store.sound_copy(folder, SCHEMA_VERSION)
+                if copy is None:
+                    raise
+                return cls(folder, store.in_memory(copy), None, str(error).removesuffix(_START_OVER))
 
     def __enter__(self) -> Self:
         return self
@@ -485,9 +488,7 @@ class Job:
             )
         output = Path(self.recipe["output"])
         if self.output_sha256 and (problem := file_problem(output, self.output_sha256)) is not None:
-            raise JobError(
-                f"output {output} {problem}, and may be made again of the frames of {self.folder}: resume it"
-            )
+            raise JobError(f"output {output} {problem}, and is made again of the frames of {self.folder}: resume it")
         frames = self.folder / FRAMES_NAME
         found = [path for path in frames.rglob("*") if path.is_file() or path.is_symlink()]
         found += [path for path in self.folder.iterdir() if storage.is_partial(path)]
@@ -690,21 +691,24 @@ def _require_schema(connection: sqlite3.Connection, folder: Path) -> None:
         )
 
 
-def _look_at(folder: Path, mode: str) -> sqlite3.Connection:
+def _look_at(folder: Path, mode: str, *, thorough: bool = False) -> sqlite3.Connection:
+    """The store, when it is sound. Raises `JobError` where it is not, and `sqlite3.Error` where that cannot be said:
+    a disk that fails for a moment is no reason to go back to the copy."""
     connection = store.look_at(folder / STORE_NAME, mode)
     try:
-        _require_sound(connection, folder)
+        try:
+            _require_schema(connection, folder)
+            problem = store.damage(connection, thorough=thorough)
+        except store.UNREADABLE as error:
+            if not store.is_damage(error):
+                raise
+            problem = f"is damaged ({store.in_short(error)})"
+        if problem is not None:
+            raise JobError(f"the store of the job in {folder} {problem}{_START_OVER}")
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _require_sound(connection: sqlite3.Connection, folder: Path, *, thorough: bool = False) -> None:
-    _require_schema(connection, folder)
-    problem = store.damage(connection, thorough=thorough)
-    if problem is not None:
-        raise JobError(f"the store of the job in {folder} {problem}: start over with stylize --force")
 
 
 def _put_right(folder: Path) -> str | None:
@@ -714,8 +718,7 @@ def _put_right(folder: Path) -> str | None:
     """
     copy = store.sound_copy(folder, SCHEMA_VERSION)
     try:
-        with _translated(folder), contextlib.closing(store.connect(folder / STORE_NAME)) as connection:
-            _require_sound(connection, folder, thorough=True)
+        _look_at(folder, "rw", thorough=True).close()
         if copy is None or not store.differs_at_rest(folder, copy):
             return None
         problem = f"the store of the job in {folder} has changed since it was written"
@@ -724,7 +727,7 @@ def _put_right(folder: Path) -> str | None:
             raise
         problem = str(error).removesuffix(_START_OVER)
     store.restore(folder, copy)
-    return problem
+    return f"{problem}: it was put right from its copy, and what was painted since that was made is painted again"
 
 
 @contextlib.contextmanager
@@ -734,14 +737,14 @@ def _translated(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         if "full" in str(error) or "disk I/O" in str(error) or "readonly" in str(error):
+            remedy = "free some space" if "full" in str(error) else "look after the disk"
             raise StorageError(
-                f"the store of the job in {folder} cannot be written ({error}): "
-                "free some space and run the same command again"
+                f"the store of the job in {folder} cannot be written ({error}): {remedy} and run the same command again"
             ) from error
-        raise JobError(f"the store of the job in {folder} cannot be used: {error}") from error
+        raise JobError(f"the store of the job in {folder} cannot be used: {store.in_short(error)}") from error
     except sqlite3.DatabaseError as error:
         raise JobError(
-            f"the store of the job in {folder} is damaged ({error}): start over with stylize --force"
+            f"the store of the job in {folder} is damaged ({store.in_short(error)}): start over with stylize --force"
         ) from error
     except OSError as error:
         raise storage.storage_error(error, folder) from error

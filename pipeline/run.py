@@ -290,9 +290,7 @@ class _Run:
         folder = request.job_folder
         with self._open_or_create(folder, recipe) as job:
             if job.store_problem is not None:
-                self._notice(
-                    job, f"{job.store_problem}: it is put right from its copy, and what was painted since painted again"
-                )
+                self.listener(Notice(job.store_problem))
             pending = self._reconcile(job)
             where = self._places(job, pending)
             job.log(f"started: {self.content.kind}, output {request.output}, device {_told(where, job)}")

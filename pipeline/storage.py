@@ -221,4 +221,6 @@ def storage_error(error: OSError, path: Path) -> StorageError:
         return StorageError(f"not allowed to write {path}: {error.strerror}")
     if error.errno == errno.ENOENT:
         return StorageError(f"could not write {path}: its folder cannot be made or has gone; name another place")
+    if error.errno == errno.EIO:
+        return StorageError(f"could not write {path}: {error.strerror}; look after the disk and run it again")
     return StorageError(f"could not write {path}: {error.strerror or error}")

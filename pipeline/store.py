@@ -23,6 +23,14 @@ COPY_NAME = "job.copy"
 
 _SEAL_KEY = "seal"
 _OWNER_KEY = "owner"
+_MOST_WORDS = 80
+
+UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What reading a damaged store raises: also of the message in which SQLite quotes it."""
+
+_LOOK_SECONDS = 10.0
+_WRITE_SECONDS = 60.0
+"""How long to wait for other processes; for whoever looks at all of a large store at once it is longer."""
 
 # What a disk says, and not the bytes that lie on it.
 _NOT_DAMAGE = {
@@ -40,9 +48,8 @@ def connect(path: Path) -> sqlite3.Connection:
     """Opens a store to write to it, where there is none an empty one; see `watch`."""
     # Autocommit: each statement is on the disk when it returns, none waits for a commit. EXTRA: also the removal of
     # its journal, which would take it back after a power cut.
-    # The patience is for whoever looks at all of a large store at once.
     # Any thread: paintings are recorded by the one that saves them.
-    connection = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=_WRITE_SECONDS, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -52,7 +59,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def look_at(path: Path, mode: str = "ro") -> sqlite3.Connection:
     """Opens a store that somebody else may be writing to."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, timeout=_LOOK_SECONDS, isolation_level=None)
     connection.row_factory = sqlite3.Row
     return connection
 
@@ -102,16 +109,27 @@ def damage(connection: sqlite3.Connection, *, thorough: bool = False) -> str | N
         if thorough:
             found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
             if found != "ok":
-                return f"is damaged ({' '.join(found.split())})"
+                return f"is damaged ({in_short(found)})"
         with _one_look(connection):
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (_SEAL_KEY,)).fetchone()
             if row is None or row["value"] != _seal_of(connection):
                 return "is damaged (its rows do not go with its seal)"
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOT_DAMAGE:
+    except UNREADABLE as error:
+        if not is_damage(error):
             raise
-        return f"is damaged ({error})"
+        return f"is damaged ({in_short(error)})"
     return None
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether an error is of the bytes of a store, and not of its disk or of another process that is in the way."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOT_DAMAGE
+
+
+def in_short(words: object) -> str:
+    """What SQLite says, on one line: it quotes what it cannot read at length."""
+    line = " ".join(str(words).split())
+    return line if len(line) <= _MOST_WORDS else f"{line[:_MOST_WORDS]}…"
 
 
 @contextlib.contextmanager
@@ -170,7 +188,7 @@ def sound_copy(folder: Path, version: int) -> bytes | None:
     data = storage.read_sealed(folder / COPY_NAME)
     if data is None:
         return None
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(in_memory(data)) as connection:
+    with contextlib.suppress(*UNREADABLE), contextlib.closing(in_memory(data)) as connection:
         if connection.execute("PRAGMA user_version").fetchone()[0] == version and damage(connection) is None:
             return data
     return None

@@ -142,6 +142,8 @@ class Work:
         """Runs the command to its end. `prepare` makes a context around it from its process id; `inside` has a fault
         injected by the process itself; `during` may do to the process what it likes."""
         with tempfile.TemporaryDirectory() as scratch:
+            for name in ("out", "err"):
+                Path(scratch, name).touch()  # It may be killed before it says anything.
             ours, theirs = SERVER.Pipe()
             process = SERVER.Process(
                 target=_child, args=(list(arguments or self.arguments), scratch, inside, theirs, str(self.place.parent))

@@ -382,6 +382,11 @@ CHANGES = {
     "a row more": "INSERT INTO frames (pass, idx, shot, name, path, work) VALUES (0, 9, 9, 'x', 'x', 1)",
     "two rows that change their times": "UPDATE frames SET pts = 2560 - pts WHERE idx IN (2, 3)",
     "a column more": "ALTER TABLE frames ADD COLUMN x",
+    "how a table is made": "PRAGMA writable_schema = ON; "
+    "UPDATE sqlite_master SET sql = replace(sql, 'sha256', '\"sha256') WHERE name = 'frames'",
+    "how a table is made, in no letters": "PRAGMA writable_schema = ON; "
+    "UPDATE sqlite_master SET sql = CAST(replace(CAST(sql AS BLOB), 'sha256', x'22a9ff') AS TEXT) "
+    "WHERE name = 'frames'",
     "the seal": "UPDATE meta SET value = 'x' || substr(value, 2) WHERE key = 'seal'",
     "no seal": "DELETE FROM meta WHERE key = 'seal'",
 }
@@ -389,7 +394,7 @@ CHANGES = {
 
 def changed_behind_the_back(folder: Path, statement: str) -> None:
     with closing(sqlite3.connect(folder / STORE_NAME)) as connection, connection:
-        connection.execute(statement)
+        connection.executescript(statement)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -410,7 +415,7 @@ def test_a_change_that_the_job_did_not_make(folder: Path, change: str, crashed: 
     with Job.read(folder) as job:
         assert job.frames() == before and job.facts == FACTS  # those of the copy
         (problem,) = job.problems()
-        assert problem.startswith("store: ") and "damaged" in problem
+        assert problem.startswith("store: ") and "damaged" in problem and "\n" not in problem
     copy = (folder / COPY_NAME).read_bytes()
     (folder / COPY_NAME).write_bytes(copy[:-1] + bytes([copy[-1] ^ 1]))
     for use in (look_through, Job.open):
@@ -455,6 +460,48 @@ def test_a_copy_that_is_damaged(folder: Path, data: bytes | None) -> None:
     Job.open(folder).__exit__()
     with Job.read(folder) as job:
         assert job.problems() == []
+
+
+def test_a_store_that_cannot_be_read_for_a_moment_is_not_given_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the copy does not have yet is lost only with bytes that are damaged."""
+    monkeypatch.setattr(store, "_LOOK_SECONDS", 0.1)
+    job = make(folder)
+    paint(job, 0)
+    job._connection.close()  # As a process that is killed.
+    assert job._lock is not None
+    job._lock.release()
+    before = (folder / STORE_NAME).read_bytes()
+    with closing(sqlite3.connect(folder / STORE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(JobError, match="locked"):
+            Job.open(folder)
+        with pytest.raises(JobError, match="locked"):
+            Job.read(folder)
+    assert (folder / STORE_NAME).read_bytes() == before
+    with Job.open(folder) as job:
+        assert job.store_problem is None
+        assert len(job.frames(FrameState.DONE)) == 1
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0.0, 2), (3600.0, 0)])
+def test_a_job_at_work_copies_its_store_now_and_then(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, kept: int
+) -> None:
+    """So much is there of a job whose store is damaged in a crash; what is missing is painted again."""
+    monkeypatch.setattr("pipeline.job.COPY_SECONDS", seconds)
+    with make(folder) as job:
+        for index in range(2):
+            paint(job, index)
+        crashed = {name: (folder / name).read_bytes() for name in (STORE_NAME, COPY_NAME)}
+    for name, data in crashed.items():
+        (folder / name).write_bytes(data)
+    changed_behind_the_back(folder, "UPDATE frames SET seconds = 3")
+    with Job.open(folder) as job:
+        assert job.store_problem is not None
+        assert len(job.frames(FrameState.DONE)) == kept
+    assert "put right from its copy" in (folder / LOG_NAME).read_text()
 
 
 def test_the_seal_is_kept_by_whatever_is_written(folder: Path) -> None:

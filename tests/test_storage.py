@@ -214,6 +214,49 @@ def test_the_file_is_on_the_disk_before_its_name_and_the_name_before_the_end(
     assert order == ["file", "name", "folder"]
 
 
+def test_a_new_folder_is_on_the_disk_in_the_one_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut that takes the name of a folder takes all that was flushed into it."""
+    flushed: list[Path] = []
+    monkeypatch.setattr(storage, "flush", flushed.append)
+    storage.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    assert flushed == [tmp_path, tmp_path / "a"]
+    storage.make_folder(tmp_path / "a" / "b")
+    assert len(flushed) == 2
+
+
+def test_what_is_removed_is_gone_durably(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / "a", tmp_path / "b", tmp_path / "folder" / "c"]
+    for path in paths[:1] + paths[2:]:
+        write_bytes(path, b"x")
+    flushed: list[Path] = []
+    monkeypatch.setattr(storage, "flush", flushed.append)
+    storage.remove(*paths)
+    assert names(tmp_path) == {"folder"} and names(tmp_path / "folder") == set()
+    assert sorted(flushed) == [tmp_path, tmp_path / "folder"]
+    with pytest.raises(StorageError, match="folder"):
+        storage.remove(tmp_path / "folder")
+    storage.remove_folder(tmp_path / "folder")
+    storage.remove_folder(tmp_path / "folder")
+    assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"x" * 100_000])
+def test_what_is_sealed_is_read_as_it_was_written_or_not_at_all(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "sealed"
+    assert storage.read_sealed(path) is None
+    storage.write_sealed(path, data)
+    assert storage.read_sealed(path) == data
+    whole = path.read_bytes()
+    for place in {0, 31, len(whole) // 2, len(whole) - 1}:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        assert storage.read_sealed(path) is None
+        path.write_bytes(whole[:place])
+        assert storage.read_sealed(path) is None
+    path.write_bytes(whole + b"x")
+    assert storage.read_sealed(path) is None
+
+
 def test_temporary_names_are_hidden_and_keep_their_ending(tmp_path: Path) -> None:
     temporary = storage.temporary_beside(tmp_path / "frame.png")
     assert temporary.parent == tmp_path
