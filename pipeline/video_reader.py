@@ -25,6 +25,7 @@ from PIL import Image
 from pipeline import hdr, images
 from pipeline.errors import InputError
 from pipeline.media import MAX_PIXELS, Timing, VideoColor, open_container, reason_of, too_large, video_stream
+from pipeline.truncation import missing_end
 
 SCAN_WIDTH = 320
 """Frames that `scan` hands out are reduced to at most this many pixels across."""
@@ -67,8 +68,8 @@ _PRIMARIES = {
 }
 _TRANSFERS = {
     1: "bt709",
-    4: "gamma22",
-    5: "gamma28",
+    4: "bt470m",
+    5: "bt470bg",
     6: "smpte170m",
     7: "smpte240m",
     8: "linear",
@@ -293,6 +294,8 @@ def scan(
             last_duration = picture.duration
             if consumer is not None:
                 consumer(index, picture.rgb(SCAN_WIDTH))
+        if times and source.stays_until is not None:
+            last_duration = max(last_duration or 0, source.stays_until - times[-1]) or None
         return VideoScan(
             info=source.info,
             time_base=source.time_base,
@@ -372,6 +375,7 @@ class _Animation:
 
     time_base = _ANIMATION_TICK
     interlaced_count = 0
+    stays_until: int | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -464,6 +468,7 @@ class _Container:
         self._alive = alive
         self.damage: list[str] = []
         self.interlaced_count = 0
+        self.stays_until: int | None = None
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -606,6 +611,10 @@ class _Container:
                 if packet.stream.index != self._stream.index:
                     continue
                 packets += packet.size > 0
+                if not packet.size and packet.pts is not None:
+                    # In Theora: the picture before stays.
+                    self.stays_until = packet.pts + (packet.duration or 0)
+                    continue
                 if without_times and packet.dts is not None and packet.size:
                     arrivals.append(packet.dts)
                 if packet.is_corrupt:
@@ -637,6 +646,8 @@ class _Container:
         tolerance = max(_END_TOLERANCE_SECONDS, extent.longest_gap_seconds(self._stream.index))
         if declared is not None and end < declared - tolerance:
             self._note(f"the file ends at {float(end):.3f} s where its header says {float(declared):.3f} s")
+        if not self.damage and (what := missing_end(self.path)):
+            self._note(what)
 
     def _note(self, what: str) -> None:
         if len(self.damage) < 1000:
