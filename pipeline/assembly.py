@@ -133,7 +133,9 @@ def _without_broken(film: Film, path: Path) -> tuple[Tracks, list[str]]:
 
     audio = tuple(track for track in tracks.audio if goes(audio=(track,)))
     subtitles = tuple(track for track in tracks.subtitles if goes(subtitles=(track,)))
-    attachment_count = tracks.attachment_count if goes(attachment_count=tracks.attachment_count) else 0
+    attachment_count = tracks.attachment_count
+    if attachment_count and not goes(attachment_count=attachment_count):
+        attachment_count = 0
     for name, all_, kept in (("sound", tracks.audio, audio), ("subtitles", tracks.subtitles, subtitles)):
         count = len(all_) - len(kept)
         if count:

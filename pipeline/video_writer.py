@@ -39,6 +39,7 @@ _MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".
 
 _MIN_TICKS_A_SECOND = 10_000
 _MAX_TICKS_A_SECOND = (1 << 31) - 1
+"""Also the most ticks that one packet lasts."""
 
 _KILL_AFTER_SECONDS = 3.0
 
@@ -370,7 +371,8 @@ class VideoWriter:
             if choice.codec.reorders:
                 arguments += ["-bf", "0"]
             last = Fraction(self._ticks[-1], self._ticks_a_second)
-            duration = self.timing.last_duration * self.timing.time_base
+            longest = Fraction(_MAX_TICKS_A_SECOND, self._ticks_a_second)
+            duration = min(self.timing.last_duration * self.timing.time_base, longest)
             half_tick = Fraction(1, 2 * self._ticks_a_second)
             is_last = f"gt(PTS*TB\\,{_decimal(last - half_tick)})"
             arguments += [
