@@ -6,6 +6,7 @@ them; videos, styles and flow one by one. Nothing is painted: the identity stand
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -83,7 +84,10 @@ class Finding:
 
 def serve() -> None:
     """Runs jobs: a line of JSON each on standard input, and one on standard output for what came of it."""
-    from pipeline import report
+    from pipeline import encoder, report
+
+    # What has nothing to do with the files is done once.
+    encoder.load_weights = functools.cache(encoder.load_weights)  # type: ignore[assignment]
     from pipeline.config import load_settings
     from pipeline.errors import ImpastoError
     from pipeline.events import Event, FrameDone, FrameFailed, Losses, Notice
@@ -302,7 +306,7 @@ class Fuzzer:
             return answer, {"": (Outcome.TRACEBACK, f"on stderr: {told}")}
         changed = {name for name, digest in before.items() if self._input_hashes().get(name) != digest}
         if changed:
-            return answer, {name: (Outcome.CHANGED, "") for name in changed} | {"": (Outcome.CHANGED, "")}
+            return answer, dict.fromkeys((*changed, ""), (Outcome.CHANGED, ", ".join(changed)))
         if stray := self._strays(output):
             return answer, {"": (Outcome.STRAY, ", ".join(stray))}
         return answer, {}
@@ -323,7 +327,7 @@ class Fuzzer:
         else:
             found = [path for path in found if path != output.with_name("out.impasto")]
             shutil.rmtree(output.with_name("out.impasto"), ignore_errors=True)
-        found += [path for path in self._outputs.rglob("*partial*")]
+        found += self._outputs.rglob("*partial*")
         return [str(path.relative_to(self._folder)) for path in found]
 
     # --- the process ---

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("objective", "peer", "memory", "temporal")
+NAMES = ("objective", "peer", "memory", "temporal", "fuzz")
 
 
 def main() -> None:
