@@ -18,13 +18,15 @@ _TAIL_BYTES = 1 << 17
 def missing_end(path: Path) -> str | None:
     """What is missing at the end of a media file by its own account, in words; None where nothing is known to be.
 
-    Known are Matroska and WebM, AVI, ASF (WMV), FLV, Ogg, MPEG transport streams and GIF.
+    Known are MP4 and MOV, Matroska and WebM, AVI, ASF (WMV), FLV, Ogg, MPEG transport streams and GIF.
     """
     try:
         with open(path, "rb") as file:
             length = file.seek(0, os.SEEK_END)
             file.seek(0)
             head = file.read(1 << 14)
+            if head[4:8] in _ATOMS:
+                return _iso(file, head, length)
             for magic, look in _KINDS.items():
                 if head.startswith(magic):
                     return look(file, head, length)
@@ -38,6 +40,21 @@ def _shorter(length: int, declared: int) -> str | None:
         return None
     count = declared - length
     return f"the file ends {count} {'byte' if count == 1 else 'bytes'} before its header says"
+
+
+def _iso(file: BinaryIO, _: bytes, length: int) -> str | None:
+    """MP4 and MOV are a row of atoms, each with its length in front."""
+    place = 0
+    while place < length:
+        file.seek(place)
+        header = file.read(16)
+        (size,) = struct.unpack_from(">I", header)
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", header, 8)
+        if size < 8:
+            return None  # To the end, or broken.
+        place += size
+    return _shorter(length, place)
 
 
 def _matroska(_: BinaryIO, head: bytes, length: int) -> str | None:
@@ -129,6 +146,9 @@ def _palette_bytes(flags: int) -> int:
 
 
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+_ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+"""With which MP4 and MOV begin."""
 
 _KINDS: dict[bytes, Callable[[BinaryIO, bytes, int], str | None]] = {
     b"\x1a\x45\xdf\xa3": _matroska,

@@ -191,7 +191,7 @@ class Fuzzer:
         for mutant in together:
             (self._inputs / mutant.name).write_bytes(mutant.data)
         whole = self._inputs / "whole.png"
-        Image.open(self._style).save(whole)
+        shutil.copy(self._style, whole)
         found: dict[Mutant, Finding] = {}
         answer, trouble = self._run(self._inputs, self._outputs, "photos")
         if not trouble and answer is not None and str(self._outputs / whole.name) not in answer["done"].values():
@@ -356,15 +356,16 @@ class Fuzzer:
     def _start(self) -> "subprocess.Popen[bytes]":
         current, home, temporary = self._elsewhere
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home), "TMPDIR": str(temporary)}
-        return subprocess.Popen(
-            [sys.executable, "-c", "from tests.fuzzing import serve; serve()"],
-            bufsize=0,
-            cwd=current,
-            env={**environment, "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._messages.open("ab"),
-        )
+        with self._messages.open("ab") as messages:
+            return subprocess.Popen(
+                [sys.executable, "-c", "from tests.fuzzing import serve; serve()"],
+                bufsize=0,
+                cwd=current,
+                env={**environment, "OMP_NUM_THREADS": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=messages,
+            )
 
     def _end(self) -> None:
         process, self._process = self._process, None
