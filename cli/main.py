@@ -865,7 +865,8 @@ def _status_record(state: "JobStatus") -> dict[str, object]:
 
 
 def _out(text: str, *, markup: bool = False, style: str | None = None) -> None:
-    Console(highlight=False).print(printable(text), markup=markup, style=style, soft_wrap=True)
+    # What has markup is our own and may have several lines.
+    Console(highlight=False).print(text if markup else printable(text), markup=markup, style=style, soft_wrap=True)
 
 
 def _fail(error: ImpastoError, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """Numbers as people read them."""
 
+import re
 from pathlib import Path
 
 
@@ -42,8 +43,10 @@ def counted(count: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with whatever a terminal cannot take (bytes of a name that are no UTF-8) written out."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """The text in one line, with whatever a terminal cannot take or would obey (bytes of a name that are no UTF-8,
+    control characters) written out."""
+    seen = text.encode("utf-8", "backslashreplace").decode()
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], seen)
 
 
 def short_path(path: Path) -> str:

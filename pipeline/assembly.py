@@ -1,16 +1,17 @@
 """Painted frames → the film, and content and result side by side."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from pipeline import decoding, images
+from pipeline import decoding, images, storage
 from pipeline.codecs import Encoding
 from pipeline.content import FrameReader
-from pipeline.errors import StorageError
+from pipeline.errors import MediaError, StorageError
 from pipeline.frames import resize, size_of
 from pipeline.job import FrameRecord, FrameState, Job, file_problem
 from pipeline.media import Timing, VideoColor
@@ -100,8 +101,21 @@ def write_film(
 ) -> Sequence[str]:
     """Writes the film, with its content beside it where a `reader` of that is given; returns what could not be kept.
 
-    `on_frame` is called with the number of frames that are written. Raises what `VideoWriter` raises.
+    `on_frame` is called with the number of frames that are written. Sound and subtitles that are so broken that no film
+    can be written with them are left out: the paintings are worth more. Raises what `VideoWriter` raises.
     """
+    try:
+        return _write(film, path, encoding, on_frame, reader)
+    except MediaError:
+        tracks, lost = _without_broken(film, path)
+        if not lost:
+            raise
+        return [*_write(replace(film, tracks=tracks), path, encoding, on_frame, reader), *lost]
+
+
+def _write(
+    film: Film, path: Path, encoding: Encoding, on_frame: Callable[[int], None], reader: FrameReader | None
+) -> Sequence[str]:
     pictures = film.pictures() if reader is None else film.beside(reader)
     first = next(pictures)
     with VideoWriter(
@@ -120,6 +134,38 @@ def write_film(
             writer.write(picture)
             on_frame(written)
     return writer.notes
+
+
+def _without_broken(film: Film, path: Path) -> tuple[Tracks, list[str]]:
+    """The film's tracks less those that cannot even be written beside a single small picture, and a line for each."""
+    tracks, lost = film.tracks, []
+
+    def goes(**alone: Any) -> bool:
+        trial = storage.temporary_beside(path)
+        timing = Timing(film.timing.time_base, film.timing.times[:1])
+        some = {"audio": (), "subtitles": (), "attachment_count": 0, **alone}
+        try:
+            with VideoWriter(trial, (16, 16), timing, tracks=replace(tracks, **some), part=film.part) as writer:
+                writer.write(np.zeros((16, 16, 3), np.uint8))
+        except MediaError:
+            return False
+        finally:
+            storage.remove(trial)
+        return True
+
+    audio = tuple(track for track in tracks.audio if goes(audio=(track,)))
+    subtitles = tuple(track for track in tracks.subtitles if goes(subtitles=(track,)))
+    attachment_count = tracks.attachment_count
+    if attachment_count and not goes(attachment_count=attachment_count):
+        attachment_count = 0
+    for name, all_, kept in (("sound", tracks.audio, audio), ("subtitles", tracks.subtitles, subtitles)):
+        count = len(all_) - len(kept)
+        if count:
+            which = f"{count} of {len(all_)} tracks of {name}" if len(all_) > 1 else f"the {name}"
+            lost.append(f"left out, as broken in {tracks.source}: {which}")
+    if attachment_count < tracks.attachment_count:
+        lost.append(f"left out, as broken in {tracks.source}: attached files")
+    return replace(tracks, audio=audio, subtitles=subtitles, attachment_count=attachment_count), lost
 
 
 def side_by_side(content: np.ndarray, painted: np.ndarray) -> np.ndarray:

@@ -121,6 +121,8 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
     for path in paths:
         if not path.exists():
             raise InputError(f"content {path} does not exist: check the name")
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"content {path} is neither a file nor a folder: name one")
     videos = [path for path in paths if path.is_file() and _is_video(path, mode)]
     if videos:
         if len(paths) > 1:
@@ -137,6 +139,8 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
     if to_video and mode == "photos":
         raise UsageError(f"--photos does not go with the video output {output}: name a folder")
     if len(paths) == 1 and paths[0].is_file() and mode != "sequence":
+        if to_video and not images.is_readable_name(paths[0]):
+            raise _unknown_ending(paths[0])
         if to_video:
             raise OutputError(f"output {output} is a video and content {paths[0]} one image: name an image")
         if images.is_image_name(output):
@@ -309,14 +313,21 @@ def require_outside(content: Content, paths: Sequence[Path], output: Path, other
     """
     places = _Places()
     target = places.of(output)
+    folders = {}
     for path in paths:
         read = places.of(path)
+        if read.is_dir():
+            folders[read] = path
         if target == read or (read.is_dir() and target.is_relative_to(read)):
             raise OutputError(f"output {output} lies inside the content {path}: name another place")
     kept = {places.of(path) for path in others} | {places.of(file.path) for file in content.files}
     for painted in (output, *(output / file.target for file in content.files if file.target)):
-        if places.of(painted) in kept:
+        place = places.of(painted)
+        if place in kept:
             raise OutputError(f"painting would overwrite {painted}, which is read: name another output")
+        # A link in the output's tree may lead there.
+        if inside := folders.keys() & set(place.parents):
+            raise OutputError(f"{painted} lies inside the content {folders[inside.pop()]}: name another output")
 
 
 class _Places:
@@ -361,11 +372,15 @@ def _list_files(paths: Sequence[Path]) -> tuple[list[ContentFile], int]:
         elif images.is_readable_name(path):
             files.append(ContentFile(path, path.name, path.name))
         else:
-            known = " ".join(sorted(images.IMAGE_SUFFIXES | images.HEIF_SUFFIXES | media.VIDEO_SUFFIXES))
-            raise InputError(f"content {path} has the ending of neither an image nor a video ({known})")
+            raise _unknown_ending(path)
     if not files:
         raise InputError(f"content {paths[0]} holds no image ({' '.join(sorted(images.IMAGE_SUFFIXES))})")
     return files, skipped
+
+
+def _unknown_ending(path: Path) -> InputError:
+    known = " ".join(sorted(images.IMAGE_SUFFIXES | images.HEIF_SUFFIXES | media.VIDEO_SUFFIXES))
+    return InputError(f"content {path} has the ending of neither an image nor a video ({known})")
 
 
 def _numbered_as_png(files: list[ContentFile]) -> list[ContentFile]:

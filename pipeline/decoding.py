@@ -15,6 +15,7 @@ import contextlib
 import os
 import pickle
 import queue
+import re
 import resource
 import select
 import signal
@@ -27,6 +28,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, Any, cast
 
+import av
 import numpy as np
 
 from pipeline import images, tracks, video_reader
@@ -44,6 +46,7 @@ _IDLE_MOST = 2
 """Children kept for the next request: one reads ahead while another reads what else a photo's file holds."""
 
 _ALIVE_SECONDS = 1.0
+_LONGEST_REPORT = 200
 _PIPE_BYTES = 1 << 20
 _REMEDY = "convert it with another program, or leave it out"
 
@@ -298,9 +301,10 @@ os.register_at_fork(after_in_child=_decoders.forget)
 class _Answers:
     """Writes answers, and keeps an alarm for the time between them."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], reported: Callable[[], str | None] = lambda: None) -> None:
         self._stream = stream
         self._last = time.monotonic()
+        self.reported = reported
 
     def send(self, kind: str, value: Any) -> None:
         signal.alarm(0)  # Whoever asked may take its time.
@@ -326,7 +330,9 @@ class _Answers:
 
 
 def _scan(answers: _Answers, path: Path) -> VideoScan:
-    return video_reader.scan(path, lambda index, image: answers.send("item", (index, image)), answers.alive)
+    return video_reader.scan(
+        path, lambda index, image: answers.send("item", (index, image)), answers.alive, answers.reported
+    )
 
 
 def _read_frames(answers: _Answers, path: Path, start: int, stop: int | None, accept_damage: bool) -> None:
@@ -362,10 +368,11 @@ def serve() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
+    reported = _reports()
     _prepare(stream)
     waiting: queue.SimpleQueue[tuple[str, str | None, Path, tuple[Any, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, waiting), daemon=True).start()
-    answers = _Answers(stream)
+    answers = _Answers(stream, reported)
     with contextlib.suppress(BrokenPipeError):
         while True:
             name, folder, path, arguments = waiting.get()
@@ -387,6 +394,30 @@ def serve() -> None:
             del value
             signal.alarm(0)
     os._exit(0)
+
+
+def _reports() -> Callable[[], str | None]:
+    """The first error that libav has printed since this was last called, of all that it passes over.
+
+    It prints to standard error, from any of its threads. PyAV could hand it on, but may wait for ever while it does.
+    """
+    reading, writing = os.pipe()
+    # When that is full, what comes is dropped.
+    for end in (reading, writing):
+        os.set_blocking(end, False)
+    os.dup2(writing, 2)
+    av.logging.set_libav_level(av.logging.ERROR)
+    av.logging.restore_default_callback()
+
+    def first() -> str | None:
+        told = b""
+        with contextlib.suppress(BlockingIOError):
+            while read := os.read(reading, 1 << 16):
+                told = told or read
+        line = re.sub(r" @ 0x[0-9a-f]+", "", told.decode("utf-8", "replace").strip().partition("\n")[0])
+        return "".join(filter(str.isprintable, line))[:_LONGEST_REPORT] or None
+
+    return first
 
 
 def _prepare(stream: IO[bytes]) -> None:

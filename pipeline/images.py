@@ -359,7 +359,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise _too_large(path, "a size") from error
+        # Its message names the pixels before its limit.
+        count = re.search(r"\d+", str(error))
+        raise _too_large(path, f"{int(count[0]) // 1_000_000} megapixels" if count else "more") from error
     except UnidentifiedImageError as error:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         raise InputError(f"cannot read image {path}: it holds no picture of a known kind ({endings})") from error

@@ -328,7 +328,7 @@ class _Run:
         if not is_job(request.job_folder) and not request.force:
             self._require_output_free()
         plan = self._plan()
-        if not is_job(request.job_folder) and not request.force:
+        if not is_job(request.job_folder) or request.force:
             self._require_targets_free(plan.frames)
         with FrameReader(self.content) as reader:
             first, array = self._first_readable(plan, reader)
@@ -419,11 +419,10 @@ class _Run:
             raise OutputError(f"the job's folder {folder} is a file: remove it, or name another with --job")
         self._require_output_free()
         plan = self._plan()
-        if not self.request.force:
-            self._require_targets_free(plan.frames)
+        self._require_targets_free(plan.frames)
+        self._require_space(plan)
         if self.request.compare:
             self._require_compare_free(plan.frames)
-        self._require_space(plan)
         pixels = statistics.fmean(self._pixels(plan))
         facts = {
             "threads": self._threads(plan, pixels),
@@ -473,6 +472,8 @@ class _Run:
             raise OutputError(f"output {output} is a file, and the output of this content is a folder: name another")
         if is_one_file and output.exists() and not self.request.force:
             raise OutputError(f"output {output} exists: choose another name, or overwrite it with --force")
+        if is_one_file and output.exists() and not output.is_file():
+            raise OutputError(f"output {output} is no regular file: name another")
 
     def _require_compare_free(self, frames: Sequence[PlannedFrame]) -> None:
         """What stands where content and result are to stand side by side is cleared by `--force`, or refused."""
@@ -493,7 +494,13 @@ class _Run:
         return {str(path): storage.hash_file(path) for path in targets if path.is_file()}
 
     def _require_targets_free(self, frames: Sequence[PlannedFrame]) -> None:
-        """No file in an output folder is overwritten that this job has not made."""
+        """No file in an output folder is overwritten that this job has not made, and with `--force` only files."""
+        if self.request.force:
+            for frame in frames:
+                path = Path(frame.path)
+                if path.is_absolute() and path.exists() and not path.is_file():
+                    raise OutputError(f"{path} is in the way and no regular file: choose another --output")
+            return
         there = [frame.path for frame in frames if Path(frame.path).is_absolute() and Path(frame.path).exists()]
         if there:
             more = f" and {len(there) - 1} more" if len(there) > 1 else ""
@@ -636,18 +643,28 @@ class _Run:
         output, job = self.request.output.absolute().parent, self.request.job_folder.absolute().parent
         needed = dict.fromkeys((output, job), 0)
         for frame, count in zip(plan.frames, pixels, strict=True):
-            is_jpeg = Path(frame.path).suffix.lower() in (".jpg", ".jpeg")
-            needed[output if Path(frame.path).is_absolute() else job] += (3 * count >> is_jpeg) + 4096
+            suffix = Path(frame.path).suffix.lower()
+            # A TIFF may be plain and have alpha.
+            halves = 3 if suffix in (".jpg", ".jpeg") else 8 if suffix in (".tif", ".tiff") else 6
+            needed[output if Path(frame.path).is_absolute() else job] += halves * count // 2 + 4096
+        kept = sum(pixels) // self.passes
         if self.to_video:
-            needed[output] += self._video_bytes(sum(pixels) // self.passes)
+            film = self._video_bytes(kept)
+            needed[output] += film
+            if storage.disk_of(output) != storage.disk_of(job):
+                needed[job] += film  # It is made there, and then moved.
+        if self.passes > 1 and self._flow_method() != "files":
+            needed[job] += 2 * 8 * kept
         if self.request.compare:
-            kept = sum(pixels) // self.passes
             needed[output] += self._video_bytes(2 * kept) if self.to_video else 6 * kept
         return needed
 
     def _video_bytes(self, pixel_count: int) -> int:
-        """From above, of so many pixels in all: without loss half of what they take plain, else an eighth."""
-        lossless = self.request.encoding.codec in ("prores", "ffv1")
+        """From above, of so many pixels in all: without loss half of what they take plain, a GIF a byte for each, else
+        an eighth."""
+        if self.request.output.suffix.lower() == ".gif":
+            return pixel_count
+        lossless = self.request.encoding.codec in ("prores", "ffv1") or self.request.encoding.crf == 0
         return 3 * pixel_count // (2 if lossless else 8)
 
     def _require_space(self, plan: _Plan) -> None:
@@ -927,6 +944,8 @@ def _film_facts(scan: ContentScan) -> dict[str, Any]:
 
 
 def _megabytes(size: int) -> str:
+    if size < 1e6:
+        return f"{size / 1e3:.1f} kB"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 

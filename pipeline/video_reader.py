@@ -25,6 +25,7 @@ from PIL import Image
 from pipeline import hdr, images
 from pipeline.errors import InputError
 from pipeline.media import MAX_PIXELS, Timing, VideoColor, open_container, reason_of, too_large, video_stream
+from pipeline.truncation import missing_end
 
 SCAN_WIDTH = 320
 """Frames that `scan` hands out are reduced to at most this many pixels across."""
@@ -34,6 +35,9 @@ _END_TOLERANCE_SECONDS = Fraction(1, 4)
 
 _ANIMATION_TICK = Fraction(1, 120_000)
 """Seconds; of these, milliseconds, all usual rates and 1001/30000 s are multiples."""
+
+_LONGEST_STEP_SECONDS = 3600
+"""Frames that come more seldom have no rate: encoders count the ticks between two at a constant rate in 31 bits."""
 
 _ASPECT_LIMIT = 8
 """Pixels more oblong than this are a mistake in the file."""
@@ -67,8 +71,8 @@ _PRIMARIES = {
 }
 _TRANSFERS = {
     1: "bt709",
-    4: "gamma22",
-    5: "gamma28",
+    4: "bt470m",
+    5: "bt470bg",
     6: "smpte170m",
     7: "smpte240m",
     8: "linear",
@@ -222,6 +226,10 @@ def _ignore() -> None:
     pass
 
 
+def _nothing() -> str | None:
+    return None
+
+
 def probe(path: Path, alive: Callable[[], None] = _ignore) -> VideoInfo:
     """What a video says of itself: its header, and its first frame, as rotation and colours may be in that alone.
 
@@ -274,16 +282,20 @@ def read_frames(
 
 
 def scan(
-    path: Path, consumer: Callable[[int, np.ndarray], None] | None = None, alive: Callable[[], None] = _ignore
+    path: Path,
+    consumer: Callable[[int, np.ndarray], None] | None = None,
+    alive: Callable[[], None] = _ignore,
+    reported: Callable[[], str | None] = _nothing,
 ) -> VideoScan:
     """Decodes a video once from end to end: exact count and times of its frames, and whether it is whole.
 
     `consumer` is called as `consumer(index, image)` with every frame in order, upright, `H×W×3` uint8
     RGB, reduced to at most `SCAN_WIDTH` pixels across; `CutDetector.feed` is one. Apart from one integer
     a frame, memory stays flat. Damage is not raised but reported in the result.
-    Raises `InputError` for what `probe` refuses. `alive`: see there.
+    Raises `InputError` for what `probe` refuses. `alive`: see there. `reported` gives what the decoder has complained
+    about since it was last called: where all else seems well, that is the damage.
     """
-    with _source(path, alive) as source:
+    with _source(path, alive, reported) as source:
         times: list[int] = []
         last_duration: int | None = None
         has_alpha = False
@@ -293,6 +305,8 @@ def scan(
             last_duration = picture.duration
             if consumer is not None:
                 consumer(index, picture.rgb(SCAN_WIDTH))
+        if times and source.stays_until is not None:
+            last_duration = max(last_duration or 0, source.stays_until - times[-1]) or None
         return VideoScan(
             info=source.info,
             time_base=source.time_base,
@@ -312,8 +326,10 @@ def _constant_rate(times: Sequence[int], time_base: Fraction, declared: Fraction
     is a frame that really comes late.
     """
     if len(times) < 2:
-        return declared
+        return declared if declared * _LONGEST_STEP_SECONDS >= 1 else None
     step = times[1] - times[0]
+    if step * time_base > _LONGEST_STEP_SECONDS:
+        return None
     if all(b - a == step for a, b in itertools.pairwise(times)):
         exact = 1 / (step * time_base)
         frame_ticks = 1 / (declared * time_base)
@@ -363,8 +379,10 @@ class _Picture(Protocol):
         """`H×W` uint8, upright, of the size displayed; None where all is opaque."""
 
 
-def _source(path: Path, alive: Callable[[], None]) -> "_Container | _Animation":
-    return _Animation(path) if path.suffix.lower() in images.ANIMATED_SUFFIXES else _Container(path, alive)
+def _source(
+    path: Path, alive: Callable[[], None], reported: Callable[[], str | None] = _nothing
+) -> "_Container | _Animation":
+    return _Animation(path) if path.suffix.lower() in images.ANIMATED_SUFFIXES else _Container(path, alive, reported)
 
 
 class _Animation:
@@ -372,6 +390,7 @@ class _Animation:
 
     time_base = _ANIMATION_TICK
     interlaced_count = 0
+    stays_until: int | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -420,7 +439,7 @@ class _Animation:
                 return
 
     def damage_summary(self, frame_count: int) -> str:
-        return f"{frame_count} frames can be read, and {self.damage[0]}"
+        return f"{_frames(frame_count)} can be read, and {self.damage[0]}"
 
 
 @dataclass(frozen=True)
@@ -459,15 +478,18 @@ class _Decoded:
 class _Container:
     """A video that is open for reading, as a context manager."""
 
-    def __init__(self, path: Path, alive: Callable[[], None]) -> None:
+    def __init__(self, path: Path, alive: Callable[[], None], reported: Callable[[], str | None]) -> None:
         self.path = path
         self._alive = alive
+        self._reported = reported
         self.damage: list[str] = []
         self.interlaced_count = 0
+        self.stays_until: int | None = None
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
+            self._reported()  # What an earlier file gave cause for.
             self._container = open_container(self.path)
             stack.callback(self._container.close)
             self._stream = video_stream(self._container, self.path)
@@ -511,7 +533,7 @@ class _Container:
         declared = self.info.frame_count_declared
         of = f" of {declared}" if declared and declared > frame_count else ""
         more = f", and {len(self.damage) - 1} more such errors" if len(self.damage) > 1 else ""
-        return f"{frame_count}{of} frames can be read, and {self.damage[0]}{more}"
+        return f"{_frames(frame_count, of)} can be read, and {self.damage[0]}{more}"
 
     def to_rgb(self, frame: av.VideoFrame, max_width: int | None = None) -> np.ndarray:
         """A decoded frame as an upright `H×W×3` uint8 RGB array of the size displayed, or reduced to `max_width`."""
@@ -606,6 +628,10 @@ class _Container:
                 if packet.stream.index != self._stream.index:
                     continue
                 packets += packet.size > 0
+                if not packet.size and packet.pts is not None:
+                    # In Theora: the picture before stays.
+                    self.stays_until = packet.pts + (packet.duration or 0)
+                    continue
                 if without_times and packet.dts is not None and packet.size:
                     arrivals.append(packet.dts)
                 if packet.is_corrupt:
@@ -637,6 +663,10 @@ class _Container:
         tolerance = max(_END_TOLERANCE_SECONDS, extent.longest_gap_seconds(self._stream.index))
         if declared is not None and end < declared - tolerance:
             self._note(f"the file ends at {float(end):.3f} s where its header says {float(declared):.3f} s")
+        if not self.damage and (what := missing_end(self.path)):
+            self._note(what)
+        if (report := self._reported()) and not self.damage:
+            self._note(f"its decoder reports: {report}")
 
     def _note(self, what: str) -> None:
         if len(self.damage) < 1000:
@@ -684,6 +714,10 @@ class _Container:
         )
 
 
+def _frames(count: int, of: str = "") -> str:
+    return f"{count}{of} frame{'' if count == 1 and not of else 's'}"
+
+
 def _seconds(item: Any) -> str:
     return "an unknown time" if item.pts is None else f"{float(item.pts * item.time_base):.3f} s"
 
@@ -698,7 +732,10 @@ def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
 def _declared_end(container: InputContainer) -> Fraction | None:
     if not container.duration or container.duration <= 0:
         return None
-    return Fraction(container.duration + (container.start_time or 0), av.time_base)
+    start = container.start_time or 0
+    if container.format.name.startswith("matroska"):
+        start = min(start, 0)  # Programs differ in whether they count from the first picture or from zero.
+    return Fraction(container.duration + start, av.time_base)
 
 
 def _sample_aspect(stream: VideoStream) -> Fraction:
@@ -731,9 +768,17 @@ def _first_named(names: dict[int, str], *numbers: int) -> str | None:
     return next((names[int(number)] for number in numbers if int(number) in names), None)
 
 
+_TURNED = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
+"""Display matrices by quarters counterclockwise."""
+
+
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """The signs (a, b, c, d) of the display matrix, made right-angled: pixel (x, y) is shown at (ax + cy, bx + dy)."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        data: Any = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:
+        # Beside it lies something that PyAV has no name for, as EXIF; it tells the angle all the same.
+        return _TURNED[round(frame.rotation / 90) % 4]
     if data is None:
         return 1, 0, 0, 1
     values = np.frombuffer(bytes(data), dtype=np.int32).astype(float)

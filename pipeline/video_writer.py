@@ -39,8 +39,12 @@ _MUXERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".
 
 _MIN_TICKS_A_SECOND = 10_000
 _MAX_TICKS_A_SECOND = (1 << 31) - 1
+"""Also the most ticks that one packet lasts."""
 
 _KILL_AFTER_SECONDS = 3.0
+
+_SAYS_LITTLE = r"Conversion failed|Terminating thread|Task finished|Error opening output file|Nothing was written into"
+"""Messages of ffmpeg that follow from others."""
 
 
 class _AbandonedError(Exception):
@@ -196,6 +200,8 @@ class VideoWriter:
         if self._process.wait() != 0:
             raise self._failure()
         self._check_result()
+        if damage := self._damage_along():
+            self.notes.append(f"what goes along with the pictures is damaged: {damage}")
 
     def _end_process(self) -> None:
         """Ends ffmpeg, gently and then not; it never outlives the block."""
@@ -237,13 +243,20 @@ class VideoWriter:
 
     def _last_words(self) -> str:
         """The line of ffmpeg's messages that tells most: the last that names a cause, without its address in memory."""
+        lines = self._messages()
+        full = [line for line in lines if "No space left" in line or "Disk quota" in line]
+        told = [line for line in lines if not re.search(_SAYS_LITTLE, line)]
+        return _without_address((full or told or lines or [""])[-1])
+
+    def _damage_along(self) -> str | None:
+        """What ffmpeg says of broken sound or subtitles that it has taken along as far as they go."""
+        told = [line for line in self._messages() if re.match(r"\[(in|aist|sist)#1\b", line)]
+        return _without_address(told[0]) if told else None
+
+    def _messages(self) -> list[str]:
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, size - 20_000))
-        lines = [line.strip() for line in self._stderr.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        full = [line for line in lines if "No space left" in line or "Disk quota" in line]
-        told = [line for line in lines if not re.search(r"Conversion failed|Terminating thread|Task finished", line)]
-        line = (full or told or lines or [""])[-1]
-        return re.sub(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+", "", line)
+        return [line.strip() for line in self._stderr.read().decode("utf-8", "replace").splitlines() if line.strip()]
 
     # --- how ---
 
@@ -358,7 +371,8 @@ class VideoWriter:
             if choice.codec.reorders:
                 arguments += ["-bf", "0"]
             last = Fraction(self._ticks[-1], self._ticks_a_second)
-            duration = self.timing.last_duration * self.timing.time_base
+            longest = Fraction(_MAX_TICKS_A_SECOND, self._ticks_a_second)
+            duration = min(self.timing.last_duration * self.timing.time_base, longest)
             half_tick = Fraction(1, 2 * self._ticks_a_second)
             is_last = f"gt(PTS*TB\\,{_decimal(last - half_tick)})"
             arguments += [
@@ -394,6 +408,10 @@ class VideoWriter:
             )
 
 
+def _without_address(line: str) -> str:
+    return re.sub(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+", "", line)
+
+
 def _decimal(seconds: Fraction) -> str:
     """Seconds as ffmpeg reads them, to its microsecond or finer, without an exponent."""
     return f"{float(seconds):.9f}"
@@ -411,5 +429,5 @@ def _output_color(color: VideoColor | None, height: int) -> VideoColor:
         matrix=matrix,
         range="tv",
         primaries=color.primaries or plain,
-        transfer=color.transfer or ("gamma28" if plain == "bt470bg" else plain),
+        transfer=color.transfer or plain,
     )

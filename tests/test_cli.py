@@ -708,6 +708,17 @@ def test_content_whose_name_is_not_utf_8(here: Path) -> None:
     assert impasto("status", "out.impasto").code == 0
 
 
+def test_names_are_told_in_one_line_and_are_not_obeyed(here: Path) -> None:
+    name = "a\nb\x1b[31mc\x9b.png"
+    assert r"content a\nb\x1b[31mc\x9b.png does not exist" in refused(2, "", *stylize(name, "o.png"))
+    (here / name).write_bytes(b"no picture")
+    refused(2, r"a\nb\x1b[31mc\x9b.png", *stylize(name, "o.png"))
+    (here / name).write_bytes((here / "content.png").read_bytes())
+    result = impasto(*stylize(name, f"painted-{name}"))
+    assert result.code == 0 and "\x1b[31mc" not in result.err and r"painted-a\nb\x1b[31mc\x9b.png" in result.err
+    assert (here / f"painted-{name}").is_file()
+
+
 def test_an_output_on_a_link(here: Path) -> None:
     (here / "real").mkdir()
     (here / "link").symlink_to("real", target_is_directory=True)

@@ -21,7 +21,7 @@ import pytest
 
 from pipeline import images, run
 from pipeline.config import load_settings
-from pipeline.events import Losses
+from pipeline.events import Losses, Notice
 from pipeline.job import Job
 from pipeline.media import ffmpeg_path
 from pipeline.optimize import StopReason
@@ -266,7 +266,12 @@ def test_what_goes_in_comes_out(tmp_path: Path, style_file: Path, case: Case) ->
         height, width = width, height
 
     settings = load_settings("default", (*TINY, "size=none", "flow.method=dis", "shots.detect=false"))
-    stylize(Request((source,), (style_file,), output, settings))
+    notices: list[str] = []
+    stylize(
+        Request((source,), (style_file,), output, settings),
+        lambda event: notices.append(event.text) if isinstance(event, Notice) else None,
+    )
+    assert not any("damaged" in text for text in notices), notices
 
     # The frames that would be painted.
     with Job.read(tmp_path / f"{output.name}.impasto") as job:

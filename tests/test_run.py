@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from pipeline import images, media, temporal, video_reader, video_writer
+from pipeline.codecs import Encoding
 from pipeline.config import Settings, load_settings
 from pipeline.encoder import EncoderWeights
 from pipeline.errors import InputError, JobMismatchError, OutputError, PartialError, StorageError, UsageError
@@ -808,22 +809,47 @@ def test_formats_are_for_photos(tmp_path: Path, style_file: Path) -> None:
 # --- space ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["o.mp4", "out"])
+PLAIN = 3 * SIZE[0] * SIZE[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "least"),
+    [
+        ("out", {"mode": "sequence"}, 6 * PLAIN),
+        ("out", {"image_format": "jpg"}, 6 * PLAIN // 2),
+        ("out", {"compare": True}, 18 * PLAIN),
+        ("o.mkv", {"compare": True, "encoding": Encoding("ffv1")}, 15 * PLAIN),
+        ("video.gif", {}, 8 * PLAIN),
+    ],
+    ids=lambda value: "-".join(map(str, value)) if isinstance(value, dict) else str(value),
+)
 def test_a_disk_that_is_too_small_is_told_before_the_job_begins(
-    tmp_path: Path, style_file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path,
+    style_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    more: dict[str, Any],
+    least: int,
 ) -> None:
     """With what is needed and what is there; and with room enough it begins."""
-    write_frames(tmp_path / "in", footage())
-    asked = request(tmp_path / "in", style_file, tmp_path / name, mode="sequence")
+    content = tmp_path / "in"
+    write_frames(content, footage())
+    if name.startswith("video"):
+        content = tmp_path / "in.mkv"
+        write_clip(content, footage(), media.Timing.constant(25, 6))
+    asked = request(content, style_file, tmp_path / name, settings=settings("iterations={first: 1, next: 1}"), **more)
     needed = dry_run(asked).disk_bytes
-    assert 6 * 3 * SIZE[0] * SIZE[1] <= needed < 6 * 4 * SIZE[0] * SIZE[1] + 6 * 4096
+    assert least <= needed < least + 7 * 4096
     monkeypatch.setattr("pipeline.storage.free_bytes", lambda folder: needed - 1)
-    before = set(tmp_path.iterdir())
-    with pytest.raises(StorageError, match=r"take up to 0\.\d MB in .*0\.\d MB are free"):
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(StorageError, match=r"take up to [1-9]\d*\.\d kB in .*, and [1-9]\d*\.\d kB are free"):
         stylize(asked)
-    assert set(tmp_path.iterdir()) == before
+    assert set(tmp_path.rglob("*")) == before
     monkeypatch.setattr("pipeline.storage.free_bytes", lambda folder: needed)
     assert stylize(asked).painted_count == 6
+    written = [path for path in set(tmp_path.rglob("*")) - before if path.is_file() and "plots" not in path.parts]
+    pictures = [path for path in written if path.suffix not in (".db", ".txt", "")]
+    assert needed > sum(path.stat().st_size for path in pictures)
     monkeypatch.setattr("pipeline.storage.free_bytes", lambda folder: 0)
     assert stylize(asked).painted_count == 0, "what has begun is not asked again"
 
@@ -837,7 +863,9 @@ def test_each_disk_is_asked_for_what_it_gets(tmp_path: Path, style_file: Path, m
         tmp_path / "in", style_file, tmp_path / "small" / "o.mp4", mode="sequence", job=tmp_path / "big" / "j"
     )
     monkeypatch.setattr("pipeline.storage.disk_of", lambda folder: hash(folder.name))
-    room = {"big": 6 * (3 * SIZE[0] * SIZE[1] + 4096), "small": 6 * 3 * SIZE[0] * SIZE[1] // 8}
+    film = 6 * PLAIN // 8
+    # The film is made beside its frames, and then moved.
+    room = {"big": 6 * (PLAIN + 4096) + film, "small": film}
     for short in room:
         monkeypatch.setattr(
             "pipeline.storage.free_bytes", lambda folder, short=short: room[folder.name] - (folder.name == short)

@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("objective", "peer", "memory", "temporal", "schedule", "faults")
+NAMES = ("objective", "peer", "memory", "temporal", "fuzz", "faults", "schedule")
 
 
 def main() -> None:

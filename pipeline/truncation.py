@@ -1,0 +1,162 @@
+"""Whether a media file is as long as it says of itself.
+
+Decoders pass over the end of a file that was cut off: where that falls between two frames they see nothing, and else
+some say nothing. Most containers tell how long they are, or mark their end. Nothing is decoded here, and what is
+broken in another way is not looked for.
+"""
+
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+_TAIL_BYTES = 1 << 17
+"""Holds the last page of an Ogg file, of which none is longer than 65 307 bytes."""
+
+
+def missing_end(path: Path) -> str | None:
+    """What is missing at the end of a media file by its own account, in words; None where nothing is known to be.
+
+    Known are MP4 and MOV, Matroska and WebM, AVI, ASF (WMV), FLV, Ogg, MPEG transport streams and GIF.
+    """
+    try:
+        with open(path, "rb") as file:
+            length = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            head = file.read(1 << 14)
+            if head[4:8] in _ATOMS:
+                return _iso(file, head, length)
+            for magic, look in _KINDS.items():
+                if head.startswith(magic):
+                    return look(file, head, length)
+    except (OSError, struct.error, IndexError, ValueError):
+        return None  # Cut off within its header, which its decoder sees.
+    return None
+
+
+def _shorter(length: int, declared: int) -> str | None:
+    if declared <= length:
+        return None
+    count = declared - length
+    return f"the file ends {count} {'byte' if count == 1 else 'bytes'} before its header says"
+
+
+def _iso(file: BinaryIO, _: bytes, length: int) -> str | None:
+    """MP4 and MOV are a row of atoms, each with its length in front."""
+    place = 0
+    while place < length:
+        file.seek(place)
+        header = file.read(16)
+        (size,) = struct.unpack_from(">I", header)
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", header, 8)
+        if size < 8:
+            return None  # To the end, or broken.
+        place += size
+    return _shorter(length, place)
+
+
+def _matroska(_: BinaryIO, head: bytes, length: int) -> str | None:
+    header_bytes, start = _ebml_number(head, 4)
+    segment = start + header_bytes
+    if head[segment : segment + 4] != b"\x18\x53\x80\x67":
+        return None
+    size, start = _ebml_number(head, segment + 4)
+    width = start - segment - 4
+    is_unknown = size == (1 << 7 * width) - 1  # As a stream is recorded.
+    return None if is_unknown else _shorter(length, start + size)
+
+
+def _ebml_number(data: bytes, place: int) -> tuple[int, int]:
+    """A number of EBML, of which the leading zeros say how long it is, and where it ends."""
+    width = 9 - data[place].bit_length()
+    value = int.from_bytes(data[place : place + width])
+    return value & ((1 << 7 * width) - 1), place + width
+
+
+def _avi(_: BinaryIO, head: bytes, length: int) -> str | None:
+    (size,) = struct.unpack_from("<I", head, 4)
+    # A recorder that was stopped leaves 0 or all ones.
+    return None if head[8:12] != b"AVI " or size == 0xFFFFFFFF else _shorter(length, 8 + size)
+
+
+def _asf(_: BinaryIO, head: bytes, length: int) -> str | None:
+    place = head.index(_ASF_FILE_PROPERTIES)
+    (size,) = struct.unpack_from("<Q", head, place + 40)
+    (flags,) = struct.unpack_from("<I", head, place + 88)
+    return None if flags & 1 else _shorter(length, size)  # 1: broadcast, of unknown length.
+
+
+def _flv(_: BinaryIO, head: bytes, length: int) -> str | None:
+    place = head.find(b"\0\x08filesize\0")
+    if place < 0:
+        return None
+    (size,) = struct.unpack_from(">d", head, place + 11)
+    return _shorter(length, int(size)) if 0 < size < 1 << 50 else None
+
+
+def _ogg(file: BinaryIO, _: bytes, length: int) -> str | None:
+    start = max(0, length - _TAIL_BYTES)
+    file.seek(start)
+    tail = file.read()
+    page = tail.rfind(b"OggS")
+    if page < 0 or page + 27 > len(tail):
+        return None
+    count = tail[page + 26]
+    lengths = tail[page + 27 : page + 27 + count]
+    is_cut = len(lengths) < count or page + 27 + count + sum(lengths) > len(tail)
+    return "the file ends within a page" if is_cut else None
+
+
+def _transport_stream(_: BinaryIO, head: bytes, length: int) -> str | None:
+    packet = 188
+    if len(head) < 4 * packet or any(head[place] != 0x47 for place in range(0, 4 * packet, packet)):
+        return None
+    return f"the file ends within a packet of {packet} bytes" if length % packet else None
+
+
+def _gif(file: BinaryIO, head: bytes, length: int) -> str | None:
+    """A GIF has no length, but a last byte: its blocks are followed to there."""
+    cut = "the file has no end"
+    place = 13 + _palette_bytes(head[10])
+    while place < length:
+        file.seek(place)
+        block = file.read(1)
+        if block == b";":
+            return None
+        if block == b"!":
+            place += 2
+        elif block == b",":
+            place += 11 + _palette_bytes(file.read(9)[8])
+        else:
+            return None  # Not cut off but broken.
+        while True:
+            file.seek(place)
+            if not (size := file.read(1)):
+                return cut
+            place += 1 + size[0]
+            if not size[0]:
+                break
+    return cut
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+_ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+_ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+"""With which MP4 and MOV begin."""
+
+_KINDS: dict[bytes, Callable[[BinaryIO, bytes, int], str | None]] = {
+    b"\x1a\x45\xdf\xa3": _matroska,
+    b"RIFF": _avi,
+    bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"): _asf,
+    b"FLV": _flv,
+    b"OggS": _ogg,
+    b"GIF8": _gif,
+    b"G": _transport_stream,
+}
+"""By the first bytes of a file; the first that fits counts."""
