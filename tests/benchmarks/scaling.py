@@ -44,9 +44,7 @@ def run() -> None:
                 ),
                 ("share of the time in which a worker paints", *(f"{value:.1%}" for value in _spread(shares))),
             ],
-            [
-                "whole processes, start-up included, in turns; the share is from the first frame's start to the last's end"
-            ],
+            ["whole processes, in turns; the share is from the first frame's start to the last one's end"],
         )
 
 
