@@ -664,7 +664,7 @@ def test_what_cannot_be_measured(here: Path, result: str, content: str, more: tu
 def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     result = impasto("doctor")
     assert result.code == 0
-    for what in ("torch", "cpu", "memory", "ffmpeg", "bundled weights", "disk"):
+    for what in ("torch", "cpu", "an iteration a megapixel", "memory", "ffmpeg", "bundled weights", "disk"):
         assert what in result.out
     records = impasto("doctor", "--json").records
     assert {record["event"] for record in records} == {"finding"}
