@@ -3,6 +3,7 @@
 The machines are `ray.cluster_utils.Cluster`'s: real ones in all but that they are on one.
 """
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -82,27 +83,30 @@ def test_a_worker_that_is_killed_costs_its_frame(material: Path, tmp_path: Path,
     spread = asked(material, tmp_path, executor="ray", address=machines.address)
     events: list[Event] = []
 
+    killed: list[int] = []
+
     def listener(event: Event) -> None:
         events.append(event)
-        if isinstance(event, FrameProgress) and not of_kind(events[:-1], FrameProgress):
-            victims = painters()
-            os.kill(victims[0], signal.SIGKILL)
+        if isinstance(event, FrameProgress) and not killed and painting(machines):
+            killed.append(painting(machines)[0])
+            os.kill(killed[0], signal.SIGKILL)
 
     stylize(spread, listener)
+    assert killed
     assert hashes(spread) == hashes(asked(material, material / "inline"))
     assert "was lost" in notices(events) and "tried once more" in notices(events)
     assert len(of_kind(events, FrameDone)) == 8
 
 
-def painters() -> list[int]:
-    """Processes of actors that paint."""
+def painting(machines: Any) -> list[int]:
+    """The processes of this cluster that paint at this moment."""
+    raylets = {node.all_processes["raylet"][0].process.pid for node in machines.list_all_nodes()}
     found = []
     for entry in Path("/proc").iterdir():
-        try:
-            if (entry / "cmdline").read_bytes().startswith(b"ray::_Painter"):
+        with contextlib.suppress(OSError, ValueError):
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent in raylets and (entry / "cmdline").read_bytes().startswith(b"ray::_Painter.paint"):
                 found.append(int(entry.name))
-        except (OSError, ValueError):
-            continue
     return found
 
 
