@@ -81,6 +81,8 @@ class Outcome:
     code: int
     records: tuple[dict[str, Any], ...]
     told: str
+    calls: int
+    """Of those that a fault may strike from inside, where one was to be."""
 
     def painted(self, event: str = "frame_done") -> list[int]:
         return [record["index"] for record in self.records if record["event"] == event]
@@ -142,8 +144,10 @@ class Work:
         """Runs the command to its end. `prepare` makes a context around it from its process id; `inside` has a fault
         injected by the process itself; `during` may do to the process what it likes."""
         with tempfile.TemporaryDirectory() as scratch:
-            for name in ("out", "err"):
-                Path(scratch, name).touch()  # It may be killed before it says anything.
+            for name in ("out", "err", "calls"):
+                Path(scratch, name).write_text(
+                    "0" if name == "calls" else ""
+                )  # It may be killed before it says anything.
             ours, theirs = SERVER.Pipe()
             process = SERVER.Process(
                 target=_child, args=(list(arguments or self.arguments), scratch, inside, theirs, str(self.place.parent))
@@ -165,7 +169,7 @@ class Work:
             out, told = (Path(scratch, name).read_text("utf-8", "replace") for name in ("out", "err"))
             # The last line of a process that was killed may be half a line.
             records = tuple(json.loads(line) for line in out.split("\n")[:-1])
-            return Outcome(process.exitcode, records, told)
+            return Outcome(process.exitcode, records, told, int(Path(scratch, "calls").read_text()))
 
 
 def _child(arguments: list[str], scratch: str, inside: tuple[Fault, int] | None, pipe: Connection, place: str) -> None:
@@ -182,10 +186,12 @@ def _child(arguments: list[str], scratch: str, inside: tuple[Fault, int] | None,
     torch.set_num_threads(1)
     os.chdir(place)
     pipe.recv()
-    if inside is not None:
-        _inject(*inside, place)
+    calls = _inject(*inside, place) if inside is not None else lambda: 0
     sys.argv = ["impasto", *arguments]
-    main()
+    try:
+        main()
+    finally:
+        Path(scratch, "calls").write_text(str(calls()))
 
 
 # --- by strace --------------------------------------------------------------------------------------------------------
@@ -290,8 +296,9 @@ def _failing(fault: Fault) -> tuple[str, ...]:
 # --- in the process ---------------------------------------------------------------------------------------------------
 
 
-def _inject(fault: Fault, number: int, place: str) -> None:
-    """Has the N-th call that changes something in the place, by way of `pipeline.storage` or the store, struck."""
+def _inject(fault: Fault, number: int, place: str) -> Callable[[], int]:
+    """Has the N-th call that changes something in the place, by way of `pipeline.storage` or the store, struck; returns
+    what tells how many there were."""
     seen = 0
 
     def is_struck(target: Any) -> bool:
@@ -337,6 +344,7 @@ def _inject(fault: Fault, number: int, place: str) -> None:
         return connection
 
     store.sqlite3.connect = connecting  # type: ignore[assignment]
+    return lambda: seen
 
 
 class InProcess:
@@ -344,10 +352,12 @@ class InProcess:
 
     def __init__(self, work: Work) -> None:
         self.work = work
+        work.clear()
+        self.count = work.run(inside=(Fault("EIO"), 0)).calls
 
     def points(self, fault: Fault = KILL) -> list[Point]:
-        """As many as there may be; a run survives those that it does not reach."""
-        return [Point("storage", number) for number in range(1, 60 + 25 * self.work.count)]
+        del fault
+        return [Point("storage", number) for number in range(1, self.count + 1)]
 
     def strike(self, point: Point, fault: Fault) -> Outcome:
         self.work.clear()
