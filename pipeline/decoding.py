@@ -130,39 +130,47 @@ def _whole(name: str, path: Path) -> Any:
 def _answers(name: str, path: Path, *arguments: Any) -> Generator[Any, None, Any]:
     """The items that a child answers with, one by one, and what it returns; raises what it raises."""
     what = _kind_of(name)
-    try:
-        decoder = _decoders.take()
-    except OSError as error:
-        raise InputError(
-            f"cannot read {what} {path}: no process that decodes could be started ({error.strerror or error}); "
-            "end other programs and try again"
-        ) from error
-    finished = False
-    try:
-        # The child was started in the folder that was the current one then.
-        folder = None if path.is_absolute() else str(Path.cwd())
-        decoder.ask((name, folder, path, arguments))
-        while True:
-            kind, value = decoder.answer()
-            finished = kind in ("result", "error")
-            if kind == "item":
-                yield value
-            elif kind == "error":
-                raise value
-            elif kind == "result":
-                return value
-    except TimeoutError as error:
-        raise InputError(
-            f"cannot read {what} {path}: its decoder gave no answer for {DECODE_SECONDS:g} s; {_REMEDY}"
-        ) from error
-    except (EOFError, BrokenPipeError) as error:
-        raise InputError(f"cannot read {what} {path}: its decoder crashed ({decoder.ending()}); {_REMEDY}") from error
-    finally:
-        # In the middle of its answers a child is of no use to anyone else.
-        if finished:
-            _decoders.give_back(decoder)
-        else:
-            _decoders.end(decoder)
+    again = False
+    while True:
+        try:
+            decoder = _decoders.take(fresh=again)
+        except OSError as error:
+            raise InputError(
+                f"cannot read {what} {path}: no process that decodes could be started ({error.strerror or error}); "
+                "end other programs and try again"
+            ) from error
+        finished = begun = False
+        try:
+            # The child was started in the folder that was the current one then.
+            folder = None if path.is_absolute() else str(Path.cwd())
+            decoder.ask((name, folder, path, arguments))
+            while True:
+                kind, value = decoder.answer()
+                begun = True
+                finished = kind in ("result", "error")
+                if kind == "item":
+                    yield value
+                elif kind == "error":
+                    raise value
+                elif kind == "result":
+                    return value
+        except TimeoutError as error:
+            raise InputError(
+                f"cannot read {what} {path}: its decoder gave no answer for {DECODE_SECONDS:g} s; {_REMEDY}"
+            ) from error
+        except (EOFError, BrokenPipeError) as error:
+            # A child may die of the file that it read before, or be dying when it is asked.
+            again = not begun and decoder.request_count > 1
+            if not again:
+                raise InputError(
+                    f"cannot read {what} {path}: its decoder crashed ({decoder.ending()}); {_REMEDY}"
+                ) from error
+        finally:
+            # In the middle of its answers a child is of no use to anyone else.
+            if finished:
+                _decoders.give_back(decoder)
+            else:
+                _decoders.end(decoder)
 
 
 # --- the children, seen from here -------------------------------------------------------------------------------------
@@ -193,8 +201,10 @@ class _Decoder:
         self._answers = cast(Any, self._process.stdout)
         self._arrival = select.poll()
         self._arrival.register(self._answers, select.POLLIN)
+        self.request_count = 0
 
     def ask(self, request: tuple[Any, ...]) -> None:
+        self.request_count += 1
         self._requests.write(pickle.dumps(request))
 
     def answer(self) -> tuple[str, Any]:
@@ -249,11 +259,12 @@ class _Decoders:
         self._all: set[_Decoder] = set()
         self._idle: list[_Decoder] = []
 
-    def take(self) -> _Decoder:
-        """A child that waits, or else a new one. Raises `OSError` where none can be started."""
+    def take(self, *, fresh: bool = False) -> _Decoder:
+        """A child that waits, or a `fresh` one where none does or that is asked for. Raises `OSError` where none can be
+        started."""
         while True:
             with self._lock:
-                decoder = self._idle.pop() if self._idle else None
+                decoder = self._idle.pop() if self._idle and not fresh else None
             if decoder is None:
                 decoder = _Decoder()
                 with self._lock:

@@ -219,6 +219,27 @@ def test_a_decoder_that_ends_while_it_waits_costs_nothing(photo: Path) -> None:
     assert child() != first
 
 
+def test_a_decoder_that_dies_of_the_file_before_costs_nothing(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = decoding._Decoder.ask
+    killed: list[int] = []
+
+    def dying(self: decoding._Decoder, request: tuple[Any, ...]) -> None:
+        if not killed or always:
+            killed.append(self._process.pid)
+            os.kill(self._process.pid, signal.SIGSEGV)
+        ask(self, request)
+
+    always = False
+    decoding.image_size(photo)
+    monkeypatch.setattr(decoding._Decoder, "ask", dying)
+    assert decoding.image_size(photo) == (40, 60)
+    assert len(killed) == 1
+    always = True
+    with pytest.raises(InputError, match=r"crashed \(SIGSEGV\)"):
+        decoding.image_size(photo)
+    assert len(killed) == 3, "one that was asked before, and a new one, and no more"
+
+
 def test_what_is_passed_over_is_a_sign_of_life(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long it takes to the first frame asked for."""
     packets: list[None] = []
