@@ -98,7 +98,7 @@ def serve() -> None:
 
     losses = Losses(1.0, 1.0, 1.0)
 
-    def identity(self: Painter, task: FrameTask, on_progress: object = None) -> PaintedFrame:
+    def identity(self: Painter, task: FrameTask, on_progress: object = None, checkpoint: object = None) -> PaintedFrame:
         return PaintedFrame(task.content, losses, StopReason.ITERATIONS, (losses,), None)
 
     Painter.paint = identity  # type: ignore[method-assign]

@@ -407,8 +407,8 @@ def test_a_child_that_decodes_ends_with_its_parent_too(
 @pytest.mark.parametrize("then", ["", "raise SystemExit(3)", "frames.close()", "del frames"])
 def test_no_child_outlives_a_process_that_ends(start: Callable[..., "subprocess.Popen[str]"], then: str) -> None:
     process = start(f"sys.stdin.readline()\n{then}\n")
+    wait_for(lambda: len(children(process.pid)) == 2, "both children are there")
     left = children(process.pid)
-    assert len(left) == 2
     assert process.communicate("go on\n")[1] == ""
     assert process.returncode == (3 if "3" in then else 0)
     assert all(map(is_gone, left))
@@ -416,8 +416,10 @@ def test_no_child_outlives_a_process_that_ends(start: Callable[..., "subprocess.
 
 def test_ctrl_c_reaches_the_one_who_asks_alone(start: Callable[..., "subprocess.Popen[str]"]) -> None:
     process = start(
-        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print(sum(1 for _ in frames), flush=True)\n"
+        "try:\n    print('now', flush=True)\n    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    print(sum(1 for _ in frames), flush=True)\n"
     )
+    assert process.stdout is not None and process.stdout.readline() == "now\n"
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate()
     assert (out, err) == ("39\n", ""), "the child reads on"

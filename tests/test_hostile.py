@@ -135,6 +135,9 @@ def test_what_vanishes_while_it_is_painted(tmp_path: Path, paint: Paint, content
     assert "\n" not in str(caught.value)
     if what == "photos":
         assert isinstance(caught.value, PartialError) and files(tmp_path / "o") == ["0.png", "2.png"]
+    elif what == "sequence":
+        assert isinstance(caught.value, PartialError) and "holds the nearest" in str(caught.value)
+        assert len(list(video_reader.read_frames(tmp_path / "o.mp4"))) == 3
     else:
         assert not (tmp_path / "o.mp4").exists()
 
