@@ -443,6 +443,7 @@ class Job:
         """Records that the output is complete under its name (with its hash, where it is one file). With frames that
         are `held` in place of others the job is not finished."""
         with self._transaction():
+            self._connection.execute("DELETE FROM meta WHERE key = 'finished'")
             self._connection.executemany(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
                 [("output_sha256", sha256 or ""), *([] if held else [("finished", _now())])],

@@ -225,7 +225,7 @@ class Painting:
                         self._take(done)
                 elif self._saver.is_busy:
                     self._saver.drain()
-                elif self._stop.requested or not (self._again or self._scheduler.is_waiting):
+                elif self._stop.requested or not (self._again or self._to_measure or self._scheduler.is_waiting):
                     break
                 else:
                     time.sleep(_TURN_SECONDS)  # All workers are lost, and others are to come.
@@ -355,13 +355,19 @@ class Painting:
         elif isinstance(result, Interrupted):
             # It is on the disk as it was, and goes on when the job is resumed.
             self._chains[frame.shot].append(frame)
-        elif under_way.tries < _MOST_TRIES.get(type(result), 1) and not self._stop.requested:
+        elif under_way.tries < _MOST_TRIES.get(type(result), 1) and self._stop.requested:
+            self._job.log(f"{frame.name}: {result}: it is tried once more when the job is resumed")
+        elif under_way.tries < _MOST_TRIES.get(type(result), 1):
             self._notice(f"{frame.name}: {result}: it is tried once more")
             self._again.append(dataclasses.replace(under_way, tries=under_way.tries + 1, reason=str(result)))
             if under_way.lane is not None:
                 self._idle.remove(under_way.lane)
         else:
-            self._set_aside(frame, result)
+            if isinstance(under_way.assignment.task, MeasureTask):
+                del self._fresh[self._key(frame)]
+                self._fail(frame, result)
+            else:
+                self._set_aside(frame, result)
             if type(result) in _MOST_TRIES:
                 self._failures += 1
                 if self._failures >= FAILURES_IN_A_ROW:

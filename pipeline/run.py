@@ -822,7 +822,8 @@ class _Run:
             return
         held = sorted({frame.index for frame in failed if frame.pass_number == 0})
         painted = [frame for frame in job.frames(FrameState.DONE) if frame.pass_number == 0]
-        if not painted or (job.output_sha256 is not None and job.held == held):
+        # A film that was made before frames were lost, which could not be painted again, shows them.
+        if not painted or (job.output_sha256 is not None and set(job.held) <= set(held)):
             return
         self._assemble(job, held)
         job.finish_output(storage.hash_file(output), held)
@@ -896,7 +897,8 @@ class _Run:
         failed = sorted(failed, key=lambda frame: frame.error is None)
         # Each painting counts: in several passes a frame is painted several times.
         done = job.frames(FrameState.DONE)
-        known = [frame.losses for frame in done if frame.losses is not None and frame.pass_number == 0]
+        kept = [frame for frame in done if frame.pass_number == 0]
+        known = [frame.losses for frame in kept if frame.losses is not None]
         result = JobDone(
             output=self.request.output,
             job=job.folder,
@@ -910,13 +912,20 @@ class _Run:
         )
         self.listener(result)
         job.log(f"ended: {len(done)} of {result.frame_count} frames done")
-        if failed and not done:
+        if failed and not kept:
             raise FrameError(
                 f"nothing could be painted (first: {result.failed[0]}); try again with: impasto resume {job.folder}"
             )
         if failed:
             what = "frame" if self.content.is_film else "photo"
-            rest = "the film holds the nearest ones in their place" if self.to_video else "the rest is done"
+            rest = "the rest is done"
+            if self.to_video:
+                shows_them = set(job.held).isdisjoint(frame.index for frame in failed)
+                rest = (
+                    f"{self.request.output} was made before and shows them"
+                    if shows_them
+                    else "the film holds the nearest ones in their place"
+                )
             raise PartialError(
                 f"{len(failed)} of {result.frame_count} {what}s could not be painted (first: {result.failed[0]}); "
                 f"{rest}; mend what can be mended and run: impasto resume {job.folder}"

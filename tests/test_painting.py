@@ -227,6 +227,37 @@ def test_a_film_with_held_frames_that_was_changed_is_kept(material: Path, tmp_pa
     assert asked.output.read_bytes() == b"mine"
 
 
+def test_a_whole_film_is_not_replaced_by_one_with_held_frames(material: Path, tmp_path: Path, faulty: Any) -> None:
+    """Its frame is lost, and cannot be painted again: the film shows it all the same."""
+    asked = film(material, tmp_path)
+    stylize(asked)
+    whole = sha256(asked.output)
+    records(asked)[2].path.unlink()
+    faulty({2: 2})
+    with pytest.raises(PartialError, match=r"1 of 6 .*out.mp4 was made before and shows them"):
+        resume(asked.job_folder)
+    assert sha256(asked.output) == whole
+    faulty({})
+    resume(asked.job_folder)
+    assert sha256(asked.output) == whole and hashes(asked) == hashes(film(material, material / "whole"))
+
+
+def test_drafts_alone_are_no_film(material: Path, tmp_path: Path, faulty: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = faulty({})
+
+    def wait(self: Any, on_progress: Any, timeout: float | None = None) -> Report | None:
+        tried.append(0)
+        if len(tried) <= COUNT:
+            return InlineExecutor.wait(self, on_progress, timeout)
+        return Report(self._waiting.pop(0).ticket, OutOfMemoryError("not enough memory on cpu"), 0.1, "cpu")
+
+    monkeypatch.setattr(Faulty, "wait", wait)
+    asked = film(material, tmp_path, "passes.count=2", "passes.iterations=2")
+    with pytest.raises(FrameError, match="nothing could be painted") as error:
+        stylize(asked)
+    assert error.value.exit_code == 1 and not asked.output.exists()
+
+
 def test_a_job_with_held_frames_is_not_cleaned(material: Path, tmp_path: Path, faulty: Any) -> None:
     faulty({2: 2})
     asked = film(material, tmp_path)
@@ -234,6 +265,50 @@ def test_a_job_with_held_frames_is_not_cleaned(material: Path, tmp_path: Path, f
         stylize(asked)
     with Job.open(asked.job_folder) as job, pytest.raises(JobError, match="not finished"):
         job.clean()
+
+
+class FaultyMeasure(InlineExecutor):
+    """Paints in this process, but the first so many measurements of finished pictures fail."""
+
+    faults = 0
+
+    def wait(self, on_progress: Any, timeout: float | None = None) -> Report | None:
+        if self._waiting and isinstance(self._waiting[0].task, executors.MeasureTask) and FaultyMeasure.faults:
+            FaultyMeasure.faults -= 1
+            return Report(self._waiting.pop(0).ticket, OutOfMemoryError("not enough memory on cpu"), 0.1, "cpu")
+        return super().wait(on_progress, timeout)
+
+
+@pytest.mark.parametrize(("faults", "failed"), [(1, []), (2, ["f1.png"])])
+def test_a_photo_that_cannot_be_measured_is_set_aside(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: int, failed: list[str]
+) -> None:
+    monkeypatch.setattr(run, "InlineExecutor", FaultyMeasure)
+    monkeypatch.setattr(FaultyMeasure, "faults", faults)
+    asked = request(material / "photos", material / "style.png", tmp_path / "out", image_format="jpg")
+    with contextlib.nullcontext() if not failed else pytest.raises(PartialError, match="1 of 6"):
+        stylize(asked)
+    assert [record.name for record in records(asked) if record.state is FrameState.FAILED] == failed
+    resume(asked.job_folder)
+    assert [record.state for record in records(asked)] == [FrameState.DONE] * COUNT
+    with Job.read(asked.job_folder) as job:
+        assert job.problems() == []
+
+
+def test_a_frame_that_is_lost_in_a_stop_has_not_failed(material: Path, tmp_path: Path, faulty: Any) -> None:
+    """As where the system tells the workers to end with the job: nothing is wrong with what they had."""
+    faulty({2: 1})
+    asked, stop = film(material, tmp_path), StopSignal()
+
+    def listener(event: Event) -> None:
+        if isinstance(event, FrameStarted) and event.index == 2:
+            stop.request()
+
+    with pytest.raises(Interrupted, match="impasto resume"):
+        stylize(asked, listener, stop)
+    assert [record.state for record in records(asked)] == [*["done"] * 2, *["pending"] * 4]
+    resume(asked.job_folder)
+    assert hashes(asked) == hashes(film(material, material / "whole"))
 
 
 # --- frames that are put away -----------------------------------------------------------------------------------------
