@@ -266,7 +266,7 @@ class Job:
             with _translated(folder):
                 problem = _put_right(folder)
                 frames = folder / FRAMES_NAME
-                for place in (folder, folder / PLOTS_NAME, frames, *frames.glob("*/")):
+                for place in (folder, folder / PLOTS_NAME, folder / CHECKPOINTS_NAME, frames, *frames.glob("*/")):
                     storage.remove_partial_files(place)
             job = cls._owned(folder, lock, problem)
             if problem is not None:

@@ -53,6 +53,7 @@ from pipeline.executors import (
 from pipeline.flow import FloFolder, has_raft_weights
 from pipeline.frames import FrameRange, Size, fit_within, resize
 from pipeline.job import (
+    CHECKPOINTS_NAME,
     FLOW_NAME,
     FRAMES_NAME,
     PLOTS_NAME,
@@ -315,6 +316,9 @@ class _Run:
                 if self.passes > 1 and not job.frames(FrameState.PENDING):
                     storage.remove_folder(folder / FLOW_NAME)
             failed = [frame for frame in job.frames() if frame.state is not FrameState.DONE]
+            if not failed:
+                # What a crash, or a worker that was killed, left of frames that are painted.
+                storage.remove_folder(folder / CHECKPOINTS_NAME)
             self._finish(job, failed)
             if request.compare and job.is_cleaned:
                 self._notice(job, "the job's frames were cleaned away: for --compare start over with --force")

@@ -286,7 +286,8 @@ class Painter:
         if outcome.stop is StopReason.NONFINITE or _has_stalled(outcome, task):
             retried = str(StopReason.NONFINITE if outcome.stop is StopReason.NONFINITE else StopReason.STALLED)
             safe = starts.softened(to_tensor(task.content, self.device))
-            (second,) = self._minimizer(objective, safe, task.rule, on_progress, FIRST_STEP / 10, careful=True).run()
+            again = self._minimizer(objective, safe, task.rule, on_progress, FIRST_STEP / 10, careful=True)
+            (second,) = again.run(None if checkpoint is None else checkpoint.require_going_on)
             if second.stop is StopReason.NONFINITE and outcome.stop is StopReason.NONFINITE:
                 raise FrameError(
                     "the objective is not finite, also from a second, careful start: "

@@ -20,6 +20,7 @@ from pipeline.events import Event, FrameDone, FrameFailed, FrameProgress, FrameS
 from pipeline.executors import Assignment, InlineExecutor, ProcessExecutor, Report
 from pipeline.job import FrameRecord, FrameState, Job
 from pipeline.run import Request, resume, stylize
+from pipeline.storage import temporary_beside
 from pipeline.stylize import FrameTask, pick_devices
 from pipeline.video_reader import read_frames
 from samples import scenes
@@ -338,6 +339,22 @@ def test_a_stop_in_a_long_frame_puts_it_away(material: Path, tmp_path: Path, ind
     first = next(event for event in of_kind(events, FrameProgress))
     assert first.index == index and 12 <= first.iteration <= 15, "it goes on from where it was"
     assert hashes(asked) == hashes(whole) and not kept.exists()
+
+
+def test_what_a_kill_leaves_of_checkpoints_is_removed(material: Path, tmp_path: Path) -> None:
+    """They are large: fifty pictures each."""
+    asked, stop = film(material, tmp_path), StopSignal()
+    with pytest.raises(Interrupted):
+        stylize(asked, stopping(1, 1, stop), stop)
+    folder = asked.job_folder / "checkpoints"
+    cut_short = temporary_beside(folder / "000002-01")
+    cut_short.parent.mkdir()
+    cut_short.write_bytes(b"half")
+    Job.open(asked.job_folder).__exit__()
+    assert list(folder.iterdir()) == []
+    (folder / "000000-01").write_bytes(b"of a frame that was painted as the process was killed")
+    resume(asked.job_folder)
+    assert not folder.exists()
 
 
 def test_a_stop_in_a_frame_that_is_soon_done_lets_it_end(material: Path, tmp_path: Path) -> None:
