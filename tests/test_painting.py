@@ -438,6 +438,50 @@ def test_a_worker_that_cannot_begin_says_why(style_array: np.ndarray, weights: A
     assert workers() == []
 
 
+def test_a_worker_that_is_killed_as_it_starts_is_replaced(
+    style_array: np.ndarray, weights: Any, content_array: np.ndarray
+) -> None:
+    with ProcessExecutor(spec(style_array, weights), pick_devices("cpu")) as executor:
+        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", painting.StopRule(100_000))))
+        (first,) = workers()
+
+        def kill_another() -> None:
+            while (found := workers()) in ([], [first]):
+                time.sleep(0.01)
+            os.kill(found[0], signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_another)
+        killer.start()
+        os.kill(first, signal.SIGKILL)
+        report = executor.wait(lambda *_: None)
+        killer.join()
+        assert report is not None and "(SIGKILL)" in str(report.result)
+        executor.submit(Assignment(2, FrameTask(0, content_array, "noise", painting.StopRule(2))))
+        report = executor.wait(lambda *_: None)
+        assert report is not None and report.ticket == 2 and isinstance(report.result, painting.PaintedFrame)
+
+
+def test_workers_that_are_all_killed_as_they_start_are_an_error(
+    style_array: np.ndarray, weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors.sys, "executable", "/bin/false")
+    with (
+        pytest.raises(DeviceError, match=r"ended as it started \(status 1\)"),
+        ProcessExecutor(spec(style_array, weights), pick_devices("cpu") * 2),
+    ):
+        pass
+
+
+def test_workers_leave_it_to_the_job_to_stop(style_array: np.ndarray, weights: Any, content_array: np.ndarray) -> None:
+    """As a cluster's scheduler tells every process of a job that its time is up."""
+    with ProcessExecutor(spec(style_array, weights), pick_devices("cpu")) as executor:
+        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", painting.StopRule(20))))
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            os.kill(workers()[0], number)
+        report = executor.wait(lambda *_: None)
+        assert report is not None and isinstance(report.result, painting.PaintedFrame)
+
+
 def test_workers_end_with_whoever_made_them(style_array: np.ndarray, weights: Any) -> None:
     with ProcessExecutor(spec(style_array, weights), pick_devices("cpu") * 2) as executor:
         assert len(workers()) == executor.slots == 2
