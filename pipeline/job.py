@@ -404,11 +404,13 @@ class Job:
         if time.monotonic() - self._copied >= COPY_SECONDS:
             self._keep_copy()
 
-    def fail_frame(self, index: int, message: str, pass_number: int = 0) -> None:
-        """Records a frame that could not be painted; it is tried again when the job is resumed."""
+    def fail_frame(self, index: int, message: str, pass_number: int = 0, *, forget_sources: bool = False) -> None:
+        """Records a frame that could not be painted; it is tried again when the job is resumed, from what it was
+        painted from before, if it was, unless that is forgotten."""
         self._write(
-            "UPDATE frames SET state = 'failed', sources = NULL, error = ? WHERE pass = ? AND idx = ?",
-            (_to_store(message), pass_number, index),
+            "UPDATE frames SET state = 'failed', sources = CASE WHEN ? THEN NULL ELSE sources END, error = ? "
+            "WHERE pass = ? AND idx = ?",
+            (forget_sources, _to_store(message), pass_number, index),
         )
 
     def reset_frames(self, frames: Sequence[FrameRecord]) -> None:

@@ -106,6 +106,10 @@ def next_reference(previous: FrameRecord, target: float | None) -> float:
 # --- painting ---------------------------------------------------------------------------------------------------------
 
 
+class _SourceError(FrameError):
+    """What a frame starts from is not there: next time it starts from the nearest one that is."""
+
+
 @dataclass
 class _Lane:
     """One worker's turn: what it reads frames with, and the chain that it is with."""
@@ -382,7 +386,8 @@ class Painting:
         self._scheduler.done(frame.shot, self._work(frame))
 
     def _fail(self, frame: FrameRecord, error: ImpastoError) -> None:
-        self._job.fail_frame(frame.index, str(error), frame.pass_number)
+        forget = isinstance(error, _SourceError)
+        self._job.fail_frame(frame.index, str(error), frame.pass_number, forget_sources=forget)
         self._job.log(f"{frame.name}: failed: {error}")
         self._listener(FrameFailed(frame.index, frame.name, str(error)))
 
@@ -591,7 +596,7 @@ class Painting:
     def _painted(self, frame: FrameRecord, index: int, pass_number: int | None = None) -> FrameRecord:
         other = self._find(index, frame.pass_number if pass_number is None else pass_number)
         if other is None or other.state is not FrameState.DONE:
-            raise FrameError(f"{frame.name} starts from another frame ({index}) that is not painted")
+            raise _SourceError(f"{frame.name} starts from another frame ({index}) that is not painted")
         return other
 
     def _picture(self, frame: FrameRecord, index: int, pass_number: int | None = None) -> np.ndarray:
@@ -601,7 +606,7 @@ class Painting:
         if fresh is not None:
             return fresh.result.image
         if (problem := file_problem(other.path, other.sha256)) is not None:
-            raise FrameError(f"{frame.name} starts from {other.path}, which {problem}")
+            raise _SourceError(f"{frame.name} starts from {other.path}, which {problem}")
         return images.read_image(other.path)
 
     def _start_of(self, task: FrameTask) -> str:

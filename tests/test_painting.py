@@ -170,6 +170,40 @@ def test_a_frame_after_one_that_failed_is_repaired_to_its_bits(material: Path, t
     assert tried == [3] and hashes(asked) == before
 
 
+def test_a_frame_that_cannot_be_repaired_at_once_is_repaired_to_its_bits(
+    material: Path, tmp_path: Path, faulty: Any
+) -> None:
+    """As the frames after it were painted from what it was."""
+    faulty({2: 2})
+    asked = film(material, tmp_path)
+    with pytest.raises(PartialError):
+        stylize(asked)
+    faulty({})
+    resume(asked.job_folder)
+    before = hashes(asked)
+    flipped(records(asked)[3].path)
+    faulty({3: 2})
+    with pytest.raises(PartialError):
+        resume(asked.job_folder)
+    tried = faulty({})
+    resume(asked.job_folder)
+    assert tried == [3] and hashes(asked) == before
+
+
+def test_a_frame_whose_source_is_lost_for_good_starts_from_another(material: Path, tmp_path: Path, faulty: Any) -> None:
+    asked = film(material, tmp_path)
+    stylize(asked)
+    for index in (2, 3):
+        flipped(records(asked)[index].path)
+    faulty({2: 2})
+    with pytest.raises(PartialError, match="2 of 6"):
+        resume(asked.job_folder)
+    faulty({2: 2})
+    with pytest.raises(PartialError, match="1 of 6"):
+        resume(asked.job_folder)
+    assert records(asked)[3].sources == (1,)
+
+
 def test_a_shot_that_lost_its_first_frames_starts_cold(material: Path, tmp_path: Path, faulty: Any) -> None:
     faulty({0: 2, 1: 2})
     events: list[Event] = []
