@@ -140,11 +140,14 @@ class PlainView(QuietView):
         self._clock = clock
         self._pace = Pace(clock)
         self._count = self._done = 0
-        self._name = ""
+        self._names: dict[int, str] = {}
+        """Of the frames under way, by their index."""
         self._spoken = clock()
 
     def __call__(self, event: Event) -> None:
         self._pace(event)
+        if isinstance(event, FrameDone | FrameFailed) and self._names.get(event.index) == event.name:
+            del self._names[event.index]  # and not that of its next pass, which may have begun
         match event:
             case Notice():
                 self._line(f"note: {event.text}")
@@ -153,10 +156,11 @@ class PlainView(QuietView):
                 for line in _opening(event):
                     self._line(line)
             case FrameStarted():
-                self._name = event.name
+                self._names[event.index] = event.name
             case FrameProgress() | Scanning():
                 if self._clock() - self._spoken >= self.PROGRESS_SECONDS:
-                    self._line(_progress_words(event, self._name))
+                    name = self._names.get(event.index, "") if isinstance(event, FrameProgress) else ""
+                    self._line(_progress_words(event, name))
             case FrameDone():
                 self._done += 1
                 self._line(

@@ -57,11 +57,19 @@ class Checkpoint:
 
         return minimizer.run(after_step)
 
+    def require_going_on(self) -> None:
+        """Raises `Interrupted` when `is_wanted` says so, for what is not put away."""
+        if self.is_wanted is not None and self.is_wanted():
+            raise Interrupted("stopped in the second try of a frame, which begins again")
+
     def keep(self, snapshot: Mapping[str, torch.Tensor], task: str) -> None:
         """Writes a snapshot, in the place of the one before. Raises `StorageError`."""
         arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in snapshot.items()}
         with storage.atomic_file(self.path) as temporary:
-            safetensors.numpy.save_file(arrays, temporary, {"task": task, "digest": digest(arrays)})
+            try:
+                safetensors.numpy.save_file(arrays, temporary, {"task": task, "digest": digest(arrays)})
+            except safetensors.SafetensorError as error:  # also what the disk says, which is no OSError
+                raise StorageError(f"could not write {self.path}: {error}") from error
 
     def load(self, task: str) -> dict[str, torch.Tensor] | None:
         """The snapshot of `task`, where it is whole; None where there is none."""

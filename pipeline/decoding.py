@@ -433,6 +433,9 @@ def _reports() -> Callable[[], str | None]:
 
 def _prepare(stream: IO[bytes]) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    # A system that ends a job tells each of its processes, and a frame that is being read then has not failed.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     least = min((limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY), default=MEMORY_BYTES)
     with contextlib.suppress(OSError, ValueError):

@@ -36,6 +36,9 @@ from pipeline.stylize import FrameTask, PaintedFrame, Painter, device_label
 START_SECONDS = 300.0
 """A worker that has not loaded its encoder by then will not."""
 
+START_TRIES = 3
+"""So many workers are started in the place of one that was lost, where they end as they start."""
+
 
 @dataclass(frozen=True)
 class PainterSpec:
@@ -244,9 +247,14 @@ class ProcessExecutor:
     def __enter__(self) -> Self:
         try:
             for device in self._devices:
-                self._workers.append(_Worker(self._spec, device))
+                self._workers.append(_Worker(device))
+            for worker in self._workers:
+                worker.tell(self._spec)
             for worker in self._workers:
                 worker.wait_until_ready()
+        except WorkerLostError as error:
+            self.__exit__()
+            raise DeviceError(str(error)) from None
         except BaseException:
             self.__exit__()
             raise
@@ -297,8 +305,16 @@ class ProcessExecutor:
         """Another worker in the place of one that has ended."""
         place = self._workers.index(worker)
         assignment, how = worker.assignment, worker.ending()
-        self._workers[place] = fresh = _Worker(self._spec, worker.device)
-        fresh.wait_until_ready()
+        for tries_left in reversed(range(START_TRIES)):
+            self._workers[place] = fresh = _Worker(worker.device)
+            fresh.tell(self._spec)
+            try:
+                fresh.wait_until_ready()
+                break
+            except WorkerLostError as lost:
+                # Where memory is short the next one may be ended as well.
+                if not tries_left:
+                    raise DeviceError(str(lost)) from None
         if assignment is None:
             return None
         error = WorkerLostError(f"the process that painted it on {worker.label} ended ({how})")
@@ -308,7 +324,7 @@ class ProcessExecutor:
 class _Worker:
     """A child process with its own painter, seen from here."""
 
-    def __init__(self, spec: bytes, device: torch.device) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.device = device
         self.label = str(device)
         self.assignment: Assignment | None = None
@@ -333,18 +349,22 @@ class _Worker:
                 start_new_session=True,
             )
         self.connection = Connection(own.detach())
+
+    def tell(self, spec: bytes) -> None:
+        """Says what is painted: it takes until the worker has begun to listen."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send_bytes(spec)
-            self.connection.send(str(device))
+            self.connection.send(str(self.device))
 
     def wait_until_ready(self) -> None:
-        """Raises `DeviceError` when the worker cannot paint, with its own words."""
+        """Raises `DeviceError` when the worker cannot paint, with its own words, and `WorkerLostError` when it ended
+        as it started."""
         try:
             if not self.connection.poll(START_SECONDS):
                 raise DeviceError(f"the process for {self.device} did not start within {START_SECONDS:g} s")
             answer = self.connection.recv()
         except (EOFError, OSError):
-            raise DeviceError(f"the process for {self.device} ended as it started ({self.ending()})") from None
+            raise WorkerLostError(f"the process for {self.device} ended as it started ({self.ending()})") from None
         if isinstance(answer, BaseException):
             raise answer
         self.label = answer
@@ -386,6 +406,9 @@ class _Worker:
 
 def serve(descriptor: int) -> None:
     """Does what is assigned until whoever assigns has gone: all that a worker does."""
+    # A system that ends a job tells each of its processes; whoever assigns decides what is finished first.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     connection = Connection(descriptor)
     waiting: queue.SimpleQueue[Assignment] = queue.SimpleQueue()
     put_away = threading.Event()

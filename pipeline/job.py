@@ -190,7 +190,8 @@ class Job:
         self._lock = lock
         self._copied = time.monotonic()
         self._turn = threading.RLock()
-        """Of the threads that write, so that a copy is made between two transactions."""
+        """Of the threads, one at a time: a copy is made between two transactions, and a thread that waits for SQLite
+        would hold the interpreter, which another that is within it needs for the triggers of the seal."""
 
     @classmethod
     def create(
@@ -265,7 +266,7 @@ class Job:
             with _translated(folder):
                 problem = _put_right(folder)
                 frames = folder / FRAMES_NAME
-                for place in (folder, folder / PLOTS_NAME, frames, *frames.glob("*/")):
+                for place in (folder, folder / PLOTS_NAME, folder / CHECKPOINTS_NAME, frames, *frames.glob("*/")):
                     storage.remove_partial_files(place)
             job = cls._owned(folder, lock, problem)
             if problem is not None:
@@ -368,16 +369,12 @@ class Job:
         """All frames, or those in one state: pass by pass, each in the order of the content."""
         values: tuple[str, ...] = () if state is None else (state,)
         query = f"SELECT * FROM frames {'WHERE state = ?' if values else ''} ORDER BY pass, idx"
-        with _translated(self.folder):
-            return [self._record(row) for row in self._connection.execute(query, values)]
+        return [self._record(row) for row in self._read(query, values)]
 
     def frame(self, index: int, pass_number: int = 0) -> FrameRecord | None:
         """One frame, or None when the job has no such."""
-        with _translated(self.folder):
-            row = self._connection.execute(
-                "SELECT * FROM frames WHERE pass = ? AND idx = ?", (pass_number, index)
-            ).fetchone()
-        return None if row is None else self._record(row)
+        rows = self._read("SELECT * FROM frames WHERE pass = ? AND idx = ?", (pass_number, index))
+        return self._record(rows[0]) if rows else None
 
     def finish_frame(
         self,
@@ -407,11 +404,13 @@ class Job:
         if time.monotonic() - self._copied >= COPY_SECONDS:
             self._keep_copy()
 
-    def fail_frame(self, index: int, message: str, pass_number: int = 0) -> None:
-        """Records a frame that could not be painted; it is tried again when the job is resumed."""
+    def fail_frame(self, index: int, message: str, pass_number: int = 0, *, forget_sources: bool = False) -> None:
+        """Records a frame that could not be painted; it is tried again when the job is resumed, from what it was
+        painted from before, if it was, unless that is forgotten."""
         self._write(
-            "UPDATE frames SET state = 'failed', sources = NULL, error = ? WHERE pass = ? AND idx = ?",
-            (_to_store(message), pass_number, index),
+            "UPDATE frames SET state = 'failed', sources = CASE WHEN ? THEN NULL ELSE sources END, error = ? "
+            "WHERE pass = ? AND idx = ?",
+            (forget_sources, _to_store(message), pass_number, index),
         )
 
     def reset_frames(self, frames: Sequence[FrameRecord]) -> None:
@@ -446,6 +445,7 @@ class Job:
         """Records that the output is complete under its name (with its hash, where it is one file). With frames that
         are `held` in place of others the job is not finished."""
         with self._transaction():
+            self._connection.execute("DELETE FROM meta WHERE key = 'finished'")
             self._connection.executemany(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)",
                 [("output_sha256", sha256 or ""), *([] if held else [("finished", _now())])],
@@ -557,17 +557,16 @@ class Job:
     def status(self) -> JobStatus:
         """How far the job is; the time left follows from the frames painted so far."""
         recipe = self.recipe
-        with _translated(self.folder):
-            total, done, seconds, spent, iterations, content, style, variation = self._connection.execute(
-                "SELECT COUNT(*), COUNT(sha256), AVG(seconds), TOTAL(seconds), TOTAL(iterations), "
-                "AVG(CASE pass WHEN 0 THEN content END), AVG(CASE pass WHEN 0 THEN style END), "
-                "AVG(CASE pass WHEN 0 THEN total_variation END) FROM frames"
-            ).fetchone()
-            # In shares of the planned work: the first frame of a shot takes many times that of the others.
-            worked, left = self._connection.execute(
-                "SELECT TOTAL(CASE WHEN sha256 IS NULL THEN 0 ELSE work END), "
-                "TOTAL(CASE WHEN sha256 IS NULL THEN work ELSE 0 END) FROM frames"
-            ).fetchone()
+        ((total, done, seconds, spent, iterations, content, style, variation),) = self._read(
+            "SELECT COUNT(*), COUNT(sha256), AVG(seconds), TOTAL(seconds), TOTAL(iterations), "
+            "AVG(CASE pass WHEN 0 THEN content END), AVG(CASE pass WHEN 0 THEN style END), "
+            "AVG(CASE pass WHEN 0 THEN total_variation END) FROM frames"
+        )
+        # In shares of the planned work: the first frame of a shot takes many times that of the others.
+        ((worked, left),) = self._read(
+            "SELECT TOTAL(CASE WHEN sha256 IS NULL THEN 0 ELSE work END), "
+            "TOTAL(CASE WHEN sha256 IS NULL THEN work ELSE 0 END) FROM frames"
+        )
         failed = tuple((frame.name, frame.error or "") for frame in self.frames(FrameState.FAILED))
         owner, lost_owner = None, None
         if self._lock is None and (recorded := self._meta("owner")) is not None:
@@ -592,11 +591,8 @@ class Job:
 
     def _stalled_seconds(self) -> float | None:
         """How long ago something was finished, where that is much longer than a frame should take."""
-        with _translated(self.folder):
-            seconds, iterations = self._connection.execute(
-                "SELECT TOTAL(seconds), TOTAL(iterations) FROM frames"
-            ).fetchone()
-            (most,) = self._connection.execute("SELECT MAX(work) FROM frames WHERE state = 'pending'").fetchone()
+        ((seconds, iterations),) = self._read("SELECT TOTAL(seconds), TOTAL(iterations) FROM frames")
+        ((most,),) = self._read("SELECT MAX(work) FROM frames WHERE state = 'pending'")
         if not iterations or most is None:
             return None  # Nothing is known of its pace, or there is no frame that it should be painting.
         try:
@@ -636,9 +632,8 @@ class Job:
         return dict(json.loads(self._meta(key) or "{}"))
 
     def _meta(self, key: str) -> str | None:
-        with _translated(self.folder):
-            row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row["value"])
+        rows = self._read("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0]["value"]) if rows else None
 
     def _set_meta(self, key: str, value: str) -> None:
         self._write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
@@ -653,6 +648,10 @@ class Job:
         with self._turn, _translated(self.folder), self._connection:
             self._connection.execute("BEGIN")
             yield
+
+    def _read(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        with self._turn, _translated(self.folder):
+            return self._connection.execute(query, values).fetchall()
 
     def _write(self, statement: str, values: Sequence[object]) -> None:
         with self._turn, _translated(self.folder):

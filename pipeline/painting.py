@@ -106,6 +106,10 @@ def next_reference(previous: FrameRecord, target: float | None) -> float:
 # --- painting ---------------------------------------------------------------------------------------------------------
 
 
+class _SourceError(FrameError):
+    """What a frame starts from is not there: next time it starts from the nearest one that is."""
+
+
 @dataclass
 class _Lane:
     """One worker's turn: what it reads frames with, and the chain that it is with."""
@@ -225,7 +229,7 @@ class Painting:
                         self._take(done)
                 elif self._saver.is_busy:
                     self._saver.drain()
-                elif self._stop.requested or not (self._again or self._scheduler.is_waiting):
+                elif self._stop.requested or not (self._again or self._to_measure or self._scheduler.is_waiting):
                     break
                 else:
                     time.sleep(_TURN_SECONDS)  # All workers are lost, and others are to come.
@@ -355,13 +359,19 @@ class Painting:
         elif isinstance(result, Interrupted):
             # It is on the disk as it was, and goes on when the job is resumed.
             self._chains[frame.shot].append(frame)
-        elif under_way.tries < _MOST_TRIES.get(type(result), 1) and not self._stop.requested:
+        elif under_way.tries < _MOST_TRIES.get(type(result), 1) and self._stop.requested:
+            self._job.log(f"{frame.name}: {result}: it is tried once more when the job is resumed")
+        elif under_way.tries < _MOST_TRIES.get(type(result), 1):
             self._notice(f"{frame.name}: {result}: it is tried once more")
             self._again.append(dataclasses.replace(under_way, tries=under_way.tries + 1, reason=str(result)))
             if under_way.lane is not None:
                 self._idle.remove(under_way.lane)
         else:
-            self._set_aside(frame, result)
+            if isinstance(under_way.assignment.task, MeasureTask):
+                del self._fresh[self._key(frame)]
+                self._fail(frame, result)
+            else:
+                self._set_aside(frame, result)
             if type(result) in _MOST_TRIES:
                 self._failures += 1
                 if self._failures >= FAILURES_IN_A_ROW:
@@ -376,7 +386,8 @@ class Painting:
         self._scheduler.done(frame.shot, self._work(frame))
 
     def _fail(self, frame: FrameRecord, error: ImpastoError) -> None:
-        self._job.fail_frame(frame.index, str(error), frame.pass_number)
+        forget = isinstance(error, _SourceError)
+        self._job.fail_frame(frame.index, str(error), frame.pass_number, forget_sources=forget)
         self._job.log(f"{frame.name}: failed: {error}")
         self._listener(FrameFailed(frame.index, frame.name, str(error)))
 
@@ -585,7 +596,7 @@ class Painting:
     def _painted(self, frame: FrameRecord, index: int, pass_number: int | None = None) -> FrameRecord:
         other = self._find(index, frame.pass_number if pass_number is None else pass_number)
         if other is None or other.state is not FrameState.DONE:
-            raise FrameError(f"{frame.name} starts from another frame ({index}) that is not painted")
+            raise _SourceError(f"{frame.name} starts from another frame ({index}) that is not painted")
         return other
 
     def _picture(self, frame: FrameRecord, index: int, pass_number: int | None = None) -> np.ndarray:
@@ -595,7 +606,7 @@ class Painting:
         if fresh is not None:
             return fresh.result.image
         if (problem := file_problem(other.path, other.sha256)) is not None:
-            raise FrameError(f"{frame.name} starts from {other.path}, which {problem}")
+            raise _SourceError(f"{frame.name} starts from {other.path}, which {problem}")
         return images.read_image(other.path)
 
     def _start_of(self, task: FrameTask) -> str:

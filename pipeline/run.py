@@ -53,6 +53,7 @@ from pipeline.executors import (
 from pipeline.flow import FloFolder, has_raft_weights
 from pipeline.frames import FrameRange, Size, fit_within, resize
 from pipeline.job import (
+    CHECKPOINTS_NAME,
     FLOW_NAME,
     FRAMES_NAME,
     PLOTS_NAME,
@@ -315,6 +316,9 @@ class _Run:
                 if self.passes > 1 and not job.frames(FrameState.PENDING):
                     storage.remove_folder(folder / FLOW_NAME)
             failed = [frame for frame in job.frames() if frame.state is not FrameState.DONE]
+            if not failed:
+                # What a crash, or a worker that was killed, left of frames that are painted.
+                storage.remove_folder(folder / CHECKPOINTS_NAME)
             self._finish(job, failed)
             if request.compare and job.is_cleaned:
                 self._notice(job, "the job's frames were cleaned away: for --compare start over with --force")
@@ -822,7 +826,8 @@ class _Run:
             return
         held = sorted({frame.index for frame in failed if frame.pass_number == 0})
         painted = [frame for frame in job.frames(FrameState.DONE) if frame.pass_number == 0]
-        if not painted or (job.output_sha256 is not None and job.held == held):
+        # A film that was made before frames were lost, which could not be painted again, shows them.
+        if not painted or (job.output_sha256 is not None and set(job.held) <= set(held)):
             return
         self._assemble(job, held)
         job.finish_output(storage.hash_file(output), held)
@@ -896,7 +901,8 @@ class _Run:
         failed = sorted(failed, key=lambda frame: frame.error is None)
         # Each painting counts: in several passes a frame is painted several times.
         done = job.frames(FrameState.DONE)
-        known = [frame.losses for frame in done if frame.losses is not None and frame.pass_number == 0]
+        kept = [frame for frame in done if frame.pass_number == 0]
+        known = [frame.losses for frame in kept if frame.losses is not None]
         result = JobDone(
             output=self.request.output,
             job=job.folder,
@@ -910,13 +916,20 @@ class _Run:
         )
         self.listener(result)
         job.log(f"ended: {len(done)} of {result.frame_count} frames done")
-        if failed and not done:
+        if failed and not kept:
             raise FrameError(
                 f"nothing could be painted (first: {result.failed[0]}); try again with: impasto resume {job.folder}"
             )
         if failed:
             what = "frame" if self.content.is_film else "photo"
-            rest = "the film holds the nearest ones in their place" if self.to_video else "the rest is done"
+            rest = "the rest is done"
+            if self.to_video:
+                shows_them = set(job.held).isdisjoint(frame.index for frame in failed)
+                rest = (
+                    f"{self.request.output} was made before and shows them"
+                    if shows_them
+                    else "the film holds the nearest ones in their place"
+                )
             raise PartialError(
                 f"{len(failed)} of {result.frame_count} {what}s could not be painted (first: {result.failed[0]}); "
                 f"{rest}; mend what can be mended and run: impasto resume {job.folder}"

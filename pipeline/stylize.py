@@ -5,10 +5,11 @@ style's statistics. `paint` has no memory: whatever it painted before, whichever
 in, the same task gives the same bits.
 """
 
+import contextlib
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -240,9 +241,10 @@ class Painter:
         return Objective(self.encoder, self._weights, targets, self._style_targets(size_of(content)))
 
     def measure(self, image: np.ndarray, content: np.ndarray) -> Losses:
-        """Losses of a finished picture; both are H×W×3 uint8 of one size."""
+        """Losses of a finished picture; both are H×W×3 uint8 of one size. Raises `OutOfMemoryError`."""
         require_size(size_of(content), self._weights.layers, "the content")
-        return self._losses(self.objective(content), image)
+        with self._enough_memory(size_of(content)):
+            return self._losses(self.objective(content), image)
 
     def paint(
         self, task: FrameTask, on_progress: ProgressListener | None = None, checkpoint: Checkpoint | None = None
@@ -256,12 +258,17 @@ class Painter:
         softened content, no preconditioner, and a first step a tenth as long. The better result is kept.
         """
         require_size(size_of(task.content), self._weights.layers, "the content")
-        try:
+        with self._enough_memory(size_of(task.content)):
             return self._paint(task, on_progress, checkpoint)
+
+    @contextlib.contextmanager
+    def _enough_memory(self, size: Size) -> Iterator[None]:
+        try:
+            yield
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            height, width = size_of(task.content)
+            height, width = size
             raise OutOfMemoryError(
                 f"not enough memory on {self.device} to paint {width}×{height} pixels: use a smaller --size"
             ) from error
@@ -279,7 +286,8 @@ class Painter:
         if outcome.stop is StopReason.NONFINITE or _has_stalled(outcome, task):
             retried = str(StopReason.NONFINITE if outcome.stop is StopReason.NONFINITE else StopReason.STALLED)
             safe = starts.softened(to_tensor(task.content, self.device))
-            (second,) = self._minimizer(objective, safe, task.rule, on_progress, FIRST_STEP / 10, careful=True).run()
+            again = self._minimizer(objective, safe, task.rule, on_progress, FIRST_STEP / 10, careful=True)
+            (second,) = again.run(None if checkpoint is None else checkpoint.require_going_on)
             if second.stop is StopReason.NONFINITE and outcome.stop is StopReason.NONFINITE:
                 raise FrameError(
                     "the objective is not finite, also from a second, careful start: "

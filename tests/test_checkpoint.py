@@ -1,5 +1,6 @@
 """A frame that was put away goes on to the same bits; what is damaged or another's is not used."""
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline import stylize
 from pipeline.checkpoint import Checkpoint, digest
 from pipeline.config import load_settings
 from pipeline.encoder import EncoderWeights
+from pipeline.errors import Interrupted, StorageError
 from pipeline.events import Losses
 from pipeline.optimize import StopRule
 from pipeline.stylize import FrameTask, Painter
@@ -137,6 +140,31 @@ def test_a_place_that_cannot_be_written_costs_nothing(painter: Painter, task: Fr
     image, trace, _ = heard(painter, task, Checkpoint(tmp_path / "file" / "frame", 0))
     whole = painter.paint(task)
     assert trace == whole.trace and np.array_equal(image, whole.image)
+
+
+def test_a_disk_that_is_full_costs_nothing(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "frame", 0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="could not write"):
+            checkpoint.keep({"x": torch.ones(100_000)}, "task")
+        image, _, _ = heard(painter, task, checkpoint)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert np.array_equal(image, painter.paint(task).image)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_try_can_be_stopped(
+    painter: Painter, task: FrameTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stylize, "_has_stalled", lambda outcome, _: outcome.iterations == ITERATIONS)
+    heard_of: list[int] = []
+    checkpoint = Checkpoint(tmp_path / "frame", is_wanted=lambda: len(heard_of) > ITERATIONS + 3)
+    with pytest.raises(Interrupted):
+        painter.paint(task, lambda iteration, _: heard_of.append(iteration), checkpoint)
+    assert len(heard_of) <= ITERATIONS + 6
 
 
 def test_it_is_removed_once(tmp_path: Path) -> None:

@@ -210,6 +210,14 @@ def test_a_decoder_that_crashes_costs_one_file(clip: Path, photo: Path, number: 
     assert decoding.image_size(photo) == (40, 60)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_decoder_leaves_it_to_who_asks_to_stop(clip: Path, number: signal.Signals) -> None:
+    frames = decoding.read_frames(clip)
+    next(frames)
+    os.kill(child(), number)
+    assert sum(1 for _ in frames) == 39
+
+
 def test_a_decoder_that_ends_while_it_waits_costs_nothing(photo: Path) -> None:
     decoding.image_size(photo)
     first = child()

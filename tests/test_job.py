@@ -547,6 +547,26 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert job.status().done_count == 0
 
 
+def test_one_thread_reads_while_another_writes(folder: Path) -> None:
+    """In a process of its own, as threads that wait for each other could not be ended."""
+    make(folder).__exit__()
+    script = """
+import sys, threading
+from pathlib import Path
+from pipeline.events import Losses
+from pipeline.job import Job
+with Job.open(Path(sys.argv[1])) as job:
+    def write():
+        for turn in range(400):
+            job.finish_frame(turn % 4, "00", Losses(1, 2, 3), 7, "limit", None, 1.0)
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    while writer.is_alive():
+        assert job.frame(1) is not None
+"""
+    subprocess.run([sys.executable, "-c", script, str(folder)], cwd=ROOT, check=True, timeout=60)
+
+
 def test_create_refuses_a_job_that_is_there(folder: Path) -> None:
     with make(folder) as job:
         paint(job, 0)

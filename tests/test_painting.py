@@ -20,6 +20,7 @@ from pipeline.events import Event, FrameDone, FrameFailed, FrameProgress, FrameS
 from pipeline.executors import Assignment, InlineExecutor, ProcessExecutor, Report
 from pipeline.job import FrameRecord, FrameState, Job
 from pipeline.run import Request, resume, stylize
+from pipeline.storage import temporary_beside
 from pipeline.stylize import FrameTask, pick_devices
 from pipeline.video_reader import read_frames
 from samples import scenes
@@ -169,6 +170,40 @@ def test_a_frame_after_one_that_failed_is_repaired_to_its_bits(material: Path, t
     assert tried == [3] and hashes(asked) == before
 
 
+def test_a_frame_that_cannot_be_repaired_at_once_is_repaired_to_its_bits(
+    material: Path, tmp_path: Path, faulty: Any
+) -> None:
+    """As the frames after it were painted from what it was."""
+    faulty({2: 2})
+    asked = film(material, tmp_path)
+    with pytest.raises(PartialError):
+        stylize(asked)
+    faulty({})
+    resume(asked.job_folder)
+    before = hashes(asked)
+    flipped(records(asked)[3].path)
+    faulty({3: 2})
+    with pytest.raises(PartialError):
+        resume(asked.job_folder)
+    tried = faulty({})
+    resume(asked.job_folder)
+    assert tried == [3] and hashes(asked) == before
+
+
+def test_a_frame_whose_source_is_lost_for_good_starts_from_another(material: Path, tmp_path: Path, faulty: Any) -> None:
+    asked = film(material, tmp_path)
+    stylize(asked)
+    for index in (2, 3):
+        flipped(records(asked)[index].path)
+    faulty({2: 2})
+    with pytest.raises(PartialError, match="2 of 6"):
+        resume(asked.job_folder)
+    faulty({2: 2})
+    with pytest.raises(PartialError, match="1 of 6"):
+        resume(asked.job_folder)
+    assert records(asked)[3].sources == (1,)
+
+
 def test_a_shot_that_lost_its_first_frames_starts_cold(material: Path, tmp_path: Path, faulty: Any) -> None:
     faulty({0: 2, 1: 2})
     events: list[Event] = []
@@ -227,6 +262,37 @@ def test_a_film_with_held_frames_that_was_changed_is_kept(material: Path, tmp_pa
     assert asked.output.read_bytes() == b"mine"
 
 
+def test_a_whole_film_is_not_replaced_by_one_with_held_frames(material: Path, tmp_path: Path, faulty: Any) -> None:
+    """Its frame is lost, and cannot be painted again: the film shows it all the same."""
+    asked = film(material, tmp_path)
+    stylize(asked)
+    whole = sha256(asked.output)
+    records(asked)[2].path.unlink()
+    faulty({2: 2})
+    with pytest.raises(PartialError, match=r"1 of 6 .*out.mp4 was made before and shows them"):
+        resume(asked.job_folder)
+    assert sha256(asked.output) == whole
+    faulty({})
+    resume(asked.job_folder)
+    assert sha256(asked.output) == whole and hashes(asked) == hashes(film(material, material / "whole"))
+
+
+def test_drafts_alone_are_no_film(material: Path, tmp_path: Path, faulty: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = faulty({})
+
+    def wait(self: Any, on_progress: Any, timeout: float | None = None) -> Report | None:
+        tried.append(0)
+        if len(tried) <= COUNT:
+            return InlineExecutor.wait(self, on_progress, timeout)
+        return Report(self._waiting.pop(0).ticket, OutOfMemoryError("not enough memory on cpu"), 0.1, "cpu")
+
+    monkeypatch.setattr(Faulty, "wait", wait)
+    asked = film(material, tmp_path, "passes.count=2", "passes.iterations=2")
+    with pytest.raises(FrameError, match="nothing could be painted") as error:
+        stylize(asked)
+    assert error.value.exit_code == 1 and not asked.output.exists()
+
+
 def test_a_job_with_held_frames_is_not_cleaned(material: Path, tmp_path: Path, faulty: Any) -> None:
     faulty({2: 2})
     asked = film(material, tmp_path)
@@ -234,6 +300,50 @@ def test_a_job_with_held_frames_is_not_cleaned(material: Path, tmp_path: Path, f
         stylize(asked)
     with Job.open(asked.job_folder) as job, pytest.raises(JobError, match="not finished"):
         job.clean()
+
+
+class FaultyMeasure(InlineExecutor):
+    """Paints in this process, but the first so many measurements of finished pictures fail."""
+
+    faults = 0
+
+    def wait(self, on_progress: Any, timeout: float | None = None) -> Report | None:
+        if self._waiting and isinstance(self._waiting[0].task, executors.MeasureTask) and FaultyMeasure.faults:
+            FaultyMeasure.faults -= 1
+            return Report(self._waiting.pop(0).ticket, OutOfMemoryError("not enough memory on cpu"), 0.1, "cpu")
+        return super().wait(on_progress, timeout)
+
+
+@pytest.mark.parametrize(("faults", "failed"), [(1, []), (2, ["f1.png"])])
+def test_a_photo_that_cannot_be_measured_is_set_aside(
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: int, failed: list[str]
+) -> None:
+    monkeypatch.setattr(run, "InlineExecutor", FaultyMeasure)
+    monkeypatch.setattr(FaultyMeasure, "faults", faults)
+    asked = request(material / "photos", material / "style.png", tmp_path / "out", image_format="jpg")
+    with contextlib.nullcontext() if not failed else pytest.raises(PartialError, match="1 of 6"):
+        stylize(asked)
+    assert [record.name for record in records(asked) if record.state is FrameState.FAILED] == failed
+    resume(asked.job_folder)
+    assert [record.state for record in records(asked)] == [FrameState.DONE] * COUNT
+    with Job.read(asked.job_folder) as job:
+        assert job.problems() == []
+
+
+def test_a_frame_that_is_lost_in_a_stop_has_not_failed(material: Path, tmp_path: Path, faulty: Any) -> None:
+    """As where the system tells the workers to end with the job: nothing is wrong with what they had."""
+    faulty({2: 1})
+    asked, stop = film(material, tmp_path), StopSignal()
+
+    def listener(event: Event) -> None:
+        if isinstance(event, FrameStarted) and event.index == 2:
+            stop.request()
+
+    with pytest.raises(Interrupted, match="impasto resume"):
+        stylize(asked, listener, stop)
+    assert [record.state for record in records(asked)] == [*["done"] * 2, *["pending"] * 4]
+    resume(asked.job_folder)
+    assert hashes(asked) == hashes(film(material, material / "whole"))
 
 
 # --- frames that are put away -----------------------------------------------------------------------------------------
@@ -263,6 +373,22 @@ def test_a_stop_in_a_long_frame_puts_it_away(material: Path, tmp_path: Path, ind
     first = next(event for event in of_kind(events, FrameProgress))
     assert first.index == index and 12 <= first.iteration <= 15, "it goes on from where it was"
     assert hashes(asked) == hashes(whole) and not kept.exists()
+
+
+def test_what_a_kill_leaves_of_checkpoints_is_removed(material: Path, tmp_path: Path) -> None:
+    """They are large: fifty pictures each."""
+    asked, stop = film(material, tmp_path), StopSignal()
+    with pytest.raises(Interrupted):
+        stylize(asked, stopping(1, 1, stop), stop)
+    folder = asked.job_folder / "checkpoints"
+    cut_short = temporary_beside(folder / "000002-01")
+    cut_short.parent.mkdir()
+    cut_short.write_bytes(b"half")
+    Job.open(asked.job_folder).__exit__()
+    assert list(folder.iterdir()) == []
+    (folder / "000000-01").write_bytes(b"of a frame that was painted as the process was killed")
+    resume(asked.job_folder)
+    assert not folder.exists()
 
 
 def test_a_stop_in_a_frame_that_is_soon_done_lets_it_end(material: Path, tmp_path: Path) -> None:
@@ -344,6 +470,50 @@ def test_a_worker_that_cannot_begin_says_why(style_array: np.ndarray, weights: A
     with pytest.raises((DeviceError, AttributeError)), ProcessExecutor(broken, pick_devices("cpu")):
         pass
     assert workers() == []
+
+
+def test_a_worker_that_is_killed_as_it_starts_is_replaced(
+    style_array: np.ndarray, weights: Any, content_array: np.ndarray
+) -> None:
+    with ProcessExecutor(spec(style_array, weights), pick_devices("cpu")) as executor:
+        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", painting.StopRule(100_000))))
+        (first,) = workers()
+
+        def kill_another() -> None:
+            while (found := workers()) in ([], [first]):
+                time.sleep(0.01)
+            os.kill(found[0], signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_another)
+        killer.start()
+        os.kill(first, signal.SIGKILL)
+        report = executor.wait(lambda *_: None)
+        killer.join()
+        assert report is not None and "(SIGKILL)" in str(report.result)
+        executor.submit(Assignment(2, FrameTask(0, content_array, "noise", painting.StopRule(2))))
+        report = executor.wait(lambda *_: None)
+        assert report is not None and report.ticket == 2 and isinstance(report.result, painting.PaintedFrame)
+
+
+def test_workers_that_are_all_killed_as_they_start_are_an_error(
+    style_array: np.ndarray, weights: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors.sys, "executable", "/bin/false")
+    with (
+        pytest.raises(DeviceError, match=r"ended as it started \(status 1\)"),
+        ProcessExecutor(spec(style_array, weights), pick_devices("cpu") * 2),
+    ):
+        pass
+
+
+def test_workers_leave_it_to_the_job_to_stop(style_array: np.ndarray, weights: Any, content_array: np.ndarray) -> None:
+    """As a cluster's scheduler tells every process of a job that its time is up."""
+    with ProcessExecutor(spec(style_array, weights), pick_devices("cpu")) as executor:
+        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", painting.StopRule(20))))
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            os.kill(workers()[0], number)
+        report = executor.wait(lambda *_: None)
+        assert report is not None and isinstance(report.result, painting.PaintedFrame)
 
 
 def test_workers_end_with_whoever_made_them(style_array: np.ndarray, weights: Any) -> None:

@@ -422,6 +422,8 @@ def test_too_little_memory_fails_the_frame(
     with pytest.raises(FrameError, match=r"not enough memory on cpu to paint 72×48 pixels.*--size") as error:
         painter.paint(FrameTask(0, content_array, "content", StopRule(2)))
     assert "\n" not in str(error.value)
+    with pytest.raises(FrameError, match="not enough memory on cpu"):
+        painter.measure(content_array, content_array)
 
 
 def test_other_errors_are_not_taken_for_memory(

@@ -218,6 +218,17 @@ def test_a_long_frame_is_heard_of(paper: Console) -> None:
     assert written(paper)[-1] == "reading in.mp4: 2 frames"
 
 
+def test_each_of_several_frames_under_way_is_heard_of_by_its_own_name(paper: Console) -> None:
+    clock = Clock()
+    view = PlainView(paper, clock)
+    for index in (0, 1):
+        view(FrameStarted(index, f"photo {index}.jpg", (48, 64), "content", 100))
+    for index in (0, 1):
+        clock.now += 31
+        view(progress(index, 5, 100))
+    assert [line.partition(":")[0] for line in written(paper)] == ["photo 0.jpg", "photo 1.jpg"]
+
+
 def test_places_are_named_where_they_exist(tmp_path: Path) -> None:
     output, plot = tmp_path / "o.png", tmp_path / "plot.png"
     output.touch()
