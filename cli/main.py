@@ -46,7 +46,7 @@ _debug = False
 _owns_process = False
 """Whether this process ends with the command, as it does not in another program that runs one."""
 
-_FILMS, _PHOTOS = "Films", "Photos"
+_FILMS, _PHOTOS, _MACHINES = "Films", "Photos", "Machines"
 
 StyleOption = Annotated[
     list[Path], typer.Option("--style", "-s", metavar="IMAGE", help="Style image; give it again to blend several.")
@@ -68,18 +68,27 @@ WeightsOption = Annotated[
 ]
 DeviceOption = Annotated[
     str,
-    typer.Option(metavar="auto|cpu|cuda|cuda:N,…", help="Where to paint: every GPU, else the CPU; or those named."),
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N,…",
+        help="Where to paint: every GPU, else the CPU; or those named.",
+        rich_help_panel=_MACHINES,
+    ),
 ]
 ExecutorOption = Annotated[
     str,
     typer.Option(
         metavar="auto|inline|processes|ray",
         help="In this process, in one for each device, or on a Ray cluster. auto: processes where they are worth it.",
+        rich_help_panel=_MACHINES,
     ),
 ]
 AddressOption = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT|auto", help="The Ray cluster. Default: one of this machine alone, for the job."),
+    typer.Option(
+        metavar="HOST:PORT|auto",
+        help="The Ray cluster. Default: one of this machine alone, for the job.",
+        rich_help_panel=_MACHINES,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")]
