@@ -15,8 +15,8 @@ from samples import scenes
 from tests.benchmarks.common import ROOT, machine, show
 
 PHOTOS = 8
-ROUNDS = 3
-SIZE = (144, 192)
+ROUNDS = 2
+SIZE = (96, 128)
 ITERATIONS = 60
 
 
