@@ -37,6 +37,10 @@ _AUDIO_ENCODED = {
     ".webm": ("libopus", ["-b:a", "160k"]),
 }
 
+_OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
+"""The arrangements of loudspeakers that Opus knows. Its encoder refuses others, as the 5.1(side) of AC-3 and DTS,
+without saying beforehand which it takes."""
+
 _TEXT = {"subrip", "ass", "webvtt", "mov_text", "text"}
 _SUBTITLES_KEPT = {
     ".mp4": {"mov_text"},
@@ -153,8 +157,11 @@ class Tracks:
                 continue
             codec, options = _AUDIO_ENCODED[suffix]
             arguments += [f"-c:a:{place}", codec, *options]
-            if part is not None:
-                arguments += [f"-filter:a:{place}", f"atrim=start={part[0]}:end={part[1]}"]
+            filters = [] if part is None else [f"atrim=start={part[0]}:end={part[1]}"]
+            if codec == "libopus":
+                filters.append(f"aformat=channel_layouts={_OPUS_LAYOUTS}")
+            if filters:
+                arguments += [f"-filter:a:{place}", ",".join(filters)]
             notes.append(
                 f"the sound is encoded anew, from {audio.codec} to {codec.removeprefix('lib')}: "
                 f"{suffix[1:]} does not hold it as it was"

@@ -51,8 +51,8 @@ def _iso(file: BinaryIO, _: bytes, length: int) -> str | None:
         (size,) = struct.unpack_from(">I", header)
         if size == 1:
             (size,) = struct.unpack_from(">Q", header, 8)
-        if size < 8:
-            return None  # To the end, or broken.
+        if size < 8 or (place + size > length and header[4:8] not in _TOP_ATOMS):
+            return None  # To the end, broken, or none: some put their own words behind a file.
         place += size
     return _shorter(length, place)
 
@@ -77,8 +77,8 @@ def _ebml_number(data: bytes, place: int) -> tuple[int, int]:
 
 def _avi(_: BinaryIO, head: bytes, length: int) -> str | None:
     (size,) = struct.unpack_from("<I", head, 4)
-    # A recorder that was stopped leaves 0 or all ones.
-    return None if head[8:12] != b"AVI " or size == 0xFFFFFFFF else _shorter(length, 8 + size)
+    # A recorder that was stopped leaves 0 or all ones, and some count these first eight bytes as well.
+    return None if head[8:12] != b"AVI " or size in (length, 0xFFFFFFFF) else _shorter(length, 8 + size)
 
 
 def _asf(_: BinaryIO, head: bytes, length: int) -> str | None:
@@ -109,11 +109,13 @@ def _ogg(file: BinaryIO, _: bytes, length: int) -> str | None:
     return "the file ends within a page" if is_cut else None
 
 
-def _transport_stream(_: BinaryIO, head: bytes, length: int) -> str | None:
+def _transport_stream(file: BinaryIO, head: bytes, length: int) -> str | None:
     packet = 188
     if len(head) < 4 * packet or any(head[place] != 0x47 for place in range(0, 4 * packet, packet)):
         return None
-    return f"the file ends within a packet of {packet} bytes" if length % packet else None
+    file.seek(length - length % packet)
+    # What does not begin as a packet, as zeros that fill a block of the disk, is none that was cut.
+    return f"the file ends within a packet of {packet} bytes" if file.read(1) == b"G" else None
 
 
 def _gif(file: BinaryIO, head: bytes, length: int) -> str | None:
@@ -149,6 +151,22 @@ _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 """With which MP4 and MOV begin."""
+
+_TOP_ATOMS = {
+    *_ATOMS,
+    b"moof",
+    b"mfra",
+    b"sidx",
+    b"ssix",
+    b"styp",
+    b"emsg",
+    b"prft",
+    b"uuid",
+    b"udta",
+    b"meta",
+    b"junk",
+}
+"""All that stand by themselves in such a file."""
 
 _KINDS: dict[bytes, Callable[[BinaryIO, bytes, int], str | None]] = {
     b"\x1a\x45\xdf\xa3": _matroska,

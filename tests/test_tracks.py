@@ -167,3 +167,19 @@ def test_subtitles_that_are_pictures_go_where_they_can() -> None:
     assert notes == ["subtitles of the kind hdmv_pgs_subtitle are left out: mp4 does not hold them"]
     arguments, notes = tracks.arguments(".mkv", None)
     assert arguments == ["-map", "1:s:1", "-c:s:0", "copy"] and notes == []
+
+
+@pytest.mark.parametrize(("layout", "kept"), [("5.1(side)", "5.1"), ("4.1", "5.1"), ("2.1", "stereo")])
+def test_webm_takes_sound_however_the_loudspeakers_stand(tmp_path: Path, layout: str, kept: str) -> None:
+    """AC-3 and DTS have them at the sides, which the encoder of Opus refuses."""
+    film = tmp_path / "film.mkv"
+    loudspeakers = [*sine(0.2)[:-1], f"{sine(0.2)[-1]},aformat=channel_layouts={layout}"]
+    ffmpeg(*moving_source(seconds=0.2), *loudspeakers, *H264, "-c:a", "ac3", film)
+    for part in (None, (Fraction(0), Fraction(1, 10))):
+        path = tmp_path / "out.webm"
+        notes = write(path, Timing.constant(Fraction(25), 5 if part is None else 2), read_tracks(film), part)
+        assert len(notes) == 1 and "to opus" in notes[0]
+        with av.open(path) as container:
+            assert container.streams.audio[0].codec_context.layout.name == kept
+            seconds = sum(frame.samples for frame in container.decode(audio=0)) / 48000
+            assert abs(seconds - (0.2 if part is None else 0.1)) < 0.03

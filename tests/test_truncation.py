@@ -1,5 +1,6 @@
 """A file that was cut off is told from a whole one by what it says of itself."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,29 @@ def test_what_does_not_know_its_length_misses_nothing(tmp_path: Path, seeds: lis
             continue
         path.write_bytes(data if seed.suffix in (".gif", ".mp4") else data[:-10])
         assert missing_end(path) is None, seed.name
+
+
+def test_what_stands_behind_the_end_is_not_missing(tmp_path: Path, seeds: list[Seed]) -> None:
+    """Servers, taggers and disks leave some there, and some count the header of an AVI twice."""
+    behind = (
+        b"<html>not found</html>",
+        b"TAG" + b"x" * 125,
+        b"\xff\xd8\xff\xe0" + bytes(100),
+        b"\xff" * 64,
+        bytes(512),
+    )
+    checked = set()
+    for seed in seeds:
+        path = tmp_path / f"more{seed.suffix}"
+        for more in behind if seed.suffix in (".mp4", ".mov", ".mkv", ".ts") else ():
+            path.write_bytes(seed.data + more)
+            assert missing_end(path) is None, (seed.name, more)
+            checked.add(seed.suffix)
+        if seed.suffix == ".avi":
+            path.write_bytes(seed.data[:4] + struct.pack("<I", len(seed.data)) + seed.data[8:])
+            assert missing_end(path) is None, seed.name
+            checked.add(seed.suffix)
+    assert checked == {".mp4", ".mov", ".mkv", ".ts", ".avi"}
 
 
 @pytest.mark.parametrize("data", [b"", b"R", b"RIFF", b"GIF89a", b"\x1a\x45\xdf\xa3", b"OggS", b"G" * 800, b"FLV\1"])
