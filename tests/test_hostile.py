@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import images, video_reader
 from pipeline.config import Settings, load_settings
-from pipeline.errors import ImpastoError, InputError, OutputError, PartialError
+from pipeline.errors import ImpastoError, InputError, OutputError, PartialError, SettingsError, StorageError
 from pipeline.events import Event, FrameFailed, JobStarted, Notice
 from pipeline.media import Timing
 from pipeline.run import Request, stylize
@@ -112,6 +112,22 @@ def test_no_link_in_the_output_leads_into_the_content(tmp_path: Path, paint: Pai
     (tmp_path / "o.png").symlink_to("in/new.png")
     paint(content_file, "o.png")
     assert files(tmp_path / "in") == before and not (tmp_path / "o.png").is_symlink()
+
+
+def test_links_that_lead_round_in_a_circle(tmp_path: Path, paint: Paint, content_file: Path) -> None:
+    """As an output it leads nowhere, and is replaced as any such link; as a job's folder it is refused."""
+    for name, other in (("o.png", "o2.png"), ("o2.png", "o.png"), ("o.yaml", "o.yaml"), ("job", "job")):
+        (tmp_path / name).symlink_to(other)
+    with pytest.raises(StorageError, match="job"):
+        paint(content_file, "x.png", job=tmp_path / "job")
+    with pytest.raises(InputError, match="does not exist"):
+        paint(tmp_path / "o.png", "x.png")
+    (tmp_path / "own.yaml").write_text("base: o.yaml")
+    with pytest.raises(SettingsError, match="o.yaml"):
+        load_settings(str(tmp_path / "own.yaml"))
+    paint(content_file, "o.png")
+    assert (tmp_path / "o.png").is_file() and not (tmp_path / "o.png").is_symlink()
+    assert (tmp_path / "o2.png").is_symlink()
 
 
 @pytest.mark.parametrize("what", ["photos", "sequence", "video"])
