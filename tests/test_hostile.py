@@ -123,7 +123,7 @@ def test_links_that_lead_round_in_a_circle(tmp_path: Path, paint: Paint, content
     with pytest.raises(InputError, match="does not exist"):
         paint(tmp_path / "o.png", "x.png")
     (tmp_path / "own.yaml").write_text("base: o.yaml")
-    with pytest.raises(SettingsError, match="o.yaml"):
+    with pytest.raises(SettingsError, match=r"o\.yaml"):
         load_settings(str(tmp_path / "own.yaml"))
     paint(content_file, "o.png")
     assert (tmp_path / "o.png").is_file() and not (tmp_path / "o.png").is_symlink()
