@@ -585,7 +585,11 @@ class _Run:
             self.listener(
                 Notice(f"{path} is of high dynamic range ({scan.info.hdr}): it is reduced to standard (BT.709, 8 bits)")
             )
-        require_size(fit_within(scan.size, self.settings.size), self.settings.layers, f"the content {path}")
+        size = fit_within(scan.size, self.settings.size)
+        require_size(size, self.settings.layers, f"the content {path}")
+        if self.to_video:
+            # Not only once all is painted.
+            self.request.encoding.choose(self.request.output.suffix.lower(), size, scan.has_alpha)
         if self._flow_method() == "files":
             self._require_flow_files(scan)
         return _Plan(list(self._film_frames(scan)), _film_facts(scan), fit_within(scan.size, self.settings.size))

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import images, video_reader
+from pipeline.codecs import Encoding
 from pipeline.config import Settings, load_settings
-from pipeline.errors import ImpastoError, InputError, OutputError, PartialError, SettingsError, StorageError
+from pipeline.errors import ImpastoError, InputError, OutputError, PartialError, SettingsError, StorageError, UsageError
 from pipeline.events import Event, FrameFailed, JobStarted, Notice
 from pipeline.media import Timing
 from pipeline.run import Request, stylize
@@ -232,6 +233,16 @@ def test_frames_that_are_years_apart(tmp_path: Path, paint: Paint) -> None:
     for output in ("o.webm", "o.mp4"):
         paint(path, output)
         assert video_reader.scan(tmp_path / output).frame_count == 3
+
+
+def test_a_size_that_the_codec_does_not_hold_is_refused_first(tmp_path: Path, paint: Paint) -> None:
+    path = tmp_path / "a.mkv"
+    ffmpeg(*moving_source(seconds=0.12), "-vf", "scale=33:15,setsar=1", "-c:v", "ffv1", path)
+    with pytest.raises(UsageError, match=r"33×15 has an odd side.* yuv420p"):
+        paint(path, "o.mp4", encoding=Encoding(pixel_format="yuv420p"))
+    with pytest.raises(UsageError, match=r"33×15 is too small for HEVC"):
+        paint(path, "o.mp4", encoding=Encoding("hevc"))
+    assert not (tmp_path / "o.mp4.impasto").exists()
 
 
 # --- broken parts of films --------------------------------------------------------------------------------------------
