@@ -41,6 +41,9 @@ class Codec:
     """Quality where none is said, on the codec's own scale; None where it has none."""
 
     most_crf: int = 51
+    least_side: int = 1
+    """Pixels of the shorter side that the encoder takes."""
+
     reorders: bool = False
     """Whether packets come in another order than frames."""
 
@@ -65,6 +68,7 @@ CODECS = {
         "yuv420p",
         odd_format="yuv444p",
         crf=18,
+        least_side=16,
         reorders=True,
     ),
     "av1": Codec(
@@ -159,6 +163,11 @@ class Encoding:
         codec = self.require(suffix)
         odd = bool(size[0] % 2 or size[1] % 2)
         notes = []
+        if min(size) < codec.least_side:
+            raise UsageError(
+                f"{size[1]}×{size[0]} is too small for {codec.title}, which takes {codec.least_side} pixels and more: "
+                "use another --codec"
+            )
         if self.pixel_format is not None:
             pixels = self.pixel_format
             if odd and codec.odd_format is not None and _halves_chroma(pixels):

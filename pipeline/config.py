@@ -19,6 +19,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline import storage
 from pipeline.errors import SettingsError
 from pipeline.layers import require_layer
 
@@ -451,12 +452,12 @@ def _read_values(config: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    seen = (*seen, path.resolve())
+    seen = (*seen, storage.real_path(path))
     if not isinstance(base, str):
         raise SettingsError(f"settings file {path}: base = {base!r} must name a preset or file")
     if base.endswith((".yaml", ".yml")):
         base = str(path.parent / base)  # as the file's author sees it, wherever the command is typed
-        if Path(base).resolve() in seen:
+        if storage.real_path(Path(base)) in seen:
             raise SettingsError(f"settings file {path}: base = {base!r} leads back to a file that it is the base of")
     return _merge(_read_values(base, seen), values)
 

@@ -338,9 +338,9 @@ class _Places:
 
     def of(self, path: Path) -> Path:
         if path.name in ("", "..") or path.is_symlink():
-            return path.resolve()
+            return storage.real_path(path)
         if path.parent not in self._folders:
-            self._folders[path.parent] = path.parent.resolve()
+            self._folders[path.parent] = storage.real_path(path.parent)
         return self._folders[path.parent] / path.name
 
 
@@ -422,7 +422,7 @@ def _require_once(files: Sequence[ContentFile]) -> None:
     seen: dict[str, list[ContentFile]] = {}
     for file in files:
         others = seen.setdefault(_folded(file.target), [])
-        if any(other.path.resolve() == file.path.resolve() for other in others):
+        if any(storage.real_path(other.path) == storage.real_path(file.path) for other in others):
             raise InputError(f"content {file.path} is given twice: give it once")
         others.append(file)
 

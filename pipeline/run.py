@@ -454,13 +454,13 @@ class _Run:
     def _require_job_apart(self) -> None:
         """--force clears the job's folder: it holds no content, and neither holds nor lies in an output folder."""
         for path in self.request.content:
-            if path.resolve().is_relative_to(self.request.job_folder.resolve()):
+            if storage.real_path(path).is_relative_to(storage.real_path(self.request.job_folder)):
                 raise OutputError(
                     f"content {path} lies inside the job's folder {self.request.job_folder}: name another with --job"
                 )
         if self.to_video or self.content.kind is ContentKind.IMAGE:
             return
-        job, output = self.request.job_folder.resolve(), self.request.output.resolve()
+        job, output = storage.real_path(self.request.job_folder), storage.real_path(self.request.output)
         if job.is_relative_to(output) or output.is_relative_to(job):
             raise OutputError(
                 f"the job's folder {self.request.job_folder} and output {self.request.output} overlap: "
@@ -585,7 +585,11 @@ class _Run:
             self.listener(
                 Notice(f"{path} is of high dynamic range ({scan.info.hdr}): it is reduced to standard (BT.709, 8 bits)")
             )
-        require_size(fit_within(scan.size, self.settings.size), self.settings.layers, f"the content {path}")
+        size = fit_within(scan.size, self.settings.size)
+        require_size(size, self.settings.layers, f"the content {path}")
+        if self.to_video:
+            # Not only once all is painted.
+            self.request.encoding.choose(self.request.output.suffix.lower(), size, scan.has_alpha)
         if self._flow_method() == "files":
             self._require_flow_files(scan)
         return _Plan(list(self._film_frames(scan)), _film_facts(scan), fit_within(scan.size, self.settings.size))

@@ -198,6 +198,12 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def real_path(path: Path) -> Path:
+    """Where a path leads, through all links. Unlike `Path.resolve`, never raises: links in a circle lead nowhere, and
+    stay as they are."""
+    return Path(os.path.realpath(path))
+
+
 def disk_of(folder: Path) -> int:
     """A number that is the same for folders on one disk; a folder need not exist yet."""
     while not folder.exists():

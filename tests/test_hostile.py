@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import images, video_reader
+from pipeline.codecs import Encoding
 from pipeline.config import Settings, load_settings
-from pipeline.errors import ImpastoError, InputError, OutputError, PartialError
+from pipeline.errors import ImpastoError, InputError, OutputError, PartialError, SettingsError, StorageError, UsageError
 from pipeline.events import Event, FrameFailed, JobStarted, Notice
 from pipeline.media import Timing
 from pipeline.run import Request, stylize
@@ -112,6 +113,22 @@ def test_no_link_in_the_output_leads_into_the_content(tmp_path: Path, paint: Pai
     (tmp_path / "o.png").symlink_to("in/new.png")
     paint(content_file, "o.png")
     assert files(tmp_path / "in") == before and not (tmp_path / "o.png").is_symlink()
+
+
+def test_links_that_lead_round_in_a_circle(tmp_path: Path, paint: Paint, content_file: Path) -> None:
+    """As an output it leads nowhere, and is replaced as any such link; as a job's folder it is refused."""
+    for name, other in (("o.png", "o2.png"), ("o2.png", "o.png"), ("o.yaml", "o.yaml"), ("job", "job")):
+        (tmp_path / name).symlink_to(other)
+    with pytest.raises(StorageError, match="job"):
+        paint(content_file, "x.png", job=tmp_path / "job")
+    with pytest.raises(InputError, match="does not exist"):
+        paint(tmp_path / "o.png", "x.png")
+    (tmp_path / "own.yaml").write_text("base: o.yaml")
+    with pytest.raises(SettingsError, match=r"o\.yaml"):
+        load_settings(str(tmp_path / "own.yaml"))
+    paint(content_file, "o.png")
+    assert (tmp_path / "o.png").is_file() and not (tmp_path / "o.png").is_symlink()
+    assert (tmp_path / "o2.png").is_symlink()
 
 
 @pytest.mark.parametrize("what", ["photos", "sequence", "video"])
@@ -216,6 +233,16 @@ def test_frames_that_are_years_apart(tmp_path: Path, paint: Paint) -> None:
     for output in ("o.webm", "o.mp4"):
         paint(path, output)
         assert video_reader.scan(tmp_path / output).frame_count == 3
+
+
+def test_a_size_that_the_codec_does_not_hold_is_refused_first(tmp_path: Path, paint: Paint) -> None:
+    path = tmp_path / "a.mkv"
+    ffmpeg(*moving_source(seconds=0.12), "-vf", "scale=33:15,setsar=1", "-c:v", "ffv1", path)
+    with pytest.raises(UsageError, match=r"33×15 has an odd side.* yuv420p"):
+        paint(path, "o.mp4", encoding=Encoding(pixel_format="yuv420p"))
+    with pytest.raises(UsageError, match=r"33×15 is too small for HEVC"):
+        paint(path, "o.mp4", encoding=Encoding("hevc"))
+    assert not (tmp_path / "o.mp4.impasto").exists()
 
 
 # --- broken parts of films --------------------------------------------------------------------------------------------
