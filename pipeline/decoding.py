@@ -31,7 +31,7 @@ from typing import IO, Any, cast
 import av
 import numpy as np
 
-from pipeline import images, tracks, video_reader
+from pipeline import children, images, tracks, video_reader
 from pipeline.errors import ImpastoError, InputError
 from pipeline.tracks import Tracks
 from pipeline.video_reader import VideoFrame, VideoInfo, VideoScan
@@ -180,17 +180,9 @@ class _Decoder:
     """A child process, which answers one request after the other."""
 
     def __init__(self) -> None:
-        root = str(Path(__file__).resolve().parent.parent)
-        path = [entry for entry in sys.path if Path(entry).is_absolute()]
-        # This very package, and else what this process imports, but nothing from the current folder: -P, and no "".
-        # Not by multiprocessing, which would run a script that has no main guard once more.
-        code = (
-            f"import sys; sys.path[:] = [{root!r}]; import pipeline; sys.path[:] = {path!r}; "
-            "from pipeline.decoding import serve; serve()"
-        )
         # Decoders print what they think of a file. Ctrl-C is for the program that reads: a session of its own.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", code],
+            children.command("decoding", "serve()"),
             bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -433,9 +425,7 @@ def _reports() -> Callable[[], str | None]:
 
 def _prepare(stream: IO[bytes]) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    # A system that ends a job tells each of its processes, and a frame that is being read then has not failed.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    children.leave_signals_to_parent()
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     least = min((limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY), default=MEMORY_BYTES)
     with contextlib.suppress(OSError, ValueError):

@@ -12,19 +12,18 @@ import queue
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import IO, Protocol, Self
 
 import numpy as np
 import torch
 
+from pipeline import children
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Settings
 from pipeline.encoder import EncoderWeights
@@ -329,19 +328,11 @@ class _Worker:
         self.label = str(device)
         self.assignment: Assignment | None = None
         own, theirs = socket.socketpair()
-        root = str(Path(__file__).resolve().parent.parent)
-        path = [entry for entry in sys.path if Path(entry).is_absolute()]
-        # Like the children that decode: this very package, and nothing from the current folder. Not by
-        # multiprocessing, which would run a script that has no main guard once more.
-        code = (
-            f"import sys; sys.path[:] = [{root!r}]; import pipeline; sys.path[:] = {path!r}; "
-            f"from pipeline.executors import serve; serve({theirs.fileno()})"
-        )
         self._last_words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
         with theirs:
             # Ctrl-C is for the process that schedules: a session of its own.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", code],
+                children.command("executors", f"serve({theirs.fileno()})"),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._last_words,
@@ -406,9 +397,7 @@ class _Worker:
 
 def serve(descriptor: int) -> None:
     """Does what is assigned until whoever assigns has gone: all that a worker does."""
-    # A system that ends a job tells each of its processes; whoever assigns decides what is finished first.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    children.leave_signals_to_parent()
     connection = Connection(descriptor)
     waiting: queue.SimpleQueue[Assignment] = queue.SimpleQueue()
     put_away = threading.Event()

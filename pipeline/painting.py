@@ -149,8 +149,7 @@ class Painting:
     """Paints the pending frames of a job.
 
     `start_picture` is what cold starts begin from where that is a file, `flow_device` where a network that estimates
-    flow runs. `may_overwrite` says whether a file in the way
-    of a painting is the job's own.
+    flow runs. `may_overwrite` says whether a file in the way of a painting is the job's own.
     """
 
     def __init__(
@@ -504,12 +503,14 @@ class Painting:
         """The frames to which the flow is needed, and the first of the shot where what stands still is looked for."""
         if self._passes > 1 or not sources:
             return tuple(sources), None
-        needed = set(sources[1:]) | ({sources[0]} if self._needs_flow_to_start(frame, sources) else set())
+        needed = set(sources[1:])
+        if self._settings.start.next == "warped" or self._is_held_to_nearest(frame):
+            needed.add(sources[0])
         return tuple(sorted(needed, reverse=True)), frame.shot
 
-    def _needs_flow_to_start(self, frame: FrameRecord, sources: Sequence[int]) -> bool:
-        is_held_to_it = bool(self._held_to(frame)) and self._settings.temporal.distances[0] == 1
-        return self._settings.start.next == "warped" or is_held_to_it
+    def _is_held_to_nearest(self, frame: FrameRecord) -> bool:
+        """Whether the temporal loss compares with the frame that it starts from."""
+        return bool(self._held_to(frame)) and self._settings.temporal.distances[0] == 1
 
     def _task(self, frame: FrameRecord, seen: MotionFrame, sources: Sequence[int]) -> tuple[FrameTask, float | None]:
         """The frame's task, and the objective that its stopping target follows from, where it has one."""
@@ -520,7 +521,7 @@ class Painting:
         if not sources or (settings.start.next == "warped" and sources[0] not in earlier):
             rule = StopRule(settings.iterations.first, settings.iterations.tolerance, settings.iterations.interval)
             # What lost those before it starts as the first of a shot does.
-            later = frame.index != frame.shot and starts_cold(settings, frame.index, frame.shot)
+            later = not frame.starts_shot and starts_cold(settings, frame.index, frame.shot)
             start = settings.start.next if later else settings.start.first
             return cold_task(index, content, start, rule, self._start_picture), None
         previous = self._painted(frame, sources[0])
@@ -533,7 +534,7 @@ class Painting:
             changed = start_from is not None and (1 - start_from.trust).sum() >= CHANGED_PIXELS
             floor = max(iterations.floor, CHANGED_ITERATIONS) if changed else iterations.floor
             rule = dataclasses.replace(rule, target=iterations.target * reference, floor=floor)
-        held = bool(self._held_to(frame)) and settings.temporal.distances[0] == 1
+        held = self._is_held_to_nearest(frame)
         task = FrameTask(
             index,
             content,

@@ -424,13 +424,15 @@ class _Run:
         self._require_output_free()
         plan = self._plan()
         self._require_targets_free(plan.frames)
-        self._require_space(plan)
+        # Of photos each file is asked for its size.
+        pixels = self._pixels(plan)
+        self._require_space(plan, pixels)
         if self.request.compare:
             self._require_compare_free(plan.frames)
-        pixels = statistics.fmean(self._pixels(plan))
+        mean_pixels = statistics.fmean(pixels)
         facts = {
-            "threads": self._threads(plan, pixels),
-            "pixels": pixels,
+            "threads": self._threads(plan, mean_pixels),
+            "pixels": mean_pixels,
             "flow": self._flow_method(),
             **plan.facts,
             "environment": _environment(self.devices[0]),
@@ -675,9 +677,9 @@ class _Run:
         lossless = self.request.encoding.codec in ("prores", "ffv1") or self.request.encoding.crf == 0
         return 3 * pixel_count // (2 if lossless else 8)
 
-    def _require_space(self, plan: _Plan) -> None:
+    def _require_space(self, plan: _Plan, pixels: Sequence[int]) -> None:
         """Raises `StorageError` where a disk has not the room that the job takes."""
-        needed = self._disk_needed(plan, self._pixels(plan))
+        needed = self._disk_needed(plan, pixels)
         by_disk: dict[int, tuple[Path, int]] = {}
         for folder, size in needed.items():
             disk = storage.disk_of(folder)

@@ -17,7 +17,7 @@ from pipeline import errors
 ROOT = Path(__file__).resolve().parent.parent
 
 ROWS = (
-    {"errors", "events", "layers", "storage", "frames", "hdr", "config", "weights", "__init__"},
+    {"children", "errors", "events", "layers", "storage", "frames", "hdr", "config", "weights", "__init__"},
     {
         "images",
         "media",
@@ -42,6 +42,7 @@ ROWS = (
 """A module imports from rows above its own, and within its row only without a circle."""
 
 WITHOUT_TORCH = (
+    "children",
     "errors",
     "events",
     "layers",

@@ -498,7 +498,7 @@ def test_a_worker_that_is_killed_as_it_starts_is_replaced(
 def test_workers_that_are_all_killed_as_they_start_are_an_error(
     style_array: np.ndarray, weights: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors.sys, "executable", "/bin/false")
+    monkeypatch.setattr("sys.executable", "/bin/false")
     with (
         pytest.raises(DeviceError, match=r"ended as it started \(status 1\)"),
         ProcessExecutor(spec(style_array, weights), pick_devices("cpu") * 2),
