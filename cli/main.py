@@ -90,6 +90,14 @@ AddressOption = Annotated[
         rich_help_panel=_MACHINES,
     ),
 ]
+BatchOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|N",
+        help="Pictures of one size that a device paints side by side. auto: as many as pay on a GPU, else 1.",
+        rich_help_panel=_MACHINES,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")]
 JobArgument = Annotated[Path, typer.Argument(metavar="JOB", help="The folder OUTPUT.impasto that stylize made.")]
@@ -144,6 +152,7 @@ def stylize(
     device: DeviceOption = "auto",
     executor: ExecutorOption = "auto",
     address: AddressOption = None,
+    batch: BatchOption = "auto",
     sequence: Annotated[
         bool, typer.Option("--sequence", help="The images are the frames of one film.", rich_help_panel=_FILMS)
     ] = False,
@@ -239,6 +248,7 @@ def stylize(
             device=device,
             executor=executor,
             address=address,
+            batch=_count_or_auto("--batch", batch),
             mode="sequence" if sequence else "photos" if photos else "auto",
             frames=FrameRange() if frames is None else FrameRange.parse(frames),
             rate=None if fps is None else _rate(fps),
@@ -262,7 +272,9 @@ def resume(
     device: Annotated[
         str | None, typer.Option(metavar="auto|cpu|cuda|cuda:N,…", help="Paint on other devices.")
     ] = None,
-    executor: Annotated[str | None, typer.Option(metavar="auto|inline|processes", help="Paint by another way.")] = None,
+    executor: Annotated[
+        str | None, typer.Option(metavar="auto|inline|processes|ray", help="Paint by another way.")
+    ] = None,
     address: AddressOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -789,6 +801,15 @@ def _rate(text: str) -> Fraction:
     if not 0 < rate <= 1000:
         raise UsageError(f"--fps {text} is out of range: over 0, at most 1000")
     return rate
+
+
+def _count_or_auto(option: str, text: str) -> int | None:
+    """A count of at least 1; None for `auto`."""
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{option} {text!r} is neither auto nor a count from 1 on")
+    return int(text)
 
 
 def _require_job(folder: Path) -> None:

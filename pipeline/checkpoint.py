@@ -7,7 +7,6 @@ same bits as one that was never interrupted. A file that is damaged, or was left
 import contextlib
 import dataclasses
 import hashlib
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ import torch
 
 from pipeline import storage
 from pipeline.errors import Interrupted, StorageError
-from pipeline.optimize import Minimizer, Outcome
 
 CHECKPOINT_SECONDS = 300.0
 """How often a frame that takes longer than that is put away, unless it is said."""
@@ -36,31 +34,25 @@ class Checkpoint:
     seconds: float = CHECKPOINT_SECONDS
     is_wanted: Callable[[], bool] | None = None
 
-    def run(self, minimizer: Minimizer, task: str, clock: Callable[[], float] = time.monotonic) -> list[Outcome]:
-        """Runs a minimizer of one picture from where this `task`, a digest, was left, or else from its start."""
-        snapshot = self.load(task)
-        if snapshot is not None:
-            minimizer.restore(snapshot)
-            del snapshot
-        last = clock()
+    def tend(self, snapshot: Callable[[], Mapping[str, torch.Tensor]], task: str, last: float, now: float) -> float:
+        """Puts away `snapshot` of `task`, a digest, where it is time to, or asked for: to be called after an iteration.
 
-        def after_step() -> None:
-            nonlocal last
-            stop = self.is_wanted is not None and self.is_wanted()
-            if stop or clock() - last >= self.seconds:
-                # A disk without room for it is no reason to give up the frame.
-                with contextlib.suppress(StorageError):
-                    self.keep(minimizer.snapshot(), task)
-                last = clock()
-            if stop:
-                raise Interrupted("put away in the middle of a frame, which goes on from there")
-
-        return minimizer.run(after_step)
+        `last` is when that was done before; returns when it was done last. Raises `Interrupted` when it was asked for.
+        """
+        stop = self.is_wanted is not None and self.is_wanted()
+        if stop or now - last >= self.seconds:
+            # A disk without room for it is no reason to give up the frame.
+            with contextlib.suppress(StorageError):
+                self.keep(snapshot(), task)
+            last = now
+        if stop:
+            raise Interrupted("put away in the middle of a frame, which goes on from there")
+        return last
 
     def require_going_on(self) -> None:
         """Raises `Interrupted` when `is_wanted` says so, for what is not put away."""
         if self.is_wanted is not None and self.is_wanted():
-            raise Interrupted("stopped in the second try of a frame, which begins again")
+            raise Interrupted("stopped in a part of a frame that begins again")
 
     def keep(self, snapshot: Mapping[str, torch.Tensor], task: str) -> None:
         """Writes a snapshot, in the place of the one before. Raises `StorageError`."""

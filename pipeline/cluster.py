@@ -6,10 +6,13 @@ machine that is lost costs the frames under way, which are painted again elsewhe
 """
 
 import contextlib
+import queue
 import signal
 import socket
 import threading
 import time
+from collections import Counter
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,8 +20,7 @@ import torch
 
 from pipeline.errors import DeviceError, UsageError, WorkerLostError
 from pipeline.events import Losses
-from pipeline.executors import Assignment, OnProgress, PainterSpec, Report, report_of
-from pipeline.stylize import device_label
+from pipeline.executors import Assignment, OnProgress, PainterSpec, Report, Workbench
 
 LOOK_SECONDS = 2.0
 """How often the cluster is asked what it has."""
@@ -52,6 +54,7 @@ class RayExecutor:
         """Actors that are ready, and where they are."""
         self._under_way: dict[Any, tuple[Any, int]] = {}
         """Actor and ticket of each assignment, by the reference of its report."""
+        self._lost: dict[Any, str] = {}
         self._looked = self._heard = float("-inf")
         self.overlaps = True
 
@@ -79,8 +82,8 @@ class RayExecutor:
                 with contextlib.suppress(ValueError):  # not the main thread, in which Ray leaves it alone
                     signal.signal(signal.SIGTERM, before)
             self._owns_cluster = True
-        # One thread paints, and one tells how far.
-        self._actor = ray.remote(max_concurrency=2, max_restarts=0)(_Painter)
+        # A thread waits for each picture, and one tells how far.
+        self._actor = ray.remote(max_concurrency=self._spec.places + 1, max_restarts=0)(_Painter)
         self._spec_reference = ray.put(self._spec)
         if self._on_gpu is None:
             self._on_gpu = ray.cluster_resources().get("GPU", 0) >= 1
@@ -103,7 +106,7 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        return min(self._most, self._places())
+        return self._workers() * self._spec.places
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -113,11 +116,12 @@ class RayExecutor:
     def free(self) -> int:
         self._settle(0)
         self._look()
-        return len(self._labels) - len(self._under_way)
+        busy = self._busy()
+        return sum(self._spec.places - busy[actor] for actor in self._labels)
 
     def submit(self, assignment: Assignment) -> str:
-        busy = {actor for actor, _ in self._under_way.values()}
-        actor = next(actor for actor in self._labels if actor not in busy)
+        busy = self._busy()
+        actor = min(self._labels, key=lambda actor: busy[actor])
         # A checkpoint would be written on another machine, where nobody looks for it.
         task = Assignment(assignment.ticket, assignment.task)
         self._under_way[actor.paint.remote(task)] = actor, assignment.ticket
@@ -138,12 +142,18 @@ class RayExecutor:
     def put_away(self) -> None:
         """Frames that a cluster paints are not put away but painted again: they are as far away as their machines."""
 
+    def _busy(self) -> Counter[Any]:
+        """How many assignments each worker has."""
+        return Counter(actor for actor, _ in self._under_way.values())
+
     def _taken(self, reference: Any) -> Report:
         actor, ticket = self._under_way.pop(reference)
         try:
             report: Report = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
-            where = self._labels.pop(actor)
+            # It is told of each picture that the worker had.
+            where = self._labels.pop(actor, None) or self._lost[actor]
+            self._lost[actor] = where
             if isinstance(error, self._ray.exceptions.RayTaskError):
                 raise error.cause from error
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
@@ -156,22 +166,24 @@ class RayExecutor:
         if time.monotonic() - self._heard < PROGRESS_SECONDS or not self._under_way:
             return
         self._heard = time.monotonic()
-        asked = {actor.progress.remote(): ticket for actor, ticket in self._under_way.values()}
-        answered, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=PROGRESS_SECONDS)
+        asked = [actor.progress.remote() for actor in self._busy()]
+        tickets = {ticket for _, ticket in self._under_way.values()}
+        answered, _ = self._ray.wait(asked, num_returns=len(asked), timeout=PROGRESS_SECONDS)
         for reference in answered:
             try:
-                said: tuple[int, int, Losses] | None = self._ray.get(reference)
+                said: list[tuple[int, int, Losses]] = self._ray.get(reference)
             except self._ray.exceptions.RayError:
                 continue  # `wait` finds that it is lost.
-            if said is not None and said[0] == asked[reference]:
-                on_progress(*said)
+            for ticket, iteration, losses in said:
+                if ticket in tickets:
+                    on_progress(ticket, iteration, losses)
 
-    def _places(self) -> int:
-        """How many workers the cluster has room for."""
+    def _workers(self) -> int:
+        """How many workers the cluster has room for, and the job needs."""
         resources = self._ray.cluster_resources()
         if self._on_gpu:
-            return int(resources.get("GPU", 0))
-        return max(1, int(resources.get("CPU", 1)) // self._spec.threads)
+            return min(self._most, int(resources.get("GPU", 0)))
+        return min(self._most, max(1, int(resources.get("CPU", 1)) // self._spec.threads))
 
     def _look(self) -> None:
         """Starts workers where the cluster has grown, or lost some."""
@@ -179,7 +191,7 @@ class RayExecutor:
             return
         self._looked = time.monotonic()
         needs = {"num_gpus": 1, "num_cpus": 1} if self._on_gpu else {"num_cpus": self._spec.threads}
-        for _ in range(self.slots - len(self._labels) - len(self._starting)):
+        for _ in range(self._workers() - len(self._labels) - len(self._starting)):
             actor = self._actor.options(**needs).remote(self._spec_reference)
             self._starting[actor.label.remote()] = actor
 
@@ -208,30 +220,49 @@ def _require_answer(address: str | None) -> None:
 
 
 class _Painter:
-    """What runs on the cluster: a painter, and how far it is."""
+    """What runs on the cluster: a workbench, and how far it is."""
 
     def __init__(self, spec: PainterSpec) -> None:
         import ray
 
-        self._device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
         self._threads = spec.threads
-        self._painter = spec.painter(self._device)
-        self._never = threading.Event()
-        self._said: tuple[int, int, Losses] | None = None
+        self._bench = Workbench(spec, torch.device("cuda" if ray.get_gpu_ids() else "cpu"), threading.Event())
+        self._new: queue.SimpleQueue[tuple[Assignment, Future[Report]]] = queue.SimpleQueue()
+        self._said: dict[int, tuple[int, int, Losses]] = {}
+        threading.Thread(target=self._work, daemon=True).start()
 
     def label(self) -> str:
         import ray
 
-        return f"{ray.util.get_node_ip_address()} {device_label(self._device)}"
+        return f"{ray.util.get_node_ip_address()} {self._bench.label}"
 
     def paint(self, assignment: Assignment) -> Report:
-        if self._device.type == "cpu":
+        future: Future[Report] = Future()
+        self._new.put((assignment, future))
+        return future.result()
+
+    def progress(self) -> list[tuple[int, int, Losses]]:
+        """What is to be told of each picture under way; see `OnProgress`."""
+        return list(self._said.values())
+
+    def _work(self) -> None:
+        if not self._bench.label.startswith("cuda"):
             torch.set_num_threads(self._threads)  # It holds for the thread that says so.
+        futures: dict[int, Future[Report]] = {}
 
         def on_progress(ticket: int, iteration: int, losses: Losses) -> None:
-            self._said = ticket, iteration, losses
+            self._said[ticket] = ticket, iteration, losses
 
-        return report_of(self._painter, assignment, on_progress, self._never)
-
-    def progress(self) -> tuple[int, int, Losses] | None:
-        return self._said
+        try:
+            while True:
+                while self._bench.is_idle or not self._new.empty():
+                    assignment, future = self._new.get()
+                    futures[assignment.ticket] = future
+                    self._bench.add(assignment)
+                for report in self._bench.step(on_progress):
+                    self._said.pop(report.ticket, None)
+                    futures.pop(report.ticket).set_result(report)
+        except BaseException as error:
+            for future in futures.values():
+                future.set_exception(error)
+            raise

@@ -15,8 +15,9 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import IO, Protocol, Self
 
@@ -27,10 +28,11 @@ from pipeline import children
 from pipeline.checkpoint import Checkpoint
 from pipeline.config import Settings
 from pipeline.encoder import EncoderWeights
-from pipeline.errors import DeviceError, ImpastoError, WorkerLostError
+from pipeline.errors import DeviceError, ImpastoError, OutOfMemoryError, WorkerLostError
 from pipeline.events import Losses
+from pipeline.frames import Size, size_of
 from pipeline.starts import ColorStatistics
-from pipeline.stylize import FrameTask, PaintedFrame, Painter, device_label
+from pipeline.stylize import Batch, FrameTask, PaintedFrame, Painter, device_label
 
 START_SECONDS = 300.0
 """A worker that has not loaded its encoder by then will not."""
@@ -43,7 +45,8 @@ START_TRIES = 3
 class PainterSpec:
     """All that frames depend on besides their tasks, from which every worker makes the same `Painter`.
 
-    `threads` is the number that sums are split over on a CPU: the last bits of a picture depend on it.
+    `threads` is the number that sums are split over on a CPU, and `widths` how many pictures of a size are painted side
+    by side where it is more than one: the last bits of a picture depend on both.
     """
 
     settings: Settings
@@ -52,6 +55,12 @@ class PainterSpec:
     blend: tuple[float, ...]
     film_colors: ColorStatistics | None
     threads: int
+    widths: Mapping[Size, int] = field(default_factory=dict)
+
+    @property
+    def places(self) -> int:
+        """How many pictures a worker has at most at a time."""
+        return max(self.widths.values(), default=1)
 
     def painter(self, device: torch.device) -> Painter:
         """Loads the encoder; sets this process's number of threads on a CPU."""
@@ -79,12 +88,16 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of an assignment: a picture, losses, or why there is none. `seconds`: what the worker spent on it."""
+    """What came of an assignment: a picture, losses, or why there is none.
+
+    `seconds`: what the worker spent on it. `width`: how many were painted side by side, of which this was one.
+    """
 
     ticket: int
     result: PaintedFrame | Losses | ImpastoError
     seconds: float
     device: str
+    width: int = 1
 
 
 OnProgress = Callable[[int, int, Losses], None]
@@ -98,6 +111,9 @@ def usable_cores() -> int:
 
 THREAD_GAIN = 0.8
 """Sums that are split over n threads are n to this power as fast: a worker for each core is faster, if all are busy."""
+
+WIDTH_GAIN = 0.02
+"""What is gained by more pictures side by side, as a share of the time, for their memory to be worth it."""
 
 WORKER_BYTES = 800 << 20
 PIXEL_BYTES = 4096
@@ -119,6 +135,18 @@ def best_threads(total: float, longest: float, pixels: float, cores: int, memory
         if seconds < least:
             best, least = threads, seconds
     return best
+
+
+def best_width(total: float, longest: float, most: int, devices: int, seconds: Callable[[int], float]) -> int:
+    """How many pictures of a size, at most `most`, a device best paints side by side.
+
+    `total` is the work of all chains and `longest` that of the longest, in iterations of a picture; `seconds` is what
+    an iteration of so many pictures takes. All places of a batch are always evaluated: where but one chain is left,
+    the others are wasted. The fewest that are within `WIDTH_GAIN` of the best.
+    """
+    times = {width: max(total / (width * devices), longest) * seconds(width) for width in range(1, most + 1)}
+    least = min(times.values())
+    return next(width for width, time in times.items() if time <= (1 + WIDTH_GAIN) * least)
 
 
 def physical_memory_bytes() -> int:
@@ -169,13 +197,14 @@ class Executor(Protocol):
 
 
 class InlineExecutor:
-    """Runs assignments in this process, one after the other, while `wait` waits for them."""
+    """Runs assignments in this process, while `wait` waits for them."""
 
     def __init__(self, spec: PainterSpec, device: torch.device) -> None:
-        self._painter = spec.painter(device)
-        self._waiting: list[Assignment] = []
         self._put_away = threading.Event()
-        self.slots = 1
+        self._bench = Workbench(spec, device, self._put_away)
+        self._reports: list[Report] = []
+        self._assigned = 0
+        self.slots = spec.places
         self.devices = (device_label(device),)
         self.overlaps = device.type != "cpu"
 
@@ -183,49 +212,159 @@ class InlineExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._waiting.clear()
+        self._bench.clear()
+        self._reports.clear()
 
     @property
     def free(self) -> int:
-        return 1 - len(self._waiting)
+        return self.slots - self._assigned
 
     def submit(self, assignment: Assignment) -> str:
-        self._waiting.append(assignment)
+        self._bench.add(assignment)
+        self._assigned += 1
         return self.devices[0]
 
     def wait(self, on_progress: OnProgress, timeout: float | None = None) -> Report | None:
         del timeout
-        if not self._waiting:
+        while not self._reports and self._assigned:
+            self._reports = self._bench.step(on_progress)
+        if not self._reports:
             return None
-        assignment = self._waiting.pop(0)
-        return report_of(self._painter, assignment, on_progress, self._put_away)
+        self._assigned -= 1
+        return self._reports.pop(0)
 
     def put_away(self) -> None:
         self._put_away.set()
 
 
-def report_of(painter: Painter, assignment: Assignment, on_progress: OnProgress, put_away: threading.Event) -> Report:
-    """Does what is assigned."""
-    began = time.perf_counter()
-    result: PaintedFrame | Losses | ImpastoError
-    try:
-        if isinstance(assignment.task, MeasureTask):
-            result = painter.measure(assignment.task.image, assignment.task.content)
+class Workbench:
+    """What a worker does its assignments with, in the order in which they come: pictures of one size side by side, as
+    many as the job has them."""
+
+    def __init__(self, spec: PainterSpec, device: torch.device, put_away: threading.Event) -> None:
+        self._painter = spec.painter(device)
+        self._widths = dict(spec.widths)
+        self._put_away = put_away
+        self._waiting: deque[tuple[Assignment, dict[str, torch.Tensor] | None]] = deque()
+        """With how far they were, where they had to leave a batch that was too large."""
+        self._under_way: dict[int, Assignment] = {}
+        self._seconds: dict[int, float] = {}
+        self._batch: Batch | None = None
+        self._on_progress: OnProgress = lambda *_: None
+        self.label = device_label(device)
+
+    def add(self, assignment: Assignment) -> None:
+        """For the next `step`."""
+        self._waiting.append((assignment, None))
+
+    def clear(self) -> None:
+        """Gives up whatever is under way."""
+        self._waiting.clear()
+        self._under_way.clear()
+        self._batch = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self._waiting or self._under_way)
+
+    def step(self, on_progress: OnProgress) -> list[Report]:
+        """One iteration of all that is painted side by side; what is done with it."""
+        self._on_progress = on_progress
+        reports = []
+        while self._waiting:
+            assignment, snapshot = self._waiting[0]
+            task = assignment.task
+            if isinstance(task, FrameTask) and not self._has_room(size_of(task.content)):
+                break
+            self._waiting.popleft()
+            began = time.perf_counter()
+            self._seconds.setdefault(assignment.ticket, 0.0)
+            result = self._measured(task) if isinstance(task, MeasureTask) else self._begun(assignment, snapshot)
+            self._seconds[assignment.ticket] += time.perf_counter() - began
+            if result is not None:
+                reports.append(self._report(assignment, result))
+        if self._under_way:
+            assert self._batch is not None
+            began, problem = time.perf_counter(), None
+            tickets = list(self._under_way)
+            done: Mapping[int, PaintedFrame | ImpastoError] = {}
+            try:
+                done = self._batch.step()
+            except OutOfMemoryError as error:
+                problem = _plain(error)
+            if problem is not None and not self._narrow(self._batch.size):
+                done = dict.fromkeys(tickets, problem)
+            for ticket in tickets:
+                self._seconds[ticket] += (time.perf_counter() - began) / len(tickets)
+            reports += [self._report(self._under_way.pop(ticket), result) for ticket, result in done.items()]
+        return reports
+
+    def _has_room(self, size: Size) -> bool:
+        """Whether a picture of a size may begin; for another size all that is under way has to be done first."""
+        if self._batch is not None and self._batch.size == size:
+            return self._batch.free > 0
+        return not self._under_way
+
+    def _begun(self, assignment: Assignment, snapshot: Mapping[str, torch.Tensor] | None) -> ImpastoError | None:
+        """Begins a picture; returns why it could not be."""
+        task, checkpoint, ticket = assignment.task, assignment.checkpoint, assignment.ticket
+        assert isinstance(task, FrameTask)
+        size = size_of(task.content)
+        if checkpoint is not None:
+            checkpoint = replace(checkpoint, is_wanted=self._put_away.is_set)
+        try:
+            if self._batch is None or self._batch.size != size:
+                self._batch = None
+                self._batch = Batch(self._painter, size, self._widths.get(size, 1))
+            self._batch.add(ticket, task, lambda *progress: self._on_progress(ticket, *progress), checkpoint, snapshot)
+        except ImpastoError as error:
+            problem = _plain(error)
         else:
-            checkpoint = assignment.checkpoint
-            if checkpoint is not None:
-                checkpoint = replace(checkpoint, is_wanted=put_away.is_set)
-            result = painter.paint(
-                assignment.task,
-                lambda iteration, losses: on_progress(assignment.ticket, iteration, losses),
-                checkpoint,
-            )
-    except ImpastoError as error:
-        result = error.with_traceback(None)
-        if painter.device.type == "cuda":
-            # After a lack of memory the next try finds all that there is.
+            self._under_way[ticket] = assignment
+            return None
+        if isinstance(problem, OutOfMemoryError):
+            waits = assignment, None if snapshot is None else dict(snapshot)
+            self._waiting.appendleft(waits)
+            if self._narrow(size):
+                return None
+            self._waiting.popleft()
+        return problem
+
+    def _narrow(self, size: Size) -> bool:
+        """Goes on with half as many pictures side by side, of which nothing is lost; False where it is but one."""
+        width = self._widths.get(size, 1)
+        if width > 1:
+            left = {} if self._batch is None else self._batch.leave()
+            for ticket, snapshot in reversed(left.items()):
+                self._waiting.appendleft((self._under_way.pop(ticket), snapshot))
+            self._widths[size] = width // 2
+        self._batch = None
+        self._empty_cache()
+        return width > 1
+
+    def _measured(self, task: MeasureTask) -> Losses | ImpastoError:
+        try:
+            return self._painter.measure(task.image, task.content)
+        except ImpastoError as error:
+            return _plain(error)
+
+    def _report(self, assignment: Assignment, result: PaintedFrame | Losses | ImpastoError) -> Report:
+        if isinstance(result, OutOfMemoryError):
+            # The next try finds all that there is.
+            self._empty_cache()
+        width = 1 if self._batch is None else self._batch.width
+        return Report(assignment.ticket, result, self._seconds.pop(assignment.ticket), self.label, width)
+
+    def _empty_cache(self) -> None:
+        if self._painter.device.type == "cuda":
             torch.cuda.empty_cache()
-    return Report(assignment.ticket, result, time.perf_counter() - began, device_label(painter.device))
+
+
+def _plain(error: ImpastoError) -> ImpastoError:
+    """An error without all that it came from, which may hold most of a device's memory."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 class ProcessExecutor:
@@ -239,7 +378,9 @@ class ProcessExecutor:
         self._spec = pickle.dumps(spec)
         self._devices = tuple(devices)
         self._workers: list[_Worker] = []
-        self.slots = len(devices)
+        self._reports: list[Report] = []
+        self._places = spec.places
+        self.slots = len(devices) * spec.places
         self.devices: tuple[str, ...] = tuple(map(str, devices))
         self.overlaps = True
 
@@ -266,44 +407,42 @@ class ProcessExecutor:
 
     @property
     def free(self) -> int:
-        return sum(worker.assignment is None for worker in self._workers)
+        return self.slots - sum(len(worker.assignments) for worker in self._workers) - len(self._reports)
 
     def submit(self, assignment: Assignment) -> str:
-        worker = next(worker for worker in self._workers if worker.assignment is None)
+        worker = min(self._workers, key=lambda worker: len(worker.assignments))
         worker.assign(assignment)
         return worker.label
 
     def wait(self, on_progress: OnProgress, timeout: float | None = None) -> Report | None:
         deadline = None if timeout is None else time.monotonic() + timeout
-        while any(worker.assignment is not None for worker in self._workers):
+        while not self._reports and any(worker.assignments for worker in self._workers):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             for connection in wait([worker.connection for worker in self._workers], left):
                 (worker,) = (worker for worker in self._workers if worker.connection is connection)
                 try:
                     message = worker.connection.recv()
                 except (EOFError, OSError):
-                    report = self._lost(worker)
-                    if report is not None:
-                        return report
+                    self._reports += self._lost(worker)
                     continue
                 if isinstance(message, Report):
-                    worker.assignment = None
-                    return message
-                if isinstance(message, BaseException):
+                    del worker.assignments[message.ticket]
+                    self._reports.append(message)
+                elif isinstance(message, BaseException):
                     raise message
-                on_progress(*message)
+                else:
+                    on_progress(*message)
             if deadline is not None and time.monotonic() >= deadline:
-                return None
-        return None
+                break
+        return self._reports.pop(0) if self._reports else None
 
     def put_away(self) -> None:
         for worker in self._workers:
             worker.put_away()
 
-    def _lost(self, worker: "_Worker") -> Report | None:
-        """Another worker in the place of one that has ended."""
-        place = self._workers.index(worker)
-        assignment, how = worker.assignment, worker.ending()
+    def _lost(self, worker: "_Worker") -> list[Report]:
+        """Another worker in the place of one that has ended; what came of what that had."""
+        place, how = self._workers.index(worker), worker.ending()
         for tries_left in reversed(range(START_TRIES)):
             self._workers[place] = fresh = _Worker(worker.device)
             fresh.tell(self._spec)
@@ -314,10 +453,8 @@ class ProcessExecutor:
                 # Where memory is short the next one may be ended as well.
                 if not tries_left:
                     raise DeviceError(str(lost)) from None
-        if assignment is None:
-            return None
         error = WorkerLostError(f"the process that painted it on {worker.label} ended ({how})")
-        return Report(assignment.ticket, error, 0.0, worker.label)
+        return [Report(ticket, error, 0.0, worker.label) for ticket in worker.assignments]
 
 
 class _Worker:
@@ -326,7 +463,8 @@ class _Worker:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.label = str(device)
-        self.assignment: Assignment | None = None
+        self.assignments: dict[int, Assignment] = {}
+        """What it has, by tickets."""
         own, theirs = socket.socketpair()
         self._last_words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
         with theirs:
@@ -361,7 +499,7 @@ class _Worker:
         self.label = answer
 
     def assign(self, assignment: Assignment) -> None:
-        self.assignment = assignment
+        self.assignments[assignment.ticket] = assignment
         # One that has ended is found by `wait`.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(assignment)
@@ -405,11 +543,15 @@ def serve(descriptor: int) -> None:
     device = torch.device(connection.recv())
     threading.Thread(target=_listen, args=(connection, waiting, put_away), daemon=True).start()
     try:
-        painter = spec.painter(device)
-        connection.send(device_label(device))
+        bench = Workbench(spec, device, put_away)
+        connection.send(bench.label)
         while True:
-            assignment = waiting.get()
-            connection.send(report_of(painter, assignment, lambda *progress: connection.send(progress), put_away))
+            if bench.is_idle:
+                bench.add(waiting.get())
+            while not waiting.empty():
+                bench.add(waiting.get())
+            for report in bench.step(lambda *progress: connection.send(progress)):
+                connection.send(report)
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)
     except BaseException as error:

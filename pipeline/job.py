@@ -341,6 +341,10 @@ class Job:
         """What reading the content has shown."""
         return self._values("facts")
 
+    def change_fact(self, key: str, value: Any) -> None:
+        """For what turns out to be otherwise while the job is done."""
+        self._set_meta("facts", json.dumps({**self.facts, key: value}))
+
     def require_same(self, recipe: Mapping[str, Any], mendable: Sequence[str] = ()) -> None:
         """Raises `JobMismatchError`, with a line for each difference, unless `recipe` is the job's own.
 

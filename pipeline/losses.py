@@ -174,8 +174,7 @@ class Objective(nn.Module):
     """What is minimised for one batch: `objective(pixels)` gives its `LossTerms`.
 
     `content` (B×C×h×w a layer) and `style` (1×C×C a layer) are targets from `content_targets` and
-    `style_targets`. `pixels` are B×3×H×W, ImageNet-normalised RGB, as the encoder takes them. With `rows`,
-    they are only those pictures of the batch.
+    `style_targets`. `pixels` are B×3×H×W, ImageNet-normalised RGB, as the encoder takes them.
     """
 
     def __init__(
@@ -190,28 +189,46 @@ class Objective(nn.Module):
         self.weights = weights
         self.content = dict(content)
         self.style = dict(style)
-        self._held_to: TemporalReference | None = None
-        self._held_weight = 0.0
-        self._rows: torch.Tensor | None = None
-        self._rows_content = self.content
+        self._width = 1
+        self._held_to = TemporalReference((), ())
+        self._held_weights: torch.Tensor | None = None
 
     def hold_to(self, reference: TemporalReference, weight: float) -> None:
         """Adds `weight` times the temporal loss to what is minimised, for a batch of one picture."""
-        self._held_to, self._held_weight = reference, weight
+        self._held_to = reference
+        self._held_weights = reference.images[0].new_tensor([weight]) if reference.images else None
 
-    def _content_of(self, rows: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """The targets of some pictures; the selection is kept, as it stays the same over many iterations."""
-        if rows is not self._rows:
-            everything = rows.tolist() == list(range(len(next(iter(self.content.values())))))
-            self._rows_content = (
-                self.content if everything else {name: target[rows] for name, target in self.content.items()}
+    def widened(self, width: int) -> "Objective":
+        """An objective for `width` pictures of the same size, which this one is the pattern of; see `put`."""
+        content = {name: target.new_zeros((width, *target.shape[1:])) for name, target in self.content.items()}
+        wide = Objective(self.encoder, self.weights, content, self.style)
+        wide._width = width
+        return wide
+
+    def put(self, place: int, single: "Objective") -> None:
+        """Makes the picture in a place of the batch one with the objective of a `single` picture."""
+        for name, target in single.content.items():
+            self.content[name][place] = target[0]
+        width = self._width
+        mine, new = self._held_to, single._held_to
+        while len(mine.images) < len(new.images):
+            image, weight = new.images[0], new.weights[0]
+            mine = TemporalReference(
+                (*mine.images, image.new_zeros((width, *image.shape[1:]))),
+                (*mine.weights, weight.new_zeros((width, *weight.shape[1:]))),
             )
-            self._rows = rows
-        return self._rows_content
+            if self._held_weights is None:
+                self._held_weights = image.new_zeros(width)
+        self._held_to = mine
+        for number, (images, weights) in enumerate(zip(mine.images, mine.weights, strict=True)):
+            # A weight of 0 is no reference.
+            weights[place] = new.weights[number][0] if number < len(new.weights) else 0
+            images[place] = new.images[number][0] if number < len(new.images) else 0
+        if self._held_weights is not None:
+            self._held_weights[place] = 0 if single._held_weights is None else single._held_weights[0]
 
-    def forward(self, pixels: torch.Tensor, rows: torch.Tensor | None = None) -> LossTerms:
-        weights = self.weights
-        wanted = self.content if rows is None else self._content_of(rows)
+    def forward(self, pixels: torch.Tensor) -> LossTerms:
+        weights, wanted = self.weights, self.content
         features = self.encoder(pixels)
         zero = pixels.new_zeros(len(pixels))
         content = sum(
@@ -233,9 +250,9 @@ class Objective(nn.Module):
             unit = pixels if weights.total_variation_pixels == "normalized" else denormalize(pixels) * 255
             variation = weights.total_variation * total_variation(unit, weights.total_variation_form)
         held = zero
-        if self._held_to is not None:
+        if self._held_weights is not None:
             # In levels of 255, as the authors' program has it.
             image = denormalize(pixels) * 255
             for reference, mask in zip(self._held_to.images, self._held_to.weights, strict=True):
-                held = held + self._held_weight * temporal_loss(image, reference * 255, mask)
+                held = held + self._held_weights * temporal_loss(image, reference * 255, mask)
         return LossTerms(weights.content * content, weights.style * style, variation, held)

@@ -12,8 +12,8 @@ L-BFGS here departs from the one that the common tools run on raw pixels:
 - The first guess of the inverse curvature, γ·P instead of γ·I, favours coarse changes over fine
   ones, as the spectra of pictures do: P multiplies frequency f by (f² + f₀²)^-p. It is worth a tenth
   of the iterations.
-- Each picture of a batch has its own history, step length and stopping, and none of them depends
-  on what else is in the batch.
+- Each picture of a batch has its own history, step length and stopping, and begins and ends when it
+  does: none of it depends on what else is in the batch.
 
 An iteration is one evaluation of the objective and its gradient, accepted or not: it is what costs.
 """
@@ -102,9 +102,9 @@ class Outcome:
 
 
 class BatchObjective(Protocol):
-    """Losses of the pictures `rows` of a batch, given as len(rows)×3×H×W ImageNet-normalised pixels."""
+    """Losses of the pictures of a batch, given as B×3×H×W ImageNet-normalised pixels."""
 
-    def __call__(self, pixels: torch.Tensor, rows: torch.Tensor) -> LossTerms: ...
+    def __call__(self, pixels: torch.Tensor) -> LossTerms: ...
 
 
 StepListener = Callable[[int, int, Losses], None]
@@ -145,110 +145,129 @@ def make_variable(kind: VariableKind) -> Variable:
 
 
 class Minimizer(ABC):
-    """A batch of pictures on their way down: `step` is one iteration of each, and `run` all of them.
+    """Places for pictures on their way down: `step` is one iteration of each.
 
-    `start` is B×3×H×W in [0, 1]. What belongs to a picture lies in `_state`, tensors with the pictures under way
-    along their first dimension, so that pictures leave when they are done, and so that all of it can be put away:
-    `snapshot` between two steps and `restore` in a new minimizer of the same arguments go on to the same bits.
+    `start` is B×3×H×W in [0, 1], one picture for each place. With a `rule` all of them begin; without one the places
+    are free until `begin`. A picture that is done leaves its place to another, and the batch keeps its shape, whatever
+    part of it is in use: so the same sums are made in the same order, and a picture has the same bits whoever is beside
+    it. What belongs to a picture lies in `_state`, tensors with the places along their first dimension, so that all
+    of it can be put away: `snapshot` between two steps and `restore` in a new minimizer go on to the same bits.
     """
 
     def __init__(
         self,
         objective: BatchObjective,
         start: torch.Tensor,
-        rule: StopRule,
+        rule: StopRule | None,
         *,
         variable: VariableKind,
         on_step: StepListener | None,
     ) -> None:
         self.objective = objective
         self.variable = make_variable(variable)
-        self.rule = rule
         self.on_step = on_step
-        self._start = start
-        self._rows = torch.arange(len(start), device=start.device)
-        self._state: dict[str, torch.Tensor] = {}
+        self._state = self._empty(self.variable.from_images(start))
+        self._rules: list[StopRule | None] = [None] * len(start)
         self._traces: list[list[Losses]] = [[] for _ in range(len(start))]
-        self._outcomes: dict[int, Outcome] = {}
+        if rule is not None:
+            for place, image in enumerate(start):
+                self.begin(place, image, rule)
+
+    def begin(self, place: int, image: torch.Tensor, rule: StopRule, first_step: float | None = None) -> None:
+        """Puts a picture (3×H×W in [0, 1]) in a place that is free; `first_step` is its own, where there is such a
+        thing."""
+        if self._rules[place] is not None:
+            raise ValueError(f"place {place} is taken")
+        empty = self._empty(self.variable.from_images(image.unsqueeze(0)))
+        for name, tensor in self._state.items():
+            tensor[place] = empty[name][0]
+        self._rules[place] = rule
+        self._traces[place] = []
+
+    def free(self, place: int) -> None:
+        """Gives up the picture in a place."""
+        self._rules[place] = None
+
+    @property
+    def under_way(self) -> tuple[int, ...]:
+        """The places that are taken."""
+        return tuple(place for place, rule in enumerate(self._rules) if rule is not None)
 
     def run(self, after_step: Callable[[], None] | None = None) -> list[Outcome]:
         """Steps until every picture is done; `after_step` is called between two steps."""
-        if not self._state:
-            self._begin()
-        while len(self._rows):
-            self.step()
-            if after_step is not None and len(self._rows):
+        outcomes: dict[int, Outcome] = {}
+        while self.under_way:
+            outcomes |= self.step()
+            if after_step is not None and self.under_way:
                 after_step()
-        return [self._outcomes[row] for row in range(len(self._traces))]
+        return [outcome for _, outcome in sorted(outcomes.items())]
 
     @abstractmethod
-    def step(self) -> None:
-        """One evaluation of the objective and its gradient for every picture under way."""
+    def step(self) -> dict[int, Outcome]:
+        """One evaluation of the objective and its gradient for every picture under way; those that are done with it,
+        by their places, which are free then."""
 
     @abstractmethod
-    def _begin(self) -> None:
-        """Fills `_state` from the start."""
+    def _empty(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The state of pictures that have not been evaluated yet, at z."""
 
-    def snapshot(self) -> dict[str, torch.Tensor]:
-        """All that the way of a single picture depends on from here, on the CPU."""
-        if len(self._rows) != 1 or len(self._traces) != 1:
-            raise ValueError("the snapshot of a batch is that of one picture under way")
-        losses = [dataclasses.astuple(losses) for losses in self._traces[0]]
+    def snapshot(self, place: int = 0) -> dict[str, torch.Tensor]:
+        """All that the way of the picture in a place depends on from here, on the CPU: after its first step."""
+        losses = [dataclasses.astuple(losses) for losses in self._traces[place]]
         return {
-            **{f"state.{name}": tensor.cpu() for name, tensor in self._state.items()},
+            **{f"state.{name}": tensor[place : place + 1].cpu() for name, tensor in self._state.items()},
             "trace": torch.tensor(losses, dtype=torch.float64),
         }
 
-    def restore(self, snapshot: Mapping[str, torch.Tensor]) -> None:
-        """Goes on from a `snapshot` in place of the start."""
-        device = self._start.device
-        self._state = {
-            name.removeprefix("state."): tensor.to(device)
-            for name, tensor in snapshot.items()
-            if name.startswith("state.")
-        }
-        self._traces = [[Losses(*row) for row in snapshot["trace"].tolist()]]
+    def restore(self, snapshot: Mapping[str, torch.Tensor], place: int = 0) -> None:
+        """The picture that has just begun in a place goes on from a `snapshot` instead."""
+        for name, tensor in self._state.items():
+            tensor[place] = snapshot[f"state.{name}"][0].to(tensor.device)
+        self._traces[place] = [Losses(*row) for row in snapshot["trace"].tolist()]
 
     def _evaluate(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What is minimised (B), its gradient (B×3×H×W) and the four terms (B×4) at z."""
         z = z.detach().requires_grad_(True)
-        losses = self.objective(self.variable.to_pixels(z), self._rows)
+        losses = self.objective(self.variable.to_pixels(z))
         # The sum over the batch: each picture's pixels get the gradient of its own objective.
         (gradient,) = torch.autograd.grad(losses.total.sum(), z)
         terms = torch.stack((losses.content, losses.style, losses.total_variation, losses.temporal), dim=1).detach()
         return losses.total.detach(), gradient, terms
 
+    def _mask(self, flags: Sequence[bool]) -> torch.Tensor:
+        return torch.tensor(flags, device=self._state["z"].device)
+
+    @property
+    def _taken(self) -> torch.Tensor:
+        return self._mask([rule is not None for rule in self._rules])
+
     def _record(self, terms: torch.Tensor) -> None:
         """Adds the losses after one more iteration (B×4) to the traces; those of non-finite ones as they are."""
-        for row, values in zip(self._rows.tolist(), terms.tolist(), strict=True):
-            self._traces[row].append(Losses(*values))
+        values = terms.tolist()
+        for place in self.under_way:
+            self._traces[place].append(Losses(*values[place]))
             if self.on_step is not None:
-                self.on_step(row, len(self._traces[row]), self._traces[row][-1])
+                self.on_step(place, len(self._traces[place]), self._traces[place][-1])
 
     def _natural_stops(self, others: Mapping[int, StopReason]) -> dict[int, StopReason]:
         """The places whose rule ends them here, but for those that end for other reasons."""
         stops = {}
-        for place, row in enumerate(self._rows.tolist()):
-            reason = _natural_stop(self._traces[row], self.rule)
-            if place not in others and reason is not None:
-                stops[place] = reason
+        for place, rule in enumerate(self._rules):
+            if rule is not None and place not in others:
+                reason = _natural_stop(self._traces[place], rule)
+                if reason is not None:
+                    stops[place] = reason
         return stops
 
-    def _finish(self, stops: Mapping[int, StopReason]) -> None:
-        """Takes pictures out of the batch, by their place among those under way."""
-        if not stops:
-            return
-        z = self._state["z"]
+    def _finish(self, stops: Mapping[int, StopReason]) -> dict[int, Outcome]:
+        """Takes pictures out of their places."""
+        outcomes = {}
         for place, stop in stops.items():
-            row = int(self._rows[place])
-            image = self.variable.to_images(z[place].detach().unsqueeze(0))[0].clamp(0, 1)
-            self._outcomes[row] = Outcome(image, stop, tuple(self._traces[row]))
-        staying = [place for place in range(len(self._rows)) if place not in stops]
-        self._keep(torch.tensor(staying, dtype=torch.long, device=self._rows.device))
-
-    def _keep(self, places: torch.Tensor) -> None:
-        self._rows = self._rows[places]
-        self._state = {name: tensor[places] for name, tensor in self._state.items()}
+            z = self._state["z"][place].detach().unsqueeze(0)
+            image = self.variable.to_images(z)[0].clamp(0, 1)
+            outcomes[place] = Outcome(image, stop, tuple(self._traces[place]))
+            self.free(place)
+        return outcomes
 
 
 def _natural_stop(trace: Sequence[Losses], rule: StopRule) -> StopReason | None:
@@ -276,7 +295,7 @@ class Lbfgs(Minimizer):
         self,
         objective: BatchObjective,
         start: torch.Tensor,
-        rule: StopRule,
+        rule: StopRule | None,
         *,
         variable: VariableKind = "bounded",
         history: int = 20,
@@ -284,65 +303,64 @@ class Lbfgs(Minimizer):
         first_step: float = FIRST_STEP,
         on_step: StepListener | None = None,
     ) -> None:
-        super().__init__(objective, start, rule, variable=variable, on_step=on_step)
         self._precondition = _preconditioner(start, smoothing)
         self._first_step = first_step
+        self._first_steps = start.new_full((len(start),), first_step)
         self._memory = _CurvatureMemory(history, start)
+        super().__init__(objective, start, rule, variable=variable, on_step=on_step)
 
-    def _begin(self) -> None:
-        z = self.variable.from_images(self._start)
-        value, gradient, terms = self._evaluate(z)
-        # Objective and gradient of each picture are kept in units in which their squares stay finite: a power of two
-        # near the largest entry of its first gradient. Dividing by it rounds nothing, so pictures under weights that
-        # differ by a power of two are the same to the bit.
-        largest = gradient.flatten(1).abs().amax(1)
-        usable = torch.isfinite(largest) & (largest > 0)
-        units = torch.where(usable, torch.exp2(torch.floor(torch.log2(largest))), 1.0)
-        value, gradient = value / units, gradient / _wide(units)
-        self._record(terms)
-        direction, slope, plain = _descent(self._memory, gradient, self._precondition, self._first_step)
-        self._state = {
+    def begin(self, place: int, image: torch.Tensor, rule: StopRule, first_step: float | None = None) -> None:
+        super().begin(place, image, rule)
+        self._first_steps[place] = self._first_step if first_step is None else first_step
+        self._memory.clear(place)
+
+    def _empty(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
+        # A first step of no length evaluates the start.
+        zeros = torch.zeros(len(z), dtype=z.dtype, device=z.device)
+        return {
             "z": z,
-            "units": units,
-            "value": value,
-            "gradient": gradient,
-            "terms": terms,
-            "direction": direction,
-            "slope": slope,
-            "plain": plain,
-            "length": torch.ones_like(value),
-            "shortenings": torch.zeros_like(value),
+            "units": torch.ones_like(zeros),
+            "value": zeros.clone(),
+            "gradient": torch.zeros_like(z),
+            "terms": zeros.unsqueeze(1).repeat(1, 4),
+            "direction": torch.zeros_like(z),
+            "slope": zeros.clone(),
+            "plain": torch.zeros(len(z), dtype=torch.bool, device=z.device),
+            "length": torch.ones_like(zeros),
+            "shortenings": zeros.clone(),
         }
-        # Nothing can be done from a start whose objective is not finite, nor from where it is flat.
-        finite = _finite(value, gradient)
-        stops = dict.fromkeys(_where(~finite), StopReason.NONFINITE)
-        stops |= dict.fromkeys(_where(finite & (slope == 0)), StopReason.CONVERGED)
-        self._finish(stops | self._natural_stops(stops))
 
-    def step(self) -> None:
+    def step(self) -> dict[int, Outcome]:
         state = self._state
         z, value, gradient, terms = state["z"], state["value"], state["gradient"], state["terms"]
         direction, slope, plain, length = state["direction"], state["slope"], state["plain"], state["length"]
+        taken = self._taken
+        fresh = self._mask(
+            [rule is not None and not trace for rule, trace in zip(self._rules, self._traces, strict=True)]
+        )
 
         trial = z + _wide(length) * direction
         trial_value, trial_gradient, trial_terms = self._evaluate(trial)
-        trial_value, trial_gradient = trial_value / state["units"], trial_gradient / _wide(state["units"])
+        units = torch.where(fresh, _units(trial_gradient), state["units"])
+        trial_value, trial_gradient = trial_value / units, trial_gradient / _wide(units)
         # A non-finite trial is a step too long, like one that raises the objective.
-        accepted = _finite(trial_value, trial_gradient)
-        accepted &= trial_value <= value + SUFFICIENT_DECREASE * length * slope
+        finite = _finite(trial_value, trial_gradient)
+        stepped = taken & ~fresh & finite & (trial_value <= value + SUFFICIENT_DECREASE * length * slope)
+        if bool(stepped.any()):
+            self._memory.add(trial - z, trial_gradient - gradient, stepped, self._precondition)
+        accepted = stepped | (fresh & finite)
         if bool(accepted.any()):
-            self._memory.add(trial - z, trial_gradient - gradient, accepted, self._precondition)
             chosen = _wide(accepted)
             z = torch.where(chosen, trial, z)
             gradient = torch.where(chosen, trial_gradient, gradient)
-            terms = torch.where(accepted.unsqueeze(1), trial_terms, terms)
+        terms = torch.where((accepted | fresh).unsqueeze(1), trial_terms, terms)
         shorter = _shortened(length, slope, value, trial_value)
         value = torch.where(accepted, trial_value, value)
         self._record(terms)
 
         # When a direction fails to the end its history is forgotten; when the plain gradient fails
         # too, there is nothing lower within reach.
-        shortenings = torch.where(accepted, 0.0, state["shortenings"] + 1)
+        shortenings = torch.where(accepted | ~taken, 0.0, state["shortenings"] + 1)
         failed = shortenings >= MOST_SHORTENINGS
         exhausted = failed & plain
         shortenings = torch.where(failed, 0.0, shortenings)
@@ -350,13 +368,16 @@ class Lbfgs(Minimizer):
             self._memory.forget(failed)
         renewed = accepted | failed
         if bool(renewed.any()):
-            new_direction, new_slope, new_plain = _descent(self._memory, gradient, self._precondition, self._first_step)
+            new_direction, new_slope, new_plain = _descent(
+                self._memory, gradient, self._precondition, self._first_steps
+            )
             direction = torch.where(_wide(renewed), new_direction, direction)
             slope = torch.where(renewed, new_slope, slope)
             plain = torch.where(renewed, new_plain, plain)
-        length = torch.where(renewed, 1.0, shorter)
-        self._state |= {
+        length = torch.where(renewed | ~taken, 1.0, shorter)
+        self._state = {
             "z": z,
+            "units": units,
             "value": value,
             "gradient": gradient,
             "terms": terms,
@@ -367,22 +388,25 @@ class Lbfgs(Minimizer):
             "shortenings": shortenings,
         }
 
-        stops = dict.fromkeys(_where(slope == 0), StopReason.CONVERGED)
+        # Nothing can be done from a start whose objective is not finite, nor from where it is flat.
+        stops = dict.fromkeys(_where(fresh & ~finite), StopReason.NONFINITE)
+        stops |= dict.fromkeys(_where(taken & (slope == 0) & ~(fresh & ~finite)), StopReason.CONVERGED)
         for place in _where(exhausted & (slope != 0)):
-            trace = self._traces[int(self._rows[place])]
+            trace = self._traces[place]
             stops[place] = StopReason.STALLED if trace[-1] == trace[0] else StopReason.CONVERGED
-        self._finish(stops | self._natural_stops(stops))
+        return self._finish(stops | self._natural_stops(stops))
 
-    def snapshot(self) -> dict[str, torch.Tensor]:
-        return {**super().snapshot(), **self._memory.snapshot()}
+    def free(self, place: int) -> None:
+        super().free(place)
+        # The place is evaluated on, where it stands.
+        self._state["direction"][place] = 0
 
-    def restore(self, snapshot: Mapping[str, torch.Tensor]) -> None:
-        super().restore(snapshot)
-        self._memory.restore(snapshot, self._start.device)
+    def snapshot(self, place: int = 0) -> dict[str, torch.Tensor]:
+        return {**super().snapshot(place), **self._memory.snapshot(place)}
 
-    def _keep(self, places: torch.Tensor) -> None:
-        super()._keep(places)
-        self._memory.keep(places)
+    def restore(self, snapshot: Mapping[str, torch.Tensor], place: int = 0) -> None:
+        super().restore(snapshot, place)
+        self._memory.restore(snapshot, place)
 
 
 class Adam(Minimizer):
@@ -397,7 +421,7 @@ class Adam(Minimizer):
         self,
         objective: BatchObjective,
         start: torch.Tensor,
-        rule: StopRule,
+        rule: StopRule | None,
         *,
         variable: VariableKind = "bounded",
         learning_rate: float = 0.05,
@@ -410,33 +434,37 @@ class Adam(Minimizer):
         self._decay = decay
         self._decay_interval = decay_interval
 
-    def _begin(self) -> None:
-        z = self.variable.from_images(self._start)
-        self._state = {"z": z, "last_finite": z, "mean": torch.zeros_like(z), "square": torch.zeros_like(z)}
+    def _empty(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"z": z, "last_finite": z.clone(), "mean": torch.zeros_like(z), "square": torch.zeros_like(z)}
 
-    def step(self) -> None:
+    def step(self) -> dict[int, Outcome]:
         z, mean, square = self._state["z"], self._state["mean"], self._state["square"]
+        taken = self._taken
         value, gradient, terms = self._evaluate(z)
         finite = _finite(value, gradient)
         self._record(terms)
-        # The pictures of a batch begin together, and so have all come as far.
-        iteration = len(self._traces[int(self._rows[0])])
         # A picture that became non-finite goes back to the last pixels that were not.
         last_finite = torch.where(_wide(finite), z, self._state["last_finite"])
         mean.lerp_(gradient, 1 - 0.9)
         square.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
-        rate = self._learning_rate * self._decay ** ((iteration - 1) // self._decay_interval)
+        # Pictures that began at different times have come differently far.
+        iterations = [max(1, len(trace)) for trace in self._traces]
+        rates = [
+            self._learning_rate * self._decay ** ((iteration - 1) // self._decay_interval) / (1 - 0.9**iteration)
+            for iteration in iterations
+        ]
         # The paper's ε, which stands beside the bias-corrected second moment.
-        root = (square / (1 - 0.999**iteration)).sqrt_().add_(1e-8)
-        stepped = z - (rate / (1 - 0.9**iteration)) * mean / root
-        stops = dict.fromkeys(_where(~finite), StopReason.NONFINITE)
+        corrections = z.new_tensor([1 - 0.999**iteration for iteration in iterations])
+        root = (square / _wide(corrections)).sqrt_().add_(1e-8)
+        stepped = z - _wide(z.new_tensor(rates)) * mean / root
+        stops = dict.fromkeys(_where(taken & ~finite), StopReason.NONFINITE)
         stops |= self._natural_stops(stops)
         # A picture that has reached its target is that picture, and not one step further.
         reached = [place for place, stop in stops.items() if stop is StopReason.TARGET]
-        held = ~finite
+        held = ~finite | ~taken
         held[reached] = True
         self._state |= {"z": torch.where(_wide(held), last_finite, stepped), "last_finite": last_finite}
-        self._finish(stops)
+        return self._finish(stops)
 
 
 class _CurvatureMemory:
@@ -496,14 +524,15 @@ class _CurvatureMemory:
     def inverse_product(self, gradient: torch.Tensor, precondition: "_Precondition") -> torch.Tensor:
         """H·g by the two-loop recursion (algorithm 7.4), with γ·P for the first guess of H."""
         product = gradient.clone()
-        pairs = [self._aged(age) for age in range(len(self._steps))]
         weights = []
-        for step, change, inverse in pairs:
+        for age in range(len(self._steps)):
+            step, change, inverse = self._aged(age)
             weight = inverse * _dot(step, product)
             product.addcmul_(_wide(weight), change, value=-1)
             weights.append(weight)
         product = _wide(self.gamma) * precondition(product)
-        for (step, change, inverse), weight in zip(reversed(pairs), reversed(weights), strict=True):
+        for age in reversed(range(len(self._steps))):
+            (step, change, inverse), weight = self._aged(age), weights[age]
             product.addcmul_(_wide(weight - inverse * _dot(change, product)), step)
         return product
 
@@ -512,29 +541,36 @@ class _CurvatureMemory:
         self._inverses = [inverse.masked_fill(which, 0.0) for inverse in self._inverses]
         self.gamma = self.gamma.masked_fill(which, 0.0)
 
-    def keep(self, places: torch.Tensor) -> None:
-        """Keeps only the pictures at `places`."""
-        self._steps = [step[places] for step in self._steps]
-        self._changes = [change[places] for change in self._changes]
-        self._inverses = [inverse[places] for inverse in self._inverses]
-        self._used = [self._used[place] for place in places.tolist()]
-        self.gamma = self.gamma[places]
+    def clear(self, place: int) -> None:
+        """Another picture is in the place."""
+        for inverse in self._inverses:
+            inverse[place] = 0
+        self.gamma[place] = 0
+        self._used[place] = 0
 
-    def snapshot(self) -> dict[str, torch.Tensor]:
-        """All pairs, on the CPU."""
+    def snapshot(self, place: int) -> dict[str, torch.Tensor]:
+        """All pairs of the picture in a place, on the CPU."""
+        count = min(self._used[place], self._size)
         lists = {"step": self._steps, "change": self._changes, "inverse": self._inverses}
-        pairs = {f"memory.{kind}": torch.stack(tensors).cpu() for kind, tensors in lists.items() if tensors}
-        return {**pairs, "memory.gamma": self.gamma.cpu(), "memory.used": torch.tensor(self._used)}
+        pairs = {
+            f"memory.{kind}": torch.stack([tensor[place : place + 1].cpu() for tensor in tensors[:count]])
+            for kind, tensors in lists.items()
+            if count
+        }
+        gamma = self.gamma[place : place + 1].cpu()
+        return {**pairs, "memory.gamma": gamma, "memory.used": torch.tensor([self._used[place]])}
 
-    def restore(self, snapshot: Mapping[str, torch.Tensor], device: torch.device) -> None:
-        """Takes the place of what is remembered."""
-        steps, changes, inverses = (
-            list(snapshot[f"memory.{kind}"].to(device)) if f"memory.{kind}" in snapshot else []
-            for kind in ("step", "change", "inverse")
-        )
-        self._steps, self._changes, self._inverses = steps, changes, inverses
-        self.gamma = snapshot["memory.gamma"].to(device)
-        self._used = snapshot["memory.used"].tolist()
+    def restore(self, snapshot: Mapping[str, torch.Tensor], place: int) -> None:
+        """Takes the place of what is remembered of the picture in a place."""
+        self.clear(place)
+        for kind, tensors in (("step", self._steps), ("change", self._changes), ("inverse", self._inverses)):
+            pairs = snapshot.get(f"memory.{kind}", ())
+            for slot, pair in enumerate(pairs):
+                if slot == len(tensors):
+                    tensors.append(pair.new_zeros((len(self._used), *pair.shape[1:]), device=self.gamma.device))
+                tensors[slot][place] = pair[0].to(self.gamma.device)
+        self.gamma[place] = snapshot["memory.gamma"][0].to(self.gamma.device)
+        self._used[place] = int(snapshot["memory.used"][0])
 
     def _aged(self, age: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The pair that each picture added `age` pairs before its newest."""
@@ -564,7 +600,7 @@ def _preconditioner(like: torch.Tensor, exponent: float) -> _Precondition:
 
 
 def _descent(
-    memory: _CurvatureMemory, gradient: torch.Tensor, precondition: _Precondition, first_step: float
+    memory: _CurvatureMemory, gradient: torch.Tensor, precondition: _Precondition, first_steps: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Direction of each picture's next step, the objective's slope along it (B, negative or 0), and whether
     it is the plain gradient's (B)."""
@@ -576,7 +612,7 @@ def _descent(
     if bool(plain.any()):
         downhill = precondition(gradient)
         norm = downhill.flatten(1).square().mean(1).sqrt()
-        scale = torch.where(norm > 0, first_step / norm, 0.0)
+        scale = torch.where(norm > 0, norm.reciprocal() * first_steps, 0.0)
         product = torch.where(_wide(plain), _wide(scale) * downhill, product)
         slope = torch.where(plain, -_dot(gradient, product), slope)
     return -product, slope, plain
@@ -591,6 +627,17 @@ def _shortened(
     minimum = -slope * length.square() / (2 * excess)
     minimum = torch.where(torch.isfinite(minimum), minimum, 0.0)
     return torch.minimum(torch.maximum(minimum, 0.1 * length), 0.5 * length)
+
+
+def _units(gradient: torch.Tensor) -> torch.Tensor:
+    """The units (B) in which objective and gradient of each picture are kept, so that their squares stay finite.
+
+    A power of two near the largest entry of its first gradient. Dividing by it rounds nothing, so pictures under
+    weights that differ by a power of two are the same to the bit.
+    """
+    largest = gradient.flatten(1).abs().amax(1)
+    usable = torch.isfinite(largest) & (largest > 0)
+    return torch.where(usable, torch.exp2(torch.floor(torch.log2(largest))), 1.0)
 
 
 def _finite(value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:

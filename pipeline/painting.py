@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ from pipeline.events import (
 )
 from pipeline.executors import Assignment, Executor, MeasureTask, Report
 from pipeline.flow import DisFlow, FloFolder, FlowEstimator, RaftFlow
-from pipeline.frames import size_of
+from pipeline.frames import Size, size_of
 from pipeline.job import CHECKPOINTS_NAME, FLOW_NAME, PLOTS_NAME, FrameRecord, FrameState, Job, file_problem
 from pipeline.motion import Link, MotionFrame, MotionReader
 from pipeline.optimize import StopReason, StopRule
@@ -101,6 +101,11 @@ def next_reference(previous: FrameRecord, target: float | None) -> float:
     if previous.stop == StopReason.TARGET:
         return before
     return before + FOLLOW * max(0.0, reached - target * before)
+
+
+def widths_of(facts: Mapping[str, Any]) -> dict[Size, int]:
+    """How many pictures of a size a job paints side by side, where it is more than one."""
+    return {(height, width): count for height, width, count in facts["widths"]}
 
 
 # --- painting ---------------------------------------------------------------------------------------------------------
@@ -177,6 +182,7 @@ class Painting:
         self._stop = stop
         self._checkpoint_seconds = checkpoint_seconds
         self._facts = job.facts
+        self._widths = widths_of(self._facts)
         self._passes = settings.passes.count if content.is_film else 1
         self._shot_ends: dict[int, int] = {}
         self._told_lost: set[str] = set()
@@ -348,6 +354,7 @@ class Painting:
             return
         if isinstance(result, PaintedFrame):
             self._failures = 0
+            self._mind_the_width(size_of(result.image), done.width)
             painted = _Painted(under_way, result, done.seconds)
             self._fresh[self._key(frame)] = painted
             self._saver.submit(painted)
@@ -378,6 +385,21 @@ class Painting:
                         f"{self._failures} frames in a row could not be painted (the last: {result}); "
                         f"when that is mended: impasto resume {self._job.folder}"
                     )
+
+    def _mind_the_width(self, size: Size, width: int) -> None:
+        """Records when memory was too small for as many pictures side by side as the job had planned."""
+        if width < self._widths.get(size, 1):
+            what = (
+                f"{width} pictures of {size[1]}×{size[0]} are"
+                if width > 1
+                else f"one picture of {size[1]}×{size[0]} is"
+            )
+            self._notice(
+                f"memory is too small for {self._widths[size]} pictures side by side: {what} painted at a time from "
+                "here on, and may differ in the last bits"
+            )
+            self._widths[size] = width
+            self._job.change_fact("widths", [[*size, width] for size, width in self._widths.items()])
 
     def _set_aside(self, frame: FrameRecord, error: ImpastoError) -> None:
         """The rest goes on; the frame is tried again when the job is resumed."""

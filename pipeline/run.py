@@ -1,6 +1,7 @@
 """A job from end to end: content → shots → frame tasks → frames on the disk → output."""
 
 import dataclasses
+import math
 import os
 import statistics
 import time
@@ -24,6 +25,7 @@ from pipeline.errors import (
     FrameError,
     InputError,
     Interrupted,
+    OutOfMemoryError,
     OutputError,
     PartialError,
     StorageError,
@@ -47,6 +49,7 @@ from pipeline.executors import (
     PainterSpec,
     ProcessExecutor,
     best_threads,
+    best_width,
     physical_memory_bytes,
     usable_cores,
 )
@@ -66,13 +69,19 @@ from pipeline.job import (
     is_job,
 )
 from pipeline.layers import require_size
-from pipeline.painting import Painting, most_iterations
+from pipeline.painting import Painting, most_iterations, widths_of
 from pipeline.starts import ColorStatistics
 from pipeline.stylize import COLD_STARTS, Painter, device_label, pick_devices, style_blend
 
 ENGINE = 4
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
 
+
+PROBE_WIDTH = 4
+"""So many pictures side by side tell what more of them would take."""
+
+GPU_MEMORY_SHARE = 0.85
+"""Of a GPU's free memory, what pictures painted side by side may take."""
 
 MEMORY_SHARE = 0.7
 """Of the machine's memory, what workers on a CPU may take together."""
@@ -91,6 +100,7 @@ class Request:
     `style_weights` are one for each style (of any sum), or empty for equal ones. `job` is the job's
     folder, None for `OUTPUT.impasto` beside the output. `rate`: frames a second of a video made from a
     sequence. `force` overwrites the output and starts an existing job over.
+    `batch` is how many pictures a device paints side by side at most, None: as many as pay on a GPU, else 1.
     `executor` is one of `EXECUTORS`, and `address` that of a Ray cluster, None for one of this machine alone.
     `image_format` is that of painted photos, one of `images.FORMATS`, None for the one that each has; `strip` leaves
     out metadata; `encoding` says how a video is encoded. `compare` writes content and result side by side, at
@@ -105,6 +115,7 @@ class Request:
     device: str = "auto"
     executor: str = "auto"
     address: str | None = None
+    batch: int | None = None
     mode: Mode = "auto"
     frames: FrameRange = field(default_factory=FrameRange)
     rate: Fraction | None = None
@@ -139,6 +150,7 @@ class Request:
             "device": self.device,
             "executor": self.executor,
             "address": self.address,
+            "batch": self.batch,
             "mode": self.mode,
             "frames": [self.frames.start, self.frames.stop],
             "rate": None if self.rate is None else str(self.rate),
@@ -160,6 +172,7 @@ class Request:
             device=values["device"],
             executor=values["executor"],
             address=values["address"],
+            batch=values["batch"],
             mode=values["mode"],
             frames=FrameRange(*values["frames"]),
             rate=None if values["rate"] is None else Fraction(values["rate"]),
@@ -289,7 +302,7 @@ class _Run:
         weights = load_weights(self.settings.encoder.weights)
         recipe = self._recipe(weights)
         folder = request.job_folder
-        with self._open_or_create(folder, recipe) as job:
+        with self._open_or_create(folder, recipe, weights) as job:
             if job.store_problem is not None:
                 self.listener(Notice(job.store_problem))
             pending = self._reconcile(job)
@@ -340,7 +353,7 @@ class _Run:
         require_size(array.shape[:2], settings.layers, first.name)
         seconds_per_iteration = painter.seconds_per_iteration(array)
         per_frame = [frame.work for frame in plan.frames]
-        pixels = self._pixels(plan)
+        pixels = [height * width for height, width in self._sizes(plan)]
         # Time goes with the pixels; a painted picture hardly compresses, and PNG never grows it by much.
         seconds = seconds_per_iteration * sum(
             count * share / (array.shape[0] * array.shape[1]) for count, share in zip(per_frame, pixels, strict=True)
@@ -403,12 +416,13 @@ class _Run:
             "frames": f"{request.frames.start}:{'' if request.frames.stop is None else request.frames.stop}",
             "rate": None if request.rate is None else str(request.rate),
             "output": os.path.abspath(request.output),
+            "batch": "auto" if request.batch is None else request.batch,
             "image_format": request.image_format,
             "strip": request.strip,
             "encoding": dataclasses.asdict(request.encoding),
         }
 
-    def _open_or_create(self, folder: Path, recipe: Mapping[str, Any]) -> Job:
+    def _open_or_create(self, folder: Path, recipe: Mapping[str, Any], weights: EncoderWeights) -> Job:
         if is_job(folder) and not self.request.force:
             job = Job.open(folder)
             try:
@@ -425,13 +439,15 @@ class _Run:
         plan = self._plan()
         self._require_targets_free(plan.frames)
         # Of photos each file is asked for its size.
-        pixels = self._pixels(plan)
+        sizes = self._sizes(plan)
+        pixels = [height * width for height, width in sizes]
         self._require_space(plan, pixels)
         if self.request.compare:
             self._require_compare_free(plan.frames)
         mean_pixels = statistics.fmean(pixels)
         facts = {
             "threads": self._threads(plan, mean_pixels),
+            "widths": [[*size, width] for size, width in self._widths(plan, sizes, weights).items()],
             "pixels": mean_pixels,
             "flow": self._flow_method(),
             **plan.facts,
@@ -452,6 +468,51 @@ class _Run:
         return best_threads(
             total, max(work.values()), pixels, torch.get_num_threads(), MEMORY_SHARE * physical_memory_bytes()
         )
+
+    def _widths(self, plan: _Plan, sizes: Sequence[Size], weights: EncoderWeights) -> dict[Size, int]:
+        """How many pictures of a size are painted side by side, where it is more than one. Their last bits follow from
+        it: a job keeps it."""
+        chains: dict[Size, dict[int, float]] = {}
+        for frame, size in zip(plan.frames, sizes, strict=True):
+            if all(size):
+                work = chains.setdefault(size, {})
+                work[frame.shot] = work.get(frame.shot, 0.0) + frame.work
+        alike = {size: list(work.values()) for size, work in chains.items() if len(work) > 1}
+        most = self.request.batch
+        if most is not None:
+            widths = {size: min(most, len(work)) for size, work in alike.items()}
+        elif self.devices[0].type == "cpu" or not alike:
+            return {}
+        else:
+            widths = self._measured_widths(alike, weights)
+        return {size: width for size, width in widths.items() if width > 1}
+
+    def _measured_widths(self, alike: Mapping[Size, Sequence[float]], weights: EncoderWeights) -> dict[Size, int]:
+        """What pays on a GPU, by what one picture and several take of its time and memory."""
+        commonest = max(alike, key=lambda size: len(alike[size]))
+        painter = Painter(self.settings, weights, self.styles, self.blend, self.devices[0])
+        gray = np.full((*commonest, 3), 128, np.uint8)
+        try:
+            costs = {width: painter.batch_costs(gray, width) for width in (1, PROBE_WIDTH)}
+        except OutOfMemoryError:
+            return {}
+        del painter
+        torch.cuda.empty_cache()
+        (one, least), (some, more) = costs[1], costs[PROBE_WIDTH]
+        slope, bytes_each = max(0.0, some - one) / (PROBE_WIDTH - 1), max(1, (more - least) // (PROBE_WIDTH - 1))
+        free = GPU_MEMORY_SHARE * min(torch.cuda.mem_get_info(device)[0] for device in self.devices)
+        widths = {}
+        for size, work in alike.items():
+            share = size[0] * size[1] / (commonest[0] * commonest[1])
+            fits = int((free - (least - bytes_each)) / (bytes_each * share))
+            widths[size] = best_width(
+                sum(work),
+                max(work),
+                max(1, min(fits, len(work))),
+                len(self.devices),
+                lambda width, share=share: (one - slope) + slope * share * width,  # type: ignore[misc]
+            )
+        return widths
 
     def _require_job_apart(self) -> None:
         """--force clears the job's folder: it holds no content, and neither holds nor lies in an output folder."""
@@ -634,18 +695,17 @@ class _Run:
     def _work(self, index: int, shot: int) -> int:
         return most_iterations(self.settings, self.passes, index, shot)
 
-    def _pixels(self, plan: _Plan) -> list[int]:
-        """Pixels of each painting; 0 for a picture that cannot be read, of which there will be none."""
+    def _sizes(self, plan: _Plan) -> list[Size]:
+        """The size of each painting; (0, 0) for a picture that cannot be read, of which there will be none."""
         if plan.size is not None:
-            return [plan.size[0] * plan.size[1]] * len(plan.frames)
-        counts = []
+            return [plan.size] * len(plan.frames)
+        sizes = []
         for file in self.content.files:
             try:
-                height, width = fit_within(decoding.image_size(file.path), self.settings.size)
+                sizes.append(fit_within(decoding.image_size(file.path), self.settings.size))
             except InputError:
-                height = width = 0
-            counts.append(height * width)
-        return counts
+                sizes.append((0, 0))
+        return sizes
 
     def _disk_needed(self, plan: _Plan, pixels: Sequence[int]) -> dict[Path, int]:
         """Bytes, from above, that paintings and output take in each folder: paintings hardly compress, PNG never
@@ -763,8 +823,11 @@ class _Run:
         self, job: Job, weights: EncoderWeights, pending: Sequence[FrameRecord], where: Sequence[torch.device]
     ) -> int:
         """Paints frames wherever the job may; returns how many."""
+        # On another kind of device the bits are others, and so is the memory.
+        began_on, goes_on = job.facts["environment"]["device"], _environment(self.devices[0])["device"]
+        widths = widths_of(job.facts) if (began_on == "cpu") == (goes_on == "cpu") else {}
         spec = PainterSpec(
-            self.settings, weights, tuple(self.styles), self.blend, _film_colors(job), job.facts["threads"]
+            self.settings, weights, tuple(self.styles), self.blend, _film_colors(job), job.facts["threads"], widths
         )
         painting = Painting(
             job,
@@ -786,7 +849,7 @@ class _Run:
         kind = self.request.executor
         if kind == "ray":
             on_gpu = {"auto": None, "cpu": False}.get(self.request.device, True)
-            return RayExecutor(spec, self.request.address, chain_count, on_gpu)
+            return RayExecutor(spec, self.request.address, math.ceil(chain_count / spec.places), on_gpu)
         inline = kind == "inline" or (kind == "auto" and len(where) == 1)
         return InlineExecutor(spec, where[0]) if inline else ProcessExecutor(spec, where)
 

@@ -6,6 +6,7 @@ in, the same task gives the same bits.
 """
 
 import contextlib
+import functools
 import math
 import time
 from collections import OrderedDict
@@ -20,7 +21,7 @@ from pipeline import starts, temporal
 from pipeline.checkpoint import Checkpoint, digest
 from pipeline.config import Settings
 from pipeline.encoder import Encoder, EncoderWeights
-from pipeline.errors import DeviceError, FrameError, OutOfMemoryError, UsageError
+from pipeline.errors import DeviceError, FrameError, ImpastoError, Interrupted, OutOfMemoryError, UsageError
 from pipeline.events import Losses
 from pipeline.frames import Size, fit_within, normalize, resize, size_of, to_array, to_tensor
 from pipeline.layers import LAYERS, require_size
@@ -32,6 +33,7 @@ from pipeline.optimize import (
     Lbfgs,
     Minimizer,
     Outcome,
+    StepListener,
     StopReason,
     StopRule,
 )
@@ -243,8 +245,8 @@ class Painter:
     def measure(self, image: np.ndarray, content: np.ndarray) -> Losses:
         """Losses of a finished picture; both are H×W×3 uint8 of one size. Raises `OutOfMemoryError`."""
         require_size(size_of(content), self._weights.layers, "the content")
-        with self._enough_memory(size_of(content)):
-            return self._losses(self.objective(content), image)
+        with self.enough_memory(size_of(content)):
+            return self.losses(self.objective(content), image)
 
     def paint(
         self, task: FrameTask, on_progress: ProgressListener | None = None, checkpoint: Checkpoint | None = None
@@ -257,12 +259,17 @@ class Painter:
         A first try that stalls or has a non-finite objective is repeated once from a safe state: the
         softened content, no preconditioner, and a first step a tenth as long. The better result is kept.
         """
-        require_size(size_of(task.content), self._weights.layers, "the content")
-        with self._enough_memory(size_of(task.content)):
-            return self._paint(task, on_progress, checkpoint)
+        batch = Batch(self, size_of(task.content), 1)
+        batch.add(0, task, on_progress, checkpoint)
+        while True:
+            for painted in batch.step().values():
+                if isinstance(painted, ImpastoError):
+                    raise painted
+                return painted
 
     @contextlib.contextmanager
-    def _enough_memory(self, size: Size) -> Iterator[None]:
+    def enough_memory(self, size: Size) -> Iterator[None]:
+        """Raises `OutOfMemoryError` where the device's memory is too small for pictures of a size."""
         try:
             yield
         except (MemoryError, RuntimeError) as error:
@@ -273,50 +280,50 @@ class Painter:
                 f"not enough memory on {self.device} to paint {width}×{height} pixels: use a smaller --size"
             ) from error
 
-    def _paint(
-        self, task: FrameTask, on_progress: ProgressListener | None, checkpoint: Checkpoint | None
-    ) -> PaintedFrame:
+    def objective_of(self, task: FrameTask) -> Objective:
+        """What is minimised for the picture of a task."""
         objective = self.objective(task.content)
         if task.references and task.temporal:
             objective.hold_to(self._references(task), task.temporal)
-        first_step = WARM_FIRST_STEP if task.warm else FIRST_STEP
-        minimizer = self._minimizer(objective, self._start(task), task.rule, on_progress, first_step)
-        (outcome,) = minimizer.run() if checkpoint is None else checkpoint.run(minimizer, self._digest(task))
-        retried = None
-        if outcome.stop is StopReason.NONFINITE or _has_stalled(outcome, task):
-            retried = str(StopReason.NONFINITE if outcome.stop is StopReason.NONFINITE else StopReason.STALLED)
-            safe = starts.softened(to_tensor(task.content, self.device))
-            again = self._minimizer(objective, safe, task.rule, on_progress, FIRST_STEP / 10, careful=True)
-            (second,) = again.run(None if checkpoint is None else checkpoint.require_going_on)
-            if second.stop is StopReason.NONFINITE and outcome.stop is StopReason.NONFINITE:
-                raise FrameError(
-                    "the objective is not finite, also from a second, careful start: "
-                    "the weights of the losses are too large for the numbers of the device"
-                )
-            outcome = _better(outcome, second)
-        image = to_array(outcome.image)
-        stop = StopReason.STALLED if _has_stalled(outcome, task) else outcome.stop
-        return PaintedFrame(image, self._losses(objective, image), stop, outcome.trace, retried)
-
-    def _digest(self, task: FrameTask) -> str:
-        """What the bits of a task's picture depend on besides this painter's settings, styles and weights."""
-        return digest((task, device_label(self.device), torch.__version__))
+        return objective
 
     def seconds_per_iteration(self, content: np.ndarray, iterations: int = 3) -> float:
         """Measured time of one iteration on `content`, after one that warms the device up."""
         objective = self.objective(content)
         start = to_tensor(content, self.device)
-        self._minimizer(objective, start, StopRule(1)).run()
+        self.minimizer(objective, start, StopRule(1)).run()
         began = time.perf_counter()
-        self._minimizer(objective, start, StopRule(iterations)).run()
+        self.minimizer(objective, start, StopRule(iterations)).run()
         return (time.perf_counter() - began) / iterations
 
+    def batch_costs(self, content: np.ndarray, width: int, iterations: int = 4) -> tuple[float, int]:
+        """(Seconds of an iteration of `width` pictures such as `content`, bytes of the GPU's memory that they take with
+        all else on it): measured, the pairs of L-BFGS that will be there later included. Raises `OutOfMemoryError`."""
+        batch = Batch(self, size_of(content), width)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        for ticket in range(width):
+            batch.add(ticket, FrameTask(ticket, content, "content", StopRule(iterations + 2)))
+        batch.step()
+        torch.cuda.synchronize(self.device)
+        began = time.perf_counter()
+        for _ in range(iterations):
+            batch.step()
+        torch.cuda.synchronize(self.device)
+        seconds = (time.perf_counter() - began) / iterations
+        pair = 2 * 4 * content.size
+        later = (
+            (self.settings.optimizer.history - iterations) * pair if self.settings.optimizer.method == "lbfgs" else 0
+        )
+        return seconds, torch.cuda.max_memory_allocated(self.device) + width * later
+
     @torch.no_grad()
-    def _losses(self, objective: Objective, image: np.ndarray) -> Losses:
+    def losses(self, objective: Objective, image: np.ndarray) -> Losses:
+        """Those of a picture, H×W×3 uint8."""
         terms = objective(normalize(to_tensor(image, self.device)))
         return Losses(terms.content.item(), terms.style.item(), terms.total_variation.item(), terms.temporal.item())
 
-    def _start(self, task: FrameTask) -> torch.Tensor:
+    def start(self, task: FrameTask) -> torch.Tensor:
+        """What the picture of a task looks like before its first iteration."""
         content = to_tensor(task.content, self.device)
         match task.start:
             case "content":
@@ -366,19 +373,16 @@ class Painter:
             masks.append(temporal.to_mask(earlier.trust, self.device))
         return TemporalReference(tuple(moved), tuple(temporal.long_term_weights(masks)))
 
-    def _minimizer(
+    def minimizer(
         self,
         objective: Objective,
         start: torch.Tensor,
-        rule: StopRule,
-        on_progress: ProgressListener | None = None,
+        rule: StopRule | None,
+        on_step: StepListener | None = None,
         first_step: float = FIRST_STEP,
         careful: bool = False,
     ) -> Minimizer:
-        def on_step(_: int, iteration: int, losses: Losses) -> None:
-            if on_progress is not None:
-                on_progress(iteration, losses)
-
+        """The optimizer that the settings name."""
         optimizer = self.settings.optimizer
         if optimizer.method == "adam":
             return Adam(
@@ -426,6 +430,146 @@ class Painter:
         if self._colors is None:
             self._colors = starts.color_statistics([to_tensor(style) for style in self._styles], self._blend)
         return self._colors.to(self.device)
+
+
+def task_digest(task: FrameTask, device: torch.device, width: int = 1) -> str:
+    """What the bits of a task's picture depend on besides the settings, styles and weights of a painter."""
+    return digest((task, width, device_label(device), torch.__version__))
+
+
+@dataclass
+class _Place:
+    """A picture of a batch under way."""
+
+    ticket: int
+    task: FrameTask
+    objective: Objective
+    digest: str
+    on_progress: ProgressListener | None
+    checkpoint: Checkpoint | None
+    put_away: float
+    """When it was last."""
+
+    def tell(self, _: int, iteration: int, losses: Losses) -> None:
+        if self.on_progress is not None:
+            self.on_progress(iteration, losses)
+
+
+class Batch:
+    """Pictures of one size that are painted side by side, in `width` places: one that is done makes room for another.
+
+    The places are always all evaluated, whether they are in use or not, so that a picture depends on the width, but
+    not on what is beside it, nor on when it came.
+    """
+
+    def __init__(self, painter: Painter, size: Size, width: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.size = size
+        self.width = width
+        self._painter = painter
+        self._clock = clock
+        self._places: dict[int, _Place] = {}
+        self._objective: Objective | None = None
+        self._minimizer: Minimizer | None = None
+        require_size(size, painter.settings.layers, "the content")
+
+    @property
+    def free(self) -> int:
+        """How many more pictures there is room for."""
+        return self.width - len(self._places)
+
+    def add(
+        self,
+        ticket: int,
+        task: FrameTask,
+        on_progress: ProgressListener | None = None,
+        checkpoint: Checkpoint | None = None,
+        snapshot: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
+        """Puts a picture in a free place; it goes on from a `snapshot`, or from where its checkpoint was left.
+
+        Raises `OutOfMemoryError`.
+        """
+        place = next(place for place in range(self.width) if place not in self._places)
+        with self._painter.enough_memory(self.size):
+            single = self._painter.objective_of(task)
+            start, first_step = self._painter.start(task), WARM_FIRST_STEP if task.warm else FIRST_STEP
+            if self.width == 1:
+                # Nothing has to be copied.
+                self._minimizer = self._painter.minimizer(single, start, task.rule, self._on_step, first_step)
+            else:
+                if self._objective is None or self._minimizer is None:
+                    self._objective = single.widened(self.width)
+                    empty = torch.full_like(start, 0.5).repeat(self.width, 1, 1, 1)
+                    self._minimizer = self._painter.minimizer(self._objective, empty, None, self._on_step)
+                self._objective.put(place, single)
+                self._minimizer.begin(place, start[0], task.rule, first_step)
+            told = task_digest(task, self._painter.device, self.width)
+            if snapshot is None and checkpoint is not None:
+                snapshot = checkpoint.load(told)
+            if snapshot is not None:
+                self._minimizer.restore(snapshot, place)
+        self._places[place] = _Place(ticket, task, single, told, on_progress, checkpoint, self._clock())
+
+    def step(self) -> dict[int, PaintedFrame | ImpastoError]:
+        """One iteration of every picture; what came of those that are done with it, by their tickets.
+
+        Raises `OutOfMemoryError`; the pictures are as they were, and `leave` takes them out.
+        """
+        minimizer = self._minimizer
+        assert minimizer is not None
+        with self._painter.enough_memory(self.size):
+            outcomes = minimizer.step()
+        if outcomes and self.width == 1:
+            # Its memory is for what comes next.
+            self._minimizer = minimizer = None
+        done: dict[int, PaintedFrame | ImpastoError] = {}
+        for place, outcome in outcomes.items():
+            it = self._places.pop(place)
+            try:
+                with self._painter.enough_memory(self.size):
+                    done[it.ticket] = self._finished(it, outcome)
+            except ImpastoError as error:
+                done[it.ticket] = error.with_traceback(None)
+        for place, it in list(self._places.items()):
+            if it.checkpoint is None or minimizer is None:
+                continue
+            try:
+                snapshot = functools.partial(minimizer.snapshot, place)
+                it.put_away = it.checkpoint.tend(snapshot, it.digest, it.put_away, self._clock())
+            except Interrupted as error:
+                del self._places[place]
+                minimizer.free(place)
+                done[it.ticket] = error.with_traceback(None)
+        return done
+
+    def leave(self) -> dict[int, dict[str, torch.Tensor]]:
+        """Takes all pictures out, to go on in another batch: how far each was, by its ticket."""
+        minimizer = self._minimizer
+        left = {} if minimizer is None else {it.ticket: minimizer.snapshot(key) for key, it in self._places.items()}
+        self._places.clear()
+        self._minimizer = self._objective = None
+        return left
+
+    def _finished(self, it: _Place, outcome: Outcome) -> PaintedFrame:
+        """What is saved of a picture, after a second try where the first got nowhere; see `Painter.paint`."""
+        painter, task, retried = self._painter, it.task, None
+        if outcome.stop is StopReason.NONFINITE or _has_stalled(outcome, task):
+            retried = str(StopReason.NONFINITE if outcome.stop is StopReason.NONFINITE else StopReason.STALLED)
+            safe = starts.softened(to_tensor(task.content, painter.device))
+            again = painter.minimizer(it.objective, safe, task.rule, it.tell, FIRST_STEP / 10, careful=True)
+            (second,) = again.run(None if it.checkpoint is None else it.checkpoint.require_going_on)
+            if second.stop is StopReason.NONFINITE and outcome.stop is StopReason.NONFINITE:
+                raise FrameError(
+                    "the objective is not finite, also from a second, careful start: "
+                    "the weights of the losses are too large for the numbers of the device"
+                )
+            outcome = _better(outcome, second)
+        image = to_array(outcome.image)
+        stop = StopReason.STALLED if _has_stalled(outcome, task) else outcome.stop
+        return PaintedFrame(image, painter.losses(it.objective, image), stop, outcome.trace, retried)
+
+    def _on_step(self, place: int, iteration: int, losses: Losses) -> None:
+        self._places[place].tell(place, iteration, losses)
 
 
 def _has_stalled(outcome: Outcome, task: FrameTask) -> bool:

@@ -15,7 +15,7 @@ from pipeline.encoder import EncoderWeights
 from pipeline.errors import Interrupted, StorageError
 from pipeline.events import Losses
 from pipeline.optimize import StopRule
-from pipeline.stylize import FrameTask, Painter
+from pipeline.stylize import Batch, FrameTask, Painter, task_digest
 from tests.conftest import TINY
 
 ITERATIONS = 30
@@ -90,7 +90,7 @@ def test_what_is_damaged_is_not_used(painter: Painter, task: FrameTask, tmp_path
     fell_back = 0
     for place in places:
         checkpoint.path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
-        snapshot = checkpoint.load(painter._digest(task))
+        snapshot = checkpoint.load(task_digest(task, painter.device))
         fell_back += snapshot is None
         if snapshot is not None:
             # A space of the header's padding: nothing that is read has changed.
@@ -98,7 +98,7 @@ def test_what_is_damaged_is_not_used(painter: Painter, task: FrameTask, tmp_path
     assert fell_back >= 50
     for length in (0, 7, len(data) // 2, len(data) - 1):
         checkpoint.path.write_bytes(data[:length])
-        assert checkpoint.load(painter._digest(task)) is None
+        assert checkpoint.load(task_digest(task, painter.device)) is None
     assert heard(painter, task, checkpoint)[2] == 1
 
 
@@ -117,22 +117,21 @@ def test_what_another_task_left_is_not_used(
         FrameTask(0, content_array, "given", task.rule, changed),
     )
     for other in others:
-        assert checkpoint.load(painter._digest(other)) is None
-    assert checkpoint.load(painter._digest(task)) is not None
+        assert checkpoint.load(task_digest(other, painter.device)) is None
+    assert checkpoint.load(task_digest(task, painter.device)) is not None
 
 
 def test_it_is_written_no_more_often_than_asked(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "frame", 10)
-    minimizer = painter._minimizer(painter.objective(task.content), torch.rand(1, 3, 48, 72), StopRule(25))
+    batch = Batch(painter, (48, 72), 1, iter(range(1000)).__next__)
+    batch.add(0, task, None, checkpoint)
     written = []
-    ticks = iter(range(1000))
-
-    def clock() -> float:
-        written.append(checkpoint.path.exists())
-        return float(next(ticks))
-
-    checkpoint.run(minimizer, "task", clock)
-    assert written.index(True) >= 10
+    while batch.free == 0:
+        before = checkpoint.path.stat().st_mtime_ns if checkpoint.path.exists() else None
+        batch.step()
+        if checkpoint.path.exists() and checkpoint.path.stat().st_mtime_ns != before:
+            written.append(len(written))
+    assert len(written) == (ITERATIONS - 1) // 10
 
 
 def test_a_place_that_cannot_be_written_costs_nothing(painter: Painter, task: FrameTask, tmp_path: Path) -> None:

@@ -271,13 +271,29 @@ def test_pictures_of_a_batch_do_not_touch_each_other() -> None:
     assert gradient[0].abs().max() > 0 and gradient[1:].abs().max() == 0
 
 
-@pytest.mark.parametrize("rows", [[1], [0, 2], [2, 0], [0, 1, 2], [2, 0, 1]], ids=str)
-def test_rows_name_the_pictures_of_the_batch(rows: list[int]) -> None:
-    objective = make_objective(make_weights(), uniform(3, 3, 10, 8, seed=1), [uniform(1, 3, 8, 8, seed=2)])
-    images = uniform(3, 3, 10, 8, seed=3)
-    everything = objective(images)
-    some = objective(images[rows], torch.tensor(rows))
-    assert some.total.tolist() == pytest.approx(everything.total[rows].tolist(), rel=1e-12)
+def test_places_of_a_batch_get_the_objectives_of_single_pictures() -> None:
+    """Held to as many earlier frames as each is, or to none; whoever comes next has nothing of who was there before."""
+    contents, styles = uniform(4, 3, 10, 8, seed=1), [uniform(1, 3, 8, 8, seed=2)]
+    images = uniform(4, 3, 10, 8, seed=3)
+    singles = [make_objective(make_weights(), contents[place : place + 1], styles) for place in range(4)]
+    for number, count in enumerate((0, 1, 2, 0)):
+        earlier = tuple(uniform(1, 3, 10, 8, seed=20 + number + k) for k in range(count))
+        masks = tuple(uniform(1, 1, 10, 8, seed=30 + number + k) for k in range(count))
+        if count:
+            singles[number].hold_to(TemporalReference(earlier, masks), 100.0 * number)
+    wide = singles[0].widened(3)
+    order = [0, 1, 2]
+    for place, number in enumerate(order):
+        wide.put(place, singles[number])
+    for place, number in ((2, 3), (0, 2), (1, 0), (2, 1)):
+        together = wide(images[order])
+        for row, which in enumerate(order):
+            alone = singles[which](images[which : which + 1])
+            for name in ("content", "style", "total_variation", "temporal"):
+                assert getattr(together, name)[row].item() == pytest.approx(getattr(alone, name).item(), rel=1e-9)
+        assert (together.temporal > 0).tolist() == [which in (1, 2) for which in order]
+        wide.put(place, singles[number])
+        order[place] = number
 
 
 # --- held to earlier frames -------------------------------------------------------------------------------------------

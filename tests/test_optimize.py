@@ -38,13 +38,11 @@ class Problem:
     def __init__(self, value: Value) -> None:
         self.value = value
         self.images: list[torch.Tensor] = []
-        self.rows: list[list[int]] = []
 
-    def __call__(self, pixels: torch.Tensor, rows: torch.Tensor) -> LossTerms:
+    def __call__(self, pixels: torch.Tensor) -> LossTerms:
         images = denormalize(pixels)
         self.images.append(images.detach().clone())
-        self.rows.append(rows.tolist())
-        value = self.value(images, rows)
+        value = self.value(images, torch.arange(len(images)))
         return LossTerms(value / 2, value / 4, value / 4, torch.zeros_like(value))
 
 
@@ -392,15 +390,71 @@ def test_a_picture_of_an_adam_batch_is_the_picture_alone() -> None:
         assert torch.equal(single.image, together[row].image)
 
 
-def test_pictures_that_finish_leave_the_batch() -> None:
+@pytest.mark.parametrize("minimizer", [Lbfgs, Adam])
+def test_a_place_that_is_free_stands_still(minimizer: type[Lbfgs] | type[Adam]) -> None:
     starts = 0.2 + 0.6 * uniform(4, 3, 2, 2, seed=8)
     problem = Problem(mixed)
-    outcomes = minimize_lbfgs(problem, starts, StopRule(60, tolerance=0.01, interval=5))
+    outcomes = minimizer(problem, starts, StopRule(60, tolerance=0.01, interval=5)).run()
+    last = max(outcome.iterations for outcome in outcomes)
+    assert len(problem.images) == last and all(images.shape == starts.shape for images in problem.images)
     for row, outcome in enumerate(outcomes):
-        calls = [index for index, rows in enumerate(problem.rows) if row in rows]
-        assert calls == list(range(outcome.iterations)), "in from the first call to its last, then out"
-    for images, rows in zip(problem.images, problem.rows, strict=True):
-        assert len(images) == len(rows)
+        after = [images[row] for images in problem.images[outcome.iterations :]]
+        assert all(torch.equal(image, after[0]) for image in after)
+        assert row == 3 or not after or torch.allclose(after[0], outcome.image, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("minimizer", [Lbfgs, Adam])
+def test_pictures_come_and_go(minimizer: type[Lbfgs] | type[Adam]) -> None:
+    """A picture that takes the place of another has the bits that it would have had in an empty batch."""
+    target = 0.1 + 0.8 * uniform(4, 3, 4, 4, seed=1)
+    curvature = 10 ** (2 * uniform(4, 3, 4, 4, seed=2))
+    starts = uniform(7, 3, 4, 4, seed=3)
+    rules = [StopRule(5 + 3 * number) for number in range(7)]
+    whole: dict[int, Outcome] = {}
+    crowd = minimizer(Problem(quadratic(target, curvature)), torch.full((4, 3, 4, 4), 0.5).double(), None)
+    waiting, who = list(range(7)), {}
+    while waiting or crowd.under_way:
+        free = [place for place in range(4) if place not in crowd.under_way]
+        for place in free[:1]:  # one at a time, so that all are at different iterations
+            if waiting:
+                who[place] = waiting.pop(0)
+                crowd.begin(place, starts[who[place]], rules[who[place]])
+        for place, outcome in crowd.step().items():
+            whole[who[place]] = outcome
+        if crowd.under_way:
+            with pytest.raises(ValueError, match="is taken"):
+                crowd.begin(crowd.under_way[0], starts[0], rules[0])
+    for number in range(4):
+        alone = minimizer(Problem(quadratic(target, curvature)), torch.full((4, 3, 4, 4), 0.5).double(), None)
+        alone.begin(number, starts[number], rules[number])
+        done: dict[int, Outcome] = {}
+        while not done:
+            done = alone.step()
+        assert torch.equal(done[number].image, whole[number].image)
+        assert done[number].trace == whole[number].trace
+    assert sorted(whole) == list(range(7))
+    assert [whole[number].iterations for number in range(7)] == [rule.iterations for rule in rules]
+
+
+@pytest.mark.parametrize("minimizer", [Lbfgs, Adam])
+def test_a_picture_goes_on_in_another_batch(minimizer: type[Lbfgs] | type[Adam]) -> None:
+    target, starts = 0.1 + 0.8 * uniform(3, 3, 4, 4, seed=1), uniform(3, 3, 4, 4, seed=3)
+    curvature = 10 ** (2 * uniform(3, 3, 4, 4, seed=2))
+
+    def fresh(*places: int) -> Lbfgs | Adam:
+        crowd = minimizer(Problem(quadratic(target, curvature)), torch.full((3, 3, 4, 4), 0.5).double(), None)
+        for place in places:
+            crowd.begin(place, starts[place], StopRule(30))
+        return crowd
+
+    whole = fresh(0, 1, 2).run()
+    for count in (0, 1, 7, 29):
+        first, second = fresh(0, 1, 2), fresh(1)
+        for _ in range(count):
+            first.step()
+        second.restore(first.snapshot(1), 1)
+        (outcome,) = second.run()
+        assert torch.equal(outcome.image, whole[1].image) and outcome.trace == whole[1].trace
 
 
 def test_the_listener_hears_every_iteration_in_order() -> None:
@@ -568,9 +622,9 @@ class HeldProblem(Problem):
         super().__init__(value)
         self.temporal = temporal
 
-    def __call__(self, pixels: torch.Tensor, rows: torch.Tensor) -> LossTerms:
-        terms = super().__call__(pixels, rows)
-        return dataclasses.replace(terms, temporal=self.temporal(denormalize(pixels), rows))
+    def __call__(self, pixels: torch.Tensor) -> LossTerms:
+        terms = super().__call__(pixels)
+        return dataclasses.replace(terms, temporal=self.temporal(denormalize(pixels), torch.arange(len(pixels))))
 
 
 def held_problem(batch: int = 1) -> HeldProblem:

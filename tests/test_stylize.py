@@ -300,14 +300,14 @@ class Faulty:
     def __init__(self, *faults: str | None) -> None:
         self.faults = list(faults)
         self.calls: list[dict[str, Any]] = []
-        self.minimizers: list[Lbfgs] = []
+        self.outcomes: list[Outcome] = []
 
     def __call__(self, objective: Any, start: torch.Tensor, rule: StopRule, **options: Any) -> Lbfgs:
         fault = self.faults.pop(0) if self.faults else None
         self.calls.append({"start": start, **options})
 
-        def faulty(images: torch.Tensor, rows: torch.Tensor) -> LossTerms:
-            terms = objective(images, rows)
+        def faulty(images: torch.Tensor) -> LossTerms:
+            terms = objective(images)
             if fault == "nonfinite":
                 return LossTerms(terms.content, terms.style * float("nan"), terms.total_variation, terms.temporal)
             if fault == "stalled":
@@ -317,12 +317,15 @@ class Faulty:
                 return LossTerms(*turned)
             return terms
 
-        self.minimizers.append(Lbfgs(faulty, start, rule, **options))
-        return self.minimizers[-1]
+        outcomes = self.outcomes
 
-    @property
-    def outcomes(self) -> list[Outcome]:
-        return [outcome for minimizer in self.minimizers for outcome in minimizer.run()]
+        class Listening(Lbfgs):
+            def step(self) -> dict[int, Outcome]:
+                done = super().step()
+                outcomes.extend(done.values())
+                return done
+
+        return Listening(faulty, start, rule, **options)
 
 
 @pytest.mark.parametrize("fault", ["nonfinite", "stalled"])

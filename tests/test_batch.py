@@ -1,0 +1,350 @@
+"""Pictures that are painted side by side: the bits follow from the number of places, and from nothing beside them."""
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.config import Settings, load_settings
+from pipeline.encoder import EncoderWeights
+from pipeline.errors import Interrupted, JobMismatchError, OutOfMemoryError
+from pipeline.events import Event, FrameDone, Losses, Notice
+from pipeline.executors import Assignment, MeasureTask, PainterSpec, Report, Workbench, best_width
+from pipeline.frames import resize
+from pipeline.images import write_image
+from pipeline.job import Job
+from pipeline.optimize import StopRule
+from pipeline.run import Request, resume, stylize
+from pipeline.stylize import Batch, Earlier, FrameTask, PaintedFrame, Painter
+from tests.conftest import TINY
+from tests.test_run import footage, notices, of_kind, request, settings, write_clip
+
+SIZE = (48, 72)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=["lbfgs", "adam"])
+def painter(request: pytest.FixtureRequest, weights: EncoderWeights, style_array: np.ndarray) -> Painter:
+    chosen = load_settings("default", [*TINY, f"optimizer.method={request.param}"])
+    return Painter(chosen, weights, [style_array], [1.0], CPU)
+
+
+@pytest.fixture
+def tasks(content_array: np.ndarray) -> list[FrameTask]:
+    """Of all kinds: cold, from noise, and warm and held to two earlier ones, of different lengths."""
+    pictures = [np.roll(content_array, 7 * number, axis=1) for number in range(5)]
+    flow, trust = np.full((*SIZE, 2), 0.4, np.float32), np.ones(SIZE, np.float32)
+    trust[:9] = 0
+    earlier = Earlier(255 - pictures[2], pictures[2], flow, trust)
+    other = dataclasses.replace(earlier, image=pictures[1], trust=1 - trust)
+    return [
+        FrameTask(0, pictures[0], "content", StopRule(6)),
+        FrameTask(1, pictures[1], "noise", StopRule(11)),
+        FrameTask(
+            2, pictures[2], "warped", StopRule(4), warm=True, earlier=earlier, references=(earlier, other), temporal=3e3
+        ),
+        FrameTask(3, pictures[3], "matched", StopRule(9, 0.05, 2)),
+        FrameTask(
+            4, pictures[4], "warped", StopRule(5), warm=True, earlier=earlier, references=(earlier,), temporal=1e4
+        ),
+    ]
+
+
+def alone(painter: Painter, task: FrameTask, width: int) -> PaintedFrame:
+    batch = Batch(painter, SIZE, width)
+    batch.add(7, task)
+    while True:
+        for ticket, painted in batch.step().items():
+            assert ticket == 7 and isinstance(painted, PaintedFrame)
+            return painted
+
+
+def same(a: PaintedFrame, b: PaintedFrame) -> bool:
+    return np.array_equal(a.image, b.image) and a.trace == b.trace and (a.losses, a.stop) == (b.losses, b.stop)
+
+
+def test_a_picture_is_the_same_whoever_is_beside_it(painter: Painter, tasks: list[FrameTask]) -> None:
+    expected = [alone(painter, task, 2) for task in tasks]
+    for order in ((0, 1, 2, 3, 4), (4, 2, 3, 1, 0)):
+        batch = Batch(painter, SIZE, 2)
+        waiting, painted = list(order), {}
+        while waiting or batch.free < 2:
+            if waiting and batch.free:  # one at a time: never at the same iteration
+                ticket = waiting.pop(0)
+                batch.add(ticket, tasks[ticket])
+            painted |= batch.step()
+        assert all(same(painted[ticket], expected[ticket]) for ticket in order)
+
+
+def test_one_place_is_what_a_painter_paints(painter: Painter, tasks: list[FrameTask]) -> None:
+    for task in tasks[:3]:
+        single, wide = painter.paint(task), alone(painter, task, 3)
+        assert same(single, alone(painter, task, 1))
+        # Sums in another order: the same picture to the eye.
+        assert wide.losses.objective == pytest.approx(single.losses.objective, rel=0.02)
+
+
+def test_pictures_that_leave_go_on_elsewhere(painter: Painter, tasks: list[FrameTask]) -> None:
+    expected = [alone(painter, task, 2) for task in tasks[:2]]
+    batch = Batch(painter, SIZE, 2)
+    batch.add(0, tasks[0])
+    batch.step()
+    batch.add(1, tasks[1])
+    batch.step()
+    left = batch.leave()
+    assert batch.free == 2 and sorted(left) == [0, 1]
+    painted: dict[int, Any] = {}
+    other = Batch(painter, SIZE, 2)
+    for ticket in (1, 0):
+        other.add(ticket, tasks[ticket], snapshot=left[ticket])
+    while other.free < 2:
+        painted |= other.step()
+    assert all(same(painted[ticket], expected[ticket]) for ticket in (0, 1))
+
+
+# --- a worker ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make_bench(
+    weights: EncoderWeights, style_array: np.ndarray, tiny_settings: Settings
+) -> Callable[..., tuple[Workbench, threading.Event]]:
+    def make(**widths: int) -> tuple[Workbench, threading.Event]:
+        sizes = {(48, 72): widths.get("wide", 1), (64, 48): widths.get("tall", 1)}
+        put_away = threading.Event()
+        spec = PainterSpec(tiny_settings, weights, (style_array,), (1.0,), None, 1, sizes)
+        assert spec.places == max(sizes.values())
+        return Workbench(spec, CPU, put_away), put_away
+
+    return make
+
+
+def run(bench: Workbench) -> list[Report]:
+    reports: list[Report] = []
+    while not bench.is_idle:
+        reports += bench.step(lambda *_: None)
+    return reports
+
+
+def test_sizes_are_painted_one_after_the_other(
+    make_bench: Callable[..., tuple[Workbench, threading.Event]], tasks: list[FrameTask], content_array: np.ndarray
+) -> None:
+    """In the order in which they came, so that no size waits for ever; and a file is measured in between."""
+    tall = FrameTask(9, resize(content_array, (64, 48)), "content", StopRule(3))
+    bench, _ = make_bench(wide=2, tall=3)
+    for ticket, task in enumerate([tasks[0], tall, tasks[4], tall]):
+        bench.add(Assignment(ticket, task))
+    bench.add(Assignment(4, MeasureTask(content_array, content_array)))
+    reports = run(bench)
+    assert [report.ticket for report in reports if report.ticket < 4] == [0, 1, 2, 3]
+    reports.sort(key=lambda report: report.ticket)
+    assert [report.width for report in reports[:4]] == [2, 3, 2, 3]
+    assert all(isinstance(report.result, PaintedFrame) for report in reports[:4])
+    assert isinstance(reports[4].result, Losses)
+    assert all(report.seconds > 0 for report in reports)
+    alone_bench, _ = make_bench(wide=2, tall=3)
+    alone_bench.add(Assignment(0, tasks[4]))
+    (report,) = run(alone_bench)
+    assert isinstance(report.result, PaintedFrame) and isinstance(reports[2].result, PaintedFrame)
+    assert np.array_equal(report.result.image, reports[2].result.image)
+
+
+def short_of_memory(painter: Painter, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder of a painter asks for a petabyte, which torch refuses, where it sees more than `most` pictures."""
+    encoder = painter.encoder
+    forward = encoder.forward
+
+    def greedy(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        if len(pixels) > most:
+            torch.empty(2**50)
+        return forward(pixels)
+
+    monkeypatch.setattr(encoder, "forward", greedy)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_batch_without_memory_is_split(
+    make_bench: Callable[..., tuple[Workbench, threading.Event]],
+    tasks: list[FrameTask],
+    monkeypatch: pytest.MonkeyPatch,
+    most: int,
+) -> None:
+    bench, _ = make_bench(wide=4)
+    short_of_memory(bench._painter, most, monkeypatch)
+    for ticket, task in enumerate(tasks):
+        bench.add(Assignment(ticket, task))
+    reports = run(bench)
+    assert sorted(report.ticket for report in reports) == [0, 1, 2, 3, 4]
+    for report in reports:
+        assert isinstance(report.result, PaintedFrame), report.result
+        assert report.width == most
+        expected = alone(bench._painter, tasks[report.ticket], most)
+        assert np.array_equal(report.result.image, expected.image), "nothing of the larger batch is left in it"
+
+
+def test_one_picture_without_memory_fails(
+    make_bench: Callable[..., tuple[Workbench, threading.Event]],
+    tasks: list[FrameTask],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench, _ = make_bench(wide=3)
+    short_of_memory(bench._painter, 0, monkeypatch)
+    for ticket in range(3):
+        bench.add(Assignment(ticket, tasks[ticket]))
+    reports = run(bench)
+    assert sorted(report.ticket for report in reports) == [0, 1, 2]
+    for report in reports:
+        assert isinstance(report.result, OutOfMemoryError)
+        assert report.result.__context__ is None, "what it came from holds the memory that was too small"
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+SLOW = ("iterations={first: 12, next: 5}",)
+
+
+@pytest.fixture
+def material(tmp_path: Path, style_array: np.ndarray) -> Path:
+    """Photos of two sizes in turns, one of a third, and a clip of three shots."""
+    write_image(tmp_path / "style.png", style_array)
+    for number, frame in enumerate(footage(7)):
+        size = (64, 64) if number == 6 else (48, 64) if number % 2 else (64, 48)
+        write_image(tmp_path / "photos" / f"{number}.png", resize(frame, size))
+    return tmp_path
+
+
+def asked(material: Path, name: str, content: str = "photos", **more: Any) -> Request:
+    output = material / name / ("out.mp4" if content.endswith("mp4") else "out")
+    return request(
+        material / content, material / "style.png", output, settings=settings(*SLOW), **{"batch": 2, **more}
+    )  # fmt: skip
+
+
+def hashes(job: Request) -> list[str | None]:
+    with Job.read(job.job_folder) as read:
+        return [frame.sha256 for frame in read.frames()]
+
+
+def widths(job: Request) -> list[list[int]]:
+    with Job.read(job.job_folder) as read:
+        return sorted(read.facts["widths"])
+
+
+def test_photos_of_several_sizes(material: Path) -> None:
+    inline, each = asked(material, "inline", executor="inline"), asked(material, "each", executor="processes")
+    events: list[Event] = []
+    stylize(inline, events.append)
+    stylize(each)
+    assert len(of_kind(events, FrameDone)) == 7
+    assert widths(inline) == [[48, 64, 2], [64, 48, 2]], "of the third size there is but one"
+    assert hashes(inline) == hashes(each) and None not in hashes(inline)
+    one_by_one = asked(material, "one", executor="inline", batch=1)
+    stylize(one_by_one)
+    assert widths(one_by_one) == [] and hashes(one_by_one)[6] == hashes(inline)[6]
+
+
+def test_the_width_is_part_of_the_job(material: Path) -> None:
+    job = asked(material, "job", executor="inline")
+    stylize(job)
+    with pytest.raises(JobMismatchError, match="batch"):
+        stylize(dataclasses.replace(job, batch=3))
+    before = hashes(job)
+    with Job.read(job.job_folder) as read:
+        lost = read.frames()[2].path
+    lost.unlink()
+    resume(job.job_folder, executor="processes")
+    assert hashes(job) == before
+
+
+def test_a_film_goes_on_after_a_stop(material: Path) -> None:
+    write_clip(material / "cut.mp4", footage(9))
+    cuts = ("shots.cuts=[3, 6]",)
+    whole = dataclasses.replace(asked(material, "whole", "cut.mp4", executor="inline"), settings=settings(*SLOW, *cuts))
+    stylize(whole)
+    assert widths(whole) == [[48, 64, 2]]
+    parts = dataclasses.replace(asked(material, "parts", "cut.mp4", executor="inline"), settings=settings(*SLOW, *cuts))
+    from pipeline.events import StopSignal
+
+    stop = StopSignal()
+
+    def listener(event: Event) -> None:
+        if isinstance(event, FrameDone):
+            stop.request()
+
+    with pytest.raises(Interrupted):
+        stylize(parts, listener, stop)
+    resume(parts.job_folder)
+    assert hashes(parts) == hashes(whole)
+    assert parts.output.read_bytes() == whole.output.read_bytes()
+
+
+def test_memory_that_runs_out_is_said_and_kept(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.encoder import Encoder
+
+    forward = Encoder.forward
+
+    def greedy(encoder: Encoder, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        if len(pixels) > 1:
+            torch.empty(2**50)
+        return forward(encoder, pixels)
+
+    job = asked(material, "job", executor="inline")
+    events: list[Event] = []
+    with monkeypatch.context() as short:
+        short.setattr(Encoder, "forward", greedy)
+        stylize(job, events.append)
+    assert "memory is too small for 2 pictures side by side: one picture of 48×64 is painted at a time" in notices(
+        events
+    )
+    assert len([event for event in of_kind(events, Notice) if "memory is too small" in event.text]) == 2, (
+        "for each size"
+    )
+    assert widths(job) == [[48, 64, 1], [64, 48, 1]]
+    # From then on the job is one of one picture at a time, also where there is memory again.
+    one_by_one = asked(material, "one", executor="inline", batch=1)
+    stylize(one_by_one)
+    assert hashes(job) == hashes(one_by_one)
+
+
+# --- how many ---------------------------------------------------------------------------------------------------------
+
+
+def test_as_many_as_pay() -> None:
+    def latency(width: int) -> float:
+        return 1.0
+
+    def work(width: int) -> float:
+        return float(width)
+
+    # Where an iteration takes as long for many as for one, all that fit; where it takes as long for each, one.
+    assert best_width(64, 1, 64, 1, latency) == 63
+    assert best_width(64, 1, 20, 1, latency) == 20
+    assert best_width(64, 1, 64, 1, work) == 1
+    # No more than a device gets.
+    assert best_width(64, 1, 64, 8, lambda width: 1 + width / 100) == 8
+    # What waits for the longest chain is wasted: 40 frames in all, 30 of them in one shot.
+    assert best_width(40, 30, 5, 1, lambda width: 1 + width / 4) == 2
+    assert best_width(40, 40, 5, 1, lambda width: 1 + width / 4) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu(material: Path) -> None:
+    """Measured widths, the same bits from any neighbours, and again when frames are painted anew."""
+    for number, frame in enumerate(footage(7)):
+        write_image(material / "many" / f"{number}.png", frame)
+    job = asked(material, "gpu", "many", device="cuda:0", executor="inline", batch=None)
+    stylize(job)
+    assert widths(job)
+    before = hashes(job)
+    with Job.read(job.job_folder) as read:
+        lost = [read.frames()[number].path for number in (1, 4)]
+    for path in lost:
+        path.unlink()
+    resume(job.job_folder)
+    assert hashes(job) == before
