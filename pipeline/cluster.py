@@ -255,7 +255,7 @@ class _Painter:
 
         try:
             while True:
-                while self._bench.is_idle or not self._new.empty():
+                while not (self._bench.load and self._new.empty()):
                     assignment, future = self._new.get()
                     futures[assignment.ticket] = future
                     self._bench.add(assignment)

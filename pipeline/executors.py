@@ -202,8 +202,8 @@ class InlineExecutor:
     def __init__(self, spec: PainterSpec, device: torch.device) -> None:
         self._put_away = threading.Event()
         self._bench = Workbench(spec, device, self._put_away)
+        self._waiting: list[Assignment] = []
         self._reports: list[Report] = []
-        self._assigned = 0
         self.slots = spec.places
         self.devices = (device_label(device),)
         self.overlaps = device.type != "cpu"
@@ -212,26 +212,25 @@ class InlineExecutor:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._waiting.clear()
         self._bench.clear()
         self._reports.clear()
 
     @property
     def free(self) -> int:
-        return self.slots - self._assigned
+        return self.slots - len(self._waiting) - self._bench.load - len(self._reports)
 
     def submit(self, assignment: Assignment) -> str:
-        self._bench.add(assignment)
-        self._assigned += 1
+        self._waiting.append(assignment)
         return self.devices[0]
 
     def wait(self, on_progress: OnProgress, timeout: float | None = None) -> Report | None:
         del timeout
-        while not self._reports and self._assigned:
-            self._reports = self._bench.step(on_progress)
-        if not self._reports:
-            return None
-        self._assigned -= 1
-        return self._reports.pop(0)
+        while self._waiting:
+            self._bench.add(self._waiting.pop(0))
+        while not self._reports and self._bench.load:
+            self._reports += self._bench.step(on_progress)
+        return self._reports.pop(0) if self._reports else None
 
     def put_away(self) -> None:
         self._put_away.set()
@@ -264,9 +263,9 @@ class Workbench:
         self._batch = None
 
     @property
-    def is_idle(self) -> bool:
-        """Whether there is nothing to do."""
-        return not (self._waiting or self._under_way)
+    def load(self) -> int:
+        """How many assignments it has."""
+        return len(self._waiting) + len(self._under_way)
 
     def step(self, on_progress: OnProgress) -> list[Report]:
         """One iteration of all that is painted side by side; what is done with it."""
@@ -546,7 +545,7 @@ def serve(descriptor: int) -> None:
         bench = Workbench(spec, device, put_away)
         connection.send(bench.label)
         while True:
-            if bench.is_idle:
+            if not bench.load:
                 bench.add(waiting.get())
             while not waiting.empty():
                 bench.add(waiting.get())

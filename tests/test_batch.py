@@ -126,7 +126,7 @@ def make_bench(
 
 def run(bench: Workbench) -> list[Report]:
     reports: list[Report] = []
-    while not bench.is_idle:
+    while bench.load:
         reports += bench.step(lambda *_: None)
     return reports
 
