@@ -130,7 +130,11 @@ class VideoWriter:
         with contextlib.ExitStack() as stack:
             self._temporary = stack.enter_context(atomic_file(self.path))
             self._stderr: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
-            self._told: IO[bytes] = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".ffmetadata"))
+            # Named so that what a crash leaves of it is removed with the rest.
+            told = tempfile.NamedTemporaryFile(
+                dir=self._temporary.parent, prefix=f"{self._temporary.name}.", suffix=".ffmetadata"
+            )
+            self._told: IO[bytes] = stack.enter_context(told)
             self.notes += self._choice.notes
             self._process = self._start()
             stack.callback(self._end_process)
