@@ -44,6 +44,7 @@ class RayExecutor:
             raise UsageError('--executor ray needs Ray: pip install "impasto[ray]"') from error
         self._ray = ray
         self._spec = spec
+        self.widths = spec.widths
         self._address = address
         self._most = most
         self._on_gpu = on_gpu

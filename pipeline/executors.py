@@ -171,6 +171,11 @@ class Executor(Protocol):
         ...
 
     @property
+    def widths(self) -> Mapping[Size, int]:
+        """How many pictures of a size are painted side by side, where it is more than one."""
+        ...
+
+    @property
     def overlaps(self) -> bool:
         """Whether this process has a core to spare while they run."""
         ...
@@ -205,6 +210,7 @@ class InlineExecutor:
         self._waiting: list[Assignment] = []
         self._reports: list[Report] = []
         self.slots = spec.places
+        self.widths = spec.widths
         self.devices = (device_label(device),)
         self.overlaps = device.type != "cpu"
 
@@ -378,8 +384,8 @@ class ProcessExecutor:
         self._devices = tuple(devices)
         self._workers: list[_Worker] = []
         self._reports: list[Report] = []
-        self._places = spec.places
         self.slots = len(devices) * spec.places
+        self.widths = spec.widths
         self.devices: tuple[str, ...] = tuple(map(str, devices))
         self.overlaps = True
 

@@ -182,7 +182,7 @@ class Painting:
         self._stop = stop
         self._checkpoint_seconds = checkpoint_seconds
         self._facts = job.facts
-        self._widths = widths_of(self._facts)
+        self._widths: dict[Size, int] = {}
         self._passes = settings.passes.count if content.is_film else 1
         self._shot_ends: dict[int, int] = {}
         self._told_lost: set[str] = set()
@@ -204,6 +204,7 @@ class Painting:
         """Paints frames; returns how many. Raises `Interrupted` when a stop leaves some, `FrameError` when the device
         can paint none, and `StorageError`."""
         frames = self._job.frames()
+        self._widths = dict(executor.widths)
         self._shot_ends = {frame.shot: frame.index + 1 for frame in sorted(frames, key=lambda frame: frame.index)}
         needs_flow = any(self._wanted_links(frame) for frame in frames)
         for frame in self._in_order(pending):
