@@ -222,7 +222,11 @@ class _Painter:
     def label(self) -> str:
         import ray
 
-        return f"{ray.util.get_node_ip_address()} {device_label(self._device)}"
+        where = device_label(self._device)
+        for number in ray.get_gpu_ids()[:1]:
+            # By its number on the machine: each worker sees its own GPU alone.
+            where = f"cuda:{number}{where.removeprefix('cuda')}"
+        return f"{ray.util.get_node_ip_address()} {where}"
 
     def paint(self, assignment: Assignment) -> Report:
         if self._device.type == "cpu":

@@ -121,7 +121,7 @@ class _Lane:
 @dataclass(frozen=True)
 class _UnderWay:
     """A frame that a worker has; its lane is taken, but where it is only measured. `reference`: the objective that its
-    target follows from."""
+    target follows from. `device`: what the worker paints on."""
 
     frame: FrameRecord
     lane: _Lane | None
@@ -129,6 +129,7 @@ class _UnderWay:
     assignment: Assignment
     reference: float | None
     sources: tuple[int, ...]
+    device: str = ""
     tries: int = 1
     reason: str | None = None
     """Why it is tried again."""
@@ -308,8 +309,8 @@ class Painting:
         return True
 
     def _submit(self, under_way: _UnderWay) -> None:
-        self._under_way[under_way.assignment.ticket] = under_way
         device = self._executor.submit(under_way.assignment)
+        self._under_way[under_way.assignment.ticket] = dataclasses.replace(under_way, device=device)
         frame, task = under_way.frame, under_way.assignment.task
         if isinstance(task, FrameTask):
             size, start = size_of(task.content), self._start_of(task)
@@ -640,6 +641,7 @@ class Painting:
             str(result.stop),
             _retried(painted),
             painted.seconds,
+            device=painted.under_way.device,
             reference=painted.under_way.reference,
             sources=painted.under_way.sources,
             pass_number=frame.pass_number,

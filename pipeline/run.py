@@ -294,7 +294,8 @@ class _Run:
                 self.listener(Notice(job.store_problem))
             pending = self._reconcile(job)
             where = self._places(job, pending)
-            job.log(f"started: {self.content.kind}, output {request.output}, device {_told(where, job)}")
+            told = _told(where, job) if request.executor != "ray" else "a Ray cluster"
+            job.log(f"started: {self.content.kind}, output {request.output}, device {told}")
             self._tell_of_environment(job, device)
             frames = job.frames()
             self.listener(
@@ -306,7 +307,7 @@ class _Run:
                     done_count=len(frames) - len(pending),
                     shot_count=len({frame.shot for frame in frames}),
                     iterations_left=sum(self._work(frame.index, frame.shot) for frame in pending),
-                    device=_told(where, job),
+                    device=told,
                     settings=self.settings.description,
                 )
             )
