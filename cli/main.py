@@ -820,7 +820,7 @@ def _show_plan(plan: "DryRun", view: View, as_json: bool) -> None:
         (
             "time",
             f"up to {duration(plan.seconds)}: {plan.iterations} iterations, "
-            f"{duration(plan.seconds_per_iteration)} each at this size",
+            f"{duration(plan.seconds_per_iteration)} each at this size, by {counted(plan.workers, 'worker')}",
         ),
     ]
     for label, text in rows:

@@ -470,10 +470,10 @@ def test_dry_run(here: Path) -> None:
     result = impasto(*stylize("in", "o.mp4", "--dry-run"))
     assert result.code == 0
     assert "sequence, 3 frames in 1 shot\n" in result.out
-    assert "7 iterations" in result.out
+    assert "7 iterations" in result.out and result.out.rstrip().endswith(", by 1 worker")
     result = impasto(*stylize("in", "o.mp4", "--dry-run", "--json"))
     assert result.kinds[-1] == "dry_run"
-    assert result.records[-1]["iterations"] == 7
+    assert (result.records[-1]["iterations"], result.records[-1]["workers"]) == (7, 1)
     assert sorted(here.rglob("*")) == before
 
 
