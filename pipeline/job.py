@@ -216,12 +216,14 @@ class Job:
         facts: Mapping[str, Any],
         frames: Iterable[PlannedFrame],
         *,
+        frame_index: str | None = None,
         replace: bool = False,
     ) -> Self:
         """Makes a new job, all three mappings of plain JSON values.
 
         `recipe`: what decides the result, compared on resume. `invocation`: what was asked for and where,
-        so that the job can be resumed from its folder alone. `facts`: what reading the content has shown.
+        so that the job can be resumed from its folder alone. `facts`: what reading the content has shown;
+        `frame_index`: by what the frames of a video are known again, as `FrameIndex` writes it.
         With `replace`, what an earlier job left in the folder is removed; without, `JobError` is raised.
         """
         try:
@@ -248,6 +250,8 @@ class Job:
                     for key, values in (("recipe", recipe), ("invocation", invocation), ("facts", facts)):
                         connection.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(values)))
                     connection.execute("INSERT INTO meta VALUES ('created', ?)", (_now(),))
+                    if frame_index is not None:
+                        connection.execute("INSERT INTO meta VALUES ('frame_index', ?)", (frame_index,))
                     connection.executemany(
                         "INSERT INTO frames (pass, idx, shot, name, path, pts, work) VALUES (?, ?, ?, ?, ?, ?, ?)",
                         (
@@ -354,6 +358,11 @@ class Job:
     def facts(self) -> dict[str, Any]:
         """What reading the content has shown."""
         return self._values("facts")
+
+    @property
+    def frame_index(self) -> str | None:
+        """By what the frames of the content are known again, where it is a video that can be sought."""
+        return self._meta("frame_index")
 
     def require_same(self, recipe: Mapping[str, Any], mendable: Sequence[str] = ()) -> None:
         """Raises `JobMismatchError`, with a line for each difference, unless `recipe` is the job's own.

@@ -44,6 +44,7 @@ from pipeline.events import (
 )
 from pipeline.executors import Assignment, Executor, MeasureTask, Report
 from pipeline.flow import DisFlow, FloFolder, FlowEstimator, RaftFlow
+from pipeline.frame_index import FrameIndex
 from pipeline.frames import size_of
 from pipeline.job import CHECKPOINTS_NAME, FLOW_NAME, PLOTS_NAME, FrameRecord, FrameState, Job, file_problem
 from pipeline.motion import Link, MotionFrame, MotionReader
@@ -101,6 +102,12 @@ def next_reference(previous: FrameRecord, target: float | None) -> float:
     if previous.stop == StopReason.TARGET:
         return before
     return before + FOLLOW * max(0.0, reached - target * before)
+
+
+def frame_index_of(job: Job) -> FrameIndex | None:
+    """By what the frames of a job's content are known again, where it is a video that can be sought."""
+    text = job.frame_index
+    return None if text is None else FrameIndex.from_text(text)
 
 
 # --- painting ---------------------------------------------------------------------------------------------------------
@@ -178,6 +185,7 @@ class Painting:
         self._stop = stop
         self._checkpoint_seconds = checkpoint_seconds
         self._facts = job.facts
+        self._frame_index = frame_index_of(job)
         self._passes = settings.passes.count if content.is_film else 1
         self._shot_ends: dict[int, int] = {}
         self._told_lost: set[str] = set()
@@ -262,7 +270,7 @@ class Painting:
                     estimator = DisFlow()
         reach = max(settings.temporal.distances) if needs_flow else 0
         with (
-            FrameReader(self._content) as reader,
+            FrameReader(self._content, self._frame_index) as reader,
             MotionReader(
                 reader,
                 estimator,

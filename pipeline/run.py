@@ -53,6 +53,7 @@ from pipeline.executors import (
     usable_cores,
 )
 from pipeline.flow import FloFolder, has_raft_weights
+from pipeline.frame_index import FrameIndex
 from pipeline.frames import FrameRange, Size, fit_within, resize
 from pipeline.job import (
     CHECKPOINTS_NAME,
@@ -68,7 +69,7 @@ from pipeline.job import (
     is_job,
 )
 from pipeline.layers import require_size
-from pipeline.painting import Painting, most_iterations
+from pipeline.painting import Painting, frame_index_of, most_iterations
 from pipeline.scheduler import Chain, makespan
 from pipeline.starts import ColorStatistics
 from pipeline.stylize import COLD_STARTS, Painter, device_label, pick_devices, style_blend
@@ -236,6 +237,8 @@ class _Plan:
     facts: dict[str, Any] = field(default_factory=dict)
     size: Size | None = None
     """Of each painting of a film; photos have one each."""
+    frame_index: FrameIndex | None = None
+    """Of a video that can be sought."""
 
 
 class _Run:
@@ -340,7 +343,7 @@ class _Run:
         plan = self._plan()
         if not is_job(request.job_folder) or request.force:
             self._require_targets_free(plan.frames)
-        with FrameReader(self.content) as reader:
+        with FrameReader(self.content, plan.frame_index) as reader:
             first, array = self._first_readable(plan, reader)
         pixels = self._pixels(plan)
         mean_pixels = statistics.fmean(pixels)
@@ -451,7 +454,15 @@ class _Run:
             "environment": _environment(self.devices[0]),
             "replaces": self._replaced_files(plan.frames),
         }
-        return Job.create(folder, recipe, self.request.to_values(), facts, plan.frames, replace=self.request.force)
+        return Job.create(
+            folder,
+            recipe,
+            self.request.to_values(),
+            facts,
+            plan.frames,
+            frame_index=None if plan.frame_index is None else plan.frame_index.to_text(),
+            replace=self.request.force,
+        )
 
     def _threads(self, plan: _Plan, pixels: float) -> int:
         """Over how many threads sums are split on a CPU. The last bits of a picture follow from it: a job keeps its
@@ -607,7 +618,9 @@ class _Run:
             self.request.encoding.choose(self.request.output.suffix.lower(), size, scan.has_alpha)
         if self._flow_method() == "files":
             self._require_flow_files(scan)
-        return _Plan(list(self._film_frames(scan)), _film_facts(scan), fit_within(scan.size, self.settings.size))
+        return _Plan(
+            list(self._film_frames(scan)), _film_facts(scan), fit_within(scan.size, self.settings.size), scan.index
+        )
 
     def _require_flow_files(self, scan: ContentScan) -> None:
         """What a job of days needs is there, and whole, before it begins; see `_linked`."""
@@ -879,7 +892,7 @@ class _Run:
     def _compare(self, job: Job) -> None:
         """Writes content and result side by side, where that is not there yet."""
         target = assembly.compare_path(self.request.output)
-        with FrameReader(self.content) as reader:
+        with FrameReader(self.content, frame_index_of(job)) as reader:
             if self.to_video:
                 if target.exists():
                     if job.compared is not None and (problem := file_problem(*job.compared)):
