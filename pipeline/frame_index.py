@@ -33,7 +33,7 @@ class FrameIndex:
     """CRC-32 of each as it is decoded."""
 
     keys: "array[int]" = field(default_factory=lambda: array(_LONGS))
-    """The frames that the decoder calls key frames, ascending."""
+    """The frames that the container calls key frames, ascending."""
 
     @property
     def frame_count(self) -> int:

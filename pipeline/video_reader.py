@@ -344,8 +344,8 @@ def scan(
         frame_index = FrameIndex()
         for index, ticks, picture in source.frames():
             times.append(ticks)
-            if source.is_known_by_times and isinstance(picture, _Decoded):
-                frame_index.add(ticks, picture.checksum(), is_key=bool(picture.frame.key_frame))
+            if source.is_known_by_times and isinstance(source, _Container) and isinstance(picture, _Decoded):
+                frame_index.add(ticks, picture.checksum(), is_key=ticks in source.key_times)
             has_alpha = has_alpha or picture.alpha() is not None
             last_duration = picture.duration
             if consumer is not None:
@@ -537,6 +537,8 @@ class _Container:
         self.interlaced_count = 0
         self.is_known_by_times = True
         """Whether each frame so far came as it was decoded, with a time of its own, after that of the one before."""
+        self.key_times: set[int] = set()
+        """When the frames are shown that the container calls key frames, in ticks."""
         self.stays_until: int | None = None
         self._stack = contextlib.ExitStack()
 
@@ -718,6 +720,8 @@ class _Container:
                 if packet.stream.index != self._stream.index:
                     continue
                 packets += packet.size > 0
+                if packet.is_keyframe and packet.pts is not None:
+                    self.key_times.add(packet.pts)
                 if not packet.size and packet.pts is not None:
                     # In Theora: the picture before stays.
                     self.stays_until = packet.pts + (packet.duration or 0)
