@@ -841,7 +841,7 @@ def _show_plan(plan: "DryRun", view: View, as_json: bool) -> None:
         (
             "time",
             f"up to {duration(plan.seconds)}: {plan.iterations} iterations, "
-            f"{duration(plan.seconds_per_iteration)} each at this size",
+            f"{duration(plan.seconds_per_iteration)} each at this size, by {counted(plan.workers, 'worker')}",
         ),
     ]
     for label, text in rows:
@@ -864,6 +864,7 @@ def _print_status(state: "JobStatus") -> None:
     ]
     if state.seconds_per_frame is not None:
         rows.append(("pace", f"{duration(state.seconds_per_frame)} a frame"))
+    rows += _devices(state)
     if not state.finished:
         rows.append(("left", duration(state.seconds_left)))
     if state.losses is not None:
@@ -871,6 +872,21 @@ def _print_status(state: "JobStatus") -> None:
     rows += [("failed", f"{name}: {message}") for name, message in state.failed]
     for label, text in rows:
         _out(f"{label:>9}  {text}")
+
+
+def _devices(state: "JobStatus") -> list[tuple[str, str]]:
+    """Where frames were painted; of several devices, how many by each and how fast."""
+    if len(state.devices) < 2:
+        return [("device", item.device) for item in state.devices]
+    counts = [counted(item.frame_count, "frame") for item in state.devices]
+    width, most = max(len(item.device) for item in state.devices), max(map(len, counts))
+    return [
+        (
+            "" if place else "devices",
+            f"{item.device:<{width}}  {count:>{most}}, {duration(item.seconds_per_frame)} each",
+        )
+        for place, (item, count) in enumerate(zip(state.devices, counts, strict=True))
+    ]
 
 
 def _stalled(state: "JobStatus") -> list[tuple[str, str]]:
@@ -889,6 +905,7 @@ def _status_record(state: "JobStatus") -> dict[str, object]:
     record: dict[str, object] = {
         key: str(value) if isinstance(value, Path) else value for key, value in vars(state).items()
     }
+    record["devices"] = [vars(item) for item in state.devices]
     record["failed"] = [{"name": name, "message": message} for name, message in state.failed]
     record["losses"] = None if state.losses is None else {**vars(state.losses), "objective": state.losses.objective}
     return record

@@ -205,7 +205,6 @@ class LiveView(QuietView):
         self._frames: dict[int, TaskID] = {}
         self._losses: Losses | None = None
         self._device = ""
-        self._is_spread = False
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
 
     def __enter__(self) -> Self:
@@ -226,12 +225,13 @@ class LiveView(QuietView):
                 for line in _opening(event):
                     self._above(Text(printable(line)))
                 self._device = event.device
-                self._is_spread = "," in event.device or "processes" in event.device
                 self._show(self._current, "", 0, None, "", visible=False)
                 self._show(self._overall, "frames", event.done_count, event.frame_count, "")
             case FrameStarted():
                 height, width = event.size
-                where = f" on {event.device}" if self._is_spread else ""
+                # Of a single device the last line tells; of several, the opening one which models they are.
+                several = event.device not in ("", self._device)
+                where = f" on {event.device.partition(' (')[0]}" if several else ""
                 self._remove(event.index)
                 self._frames[event.index] = self._progress.add_task("", total=None, note="")
                 note = f"{width}×{height} from {event.start}{where}"

@@ -235,7 +235,11 @@ class _Painter:
     def label(self) -> str:
         import ray
 
-        return f"{ray.util.get_node_ip_address()} {self._bench.label}"
+        where = self._bench.label
+        for number in ray.get_gpu_ids()[:1]:
+            # By its number on the machine: each worker sees its own GPU alone.
+            where = f"cuda:{number}{where.removeprefix('cuda')}"
+        return f"{ray.util.get_node_ip_address()} {where}"
 
     def paint(self, assignment: Assignment) -> Report:
         future: Future[Report] = Future()

@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline import decoding, images, media, storage, video_reader
 from pipeline.errors import InputError, OutputError, UsageError
+from pipeline.frame_index import FrameIndex
 from pipeline.shots import CutDetector, Shot, shots_from_cuts
 
 Mode = Literal["auto", "sequence", "photos"]
@@ -28,6 +29,10 @@ _NAME_BYTES = 255
 """The longest name of a file that disks take."""
 
 _GAPS_TOLD = 5
+
+FAR_FRAMES = 48
+"""To a frame that is so much farther on, reading begins anew at a key frame; a process that decodes takes as long to
+start."""
 
 DEFAULT_SEQUENCE_RATE = Fraction(24)
 """Frames a second of a video that is made from single images, unless it is said."""
@@ -108,6 +113,8 @@ class ContentScan:
     info: video_reader.VideoInfo | None
     colors: tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]
     """Mean and covariance of the film's colours, in [0, 1], from one pixel in `COLOR_STEP` across and down."""
+    index: FrameIndex | None = None
+    """By what the frames of a video, all of them, are known again where it can be sought."""
 
 
 def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_format: str | None = None) -> Content:
@@ -215,7 +222,7 @@ def scan_film(
 
         scan = decoding.scan(path, consume)
         size, timing, damage, info = scan.info.size, scan.timing, scan.damage, scan.info
-        has_alpha, interlaced = scan.has_alpha, scan.interlaced_count
+        has_alpha, interlaced, frame_index = scan.has_alpha, scan.interlaced_count, scan.index
     else:
         size, has_alpha = decoding.image_size(content.files[0].path), False
         for index, file in enumerate(content.files):
@@ -232,7 +239,7 @@ def scan_film(
             colors.feed(image)
             on_progress(index + 1, len(content.files))
         timing, damage, info = media.Timing.constant(rate or DEFAULT_SEQUENCE_RATE, len(content.files)), None, None
-        interlaced = 0
+        interlaced, frame_index = 0, None
 
     wanted = frame_range(timing.frame_count)
     if not wanted:
@@ -248,6 +255,7 @@ def scan_film(
         interlaced_count=interlaced,
         info=info,
         colors=colors.result(),
+        index=frame_index,
     )
 
 
@@ -272,10 +280,14 @@ class _ColorSums:
 
 
 class FrameReader:
-    """Reads frames of the content by index, cheapest in ascending order. A context manager."""
+    """Reads frames of the content by index, cheapest in ascending order. A context manager.
 
-    def __init__(self, content: Content) -> None:
+    With the `frame_index` of a video, as `scan_film` gives it, reading begins near the frame that is asked for.
+    """
+
+    def __init__(self, content: Content, frame_index: FrameIndex | None = None) -> None:
         self._content = content
+        self._frame_index = frame_index
         self._frames: Generator[video_reader.VideoFrame, None, None] | None = None
         self._next_index = 0
 
@@ -290,15 +302,32 @@ class FrameReader:
         opaque. Raises `InputError` when it cannot be read."""
         if self._content.kind is not ContentKind.VIDEO:
             return decoding.read_image_and_alpha(self._content.files[index].path)
-        if self._frames is None or index < self._next_index:
+        if self._frame_index is None:
+            return self._read(index)
+        try:
+            return self._read(index)
+        except InputError:
+            # What lies before a key frame may be too much for the decoder; from the beginning it has been through.
+            self._frame_index = None
+            self._close()
+            return self._read(index)
+
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        if self._frames is None or index < self._next_index or self._is_sooner_sought(index):
             self._close()
             # What is damaged was said when the content was scanned.
-            self._frames = decoding.read_frames(self._content.files[0].path, index, accept_damage=True)
+            self._frames = decoding.read_frames(
+                self._content.files[0].path, index, accept_damage=True, index=self._frame_index
+            )
         for frame in self._frames:
             if frame.index == index:
                 self._next_index = index + 1
                 return frame.image, frame.alpha
         raise InputError(f"frame {index} of {self._content.files[0].path} cannot be read any more")
+
+    def _is_sooner_sought(self, index: int) -> bool:
+        is_far = index - self._next_index >= FAR_FRAMES
+        return is_far and self._frame_index is not None and self._frame_index.key_before(index) > self._next_index
 
     def _close(self) -> None:
         if self._frames is not None:

@@ -33,6 +33,7 @@ import numpy as np
 
 from pipeline import children, images, tracks, video_reader
 from pipeline.errors import ImpastoError, InputError
+from pipeline.frame_index import FrameIndex
 from pipeline.tracks import Tracks
 from pipeline.video_reader import VideoFrame, VideoInfo, VideoScan
 
@@ -106,10 +107,15 @@ def scan(path: Path, consumer: Callable[[int, np.ndarray], None]) -> VideoScan:
 
 
 def read_frames(
-    path: Path, start: int = 0, stop: int | None = None, *, accept_damage: bool = False
+    path: Path,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    accept_damage: bool = False,
+    index: FrameIndex | None = None,
 ) -> Generator[VideoFrame, None, None]:
     """See `video_reader.read_frames`."""
-    return _answers("read_frames", path, start, stop, accept_damage)
+    return _answers("read_frames", path, start, stop, accept_damage, index)
 
 
 def warm_up() -> None:
@@ -338,8 +344,11 @@ def _scan(answers: _Answers, path: Path) -> VideoScan:
     )
 
 
-def _read_frames(answers: _Answers, path: Path, start: int, stop: int | None, accept_damage: bool) -> None:
-    for frame in video_reader.read_frames(path, start, stop, accept_damage=accept_damage, alive=answers.alive):
+def _read_frames(
+    answers: _Answers, path: Path, start: int, stop: int | None, accept_damage: bool, index: FrameIndex | None
+) -> None:
+    frames = video_reader.read_frames(path, start, stop, accept_damage=accept_damage, index=index, alive=answers.alive)
+    for frame in frames:
         answers.send("item", frame)
 
 

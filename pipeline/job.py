@@ -49,7 +49,7 @@ STALLED_FACTOR = 3.0
 STALLED_SECONDS = 60.0
 """A job is stalled that has finished nothing for so many times what its longest frame may take, and for so long."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE frames (
@@ -69,6 +69,7 @@ CREATE TABLE frames (
     stop TEXT,
     retried TEXT,
     seconds REAL,
+    device TEXT,
     reference REAL,
     sources TEXT,
     error TEXT,
@@ -107,9 +108,9 @@ class PlannedFrame:
 class FrameRecord:
     """A frame as the store has it; the fields from `sha256` on are None until it is done.
 
-    `reference` is the objective that its stopping target followed from, and `sources` are the frames that it started
-    from and was held to: they stay when a frame is painted again because its file is lost, so that it gets the same
-    bits.
+    `device` is what it was painted on, as a person knows it. `reference` is the objective that its stopping target
+    followed from, and `sources` are the frames that it started from and was held to: they stay when a frame is painted
+    again because its file is lost, so that it gets the same bits.
     """
 
     pass_number: int
@@ -125,6 +126,7 @@ class FrameRecord:
     stop: str | None
     retried: str | None
     seconds: float | None
+    device: str | None
     reference: float | None
     sources: tuple[int, ...] | None
     error: str | None
@@ -132,6 +134,16 @@ class FrameRecord:
     @property
     def starts_shot(self) -> bool:
         return self.index == self.shot
+
+
+@dataclass(frozen=True)
+class DevicePace:
+    """What a device has painted of a job."""
+
+    device: str
+    """As a person knows it; on a cluster with the address of its machine."""
+    frame_count: int
+    seconds_per_frame: float
 
 
 @dataclass(frozen=True)
@@ -146,6 +158,8 @@ class JobStatus:
     failed: tuple[tuple[str, str], ...]
     """(name, message) of each frame that failed."""
     seconds_per_frame: float | None
+    devices: tuple[DevicePace, ...]
+    """Where the frames that are done were painted, the device with the most of them first."""
     seconds_left: float | None
     iterations: int
     losses: Losses | None
@@ -202,12 +216,14 @@ class Job:
         facts: Mapping[str, Any],
         frames: Iterable[PlannedFrame],
         *,
+        frame_index: str | None = None,
         replace: bool = False,
     ) -> Self:
         """Makes a new job, all three mappings of plain JSON values.
 
         `recipe`: what decides the result, compared on resume. `invocation`: what was asked for and where,
-        so that the job can be resumed from its folder alone. `facts`: what reading the content has shown.
+        so that the job can be resumed from its folder alone. `facts`: what reading the content has shown;
+        `frame_index`: by what the frames of a video are known again, as `FrameIndex` writes it.
         With `replace`, what an earlier job left in the folder is removed; without, `JobError` is raised.
         """
         try:
@@ -234,6 +250,8 @@ class Job:
                     for key, values in (("recipe", recipe), ("invocation", invocation), ("facts", facts)):
                         connection.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(values)))
                     connection.execute("INSERT INTO meta VALUES ('created', ?)", (_now(),))
+                    if frame_index is not None:
+                        connection.execute("INSERT INTO meta VALUES ('frame_index', ?)", (frame_index,))
                     connection.executemany(
                         "INSERT INTO frames (pass, idx, shot, name, path, pts, work) VALUES (?, ?, ?, ?, ?, ?, ?)",
                         (
@@ -345,6 +363,11 @@ class Job:
         """For what turns out to be otherwise while the job is done."""
         self._set_meta("facts", json.dumps({**self.facts, key: value}))
 
+    @property
+    def frame_index(self) -> str | None:
+        """By what the frames of the content are known again, where it is a video that can be sought."""
+        return self._meta("frame_index")
+
     def require_same(self, recipe: Mapping[str, Any], mendable: Sequence[str] = ()) -> None:
         """Raises `JobMismatchError`, with a line for each difference, unless `recipe` is the job's own.
 
@@ -390,6 +413,7 @@ class Job:
         retried: str | None,
         seconds: float,
         *,
+        device: str | None = None,
         reference: float | None = None,
         sources: Sequence[int] = (),
         pass_number: int = 0,
@@ -398,10 +422,10 @@ class Job:
         terms = losses.content, losses.style, losses.total_variation
         self._write(
             "UPDATE frames SET state = 'done', sha256 = ?, content = ?, style = ?, total_variation = ?, "
-            "iterations = ?, stop = ?, retried = ?, seconds = ?, reference = ?, sources = ?, error = NULL "
+            "iterations = ?, stop = ?, retried = ?, seconds = ?, device = ?, reference = ?, sources = ?, error = NULL "
             "WHERE pass = ? AND idx = ?",
             (
-                *(sha256, *terms, iterations, stop, retried, seconds, reference),
+                *(sha256, *terms, iterations, stop, retried, seconds, device, reference),
                 *(json.dumps(list(sources)), pass_number, index),
             ),
         )
@@ -423,7 +447,7 @@ class Job:
             self._connection.executemany(
                 "UPDATE frames SET state = 'pending', sha256 = NULL, content = NULL, style = NULL, "
                 "total_variation = NULL, iterations = NULL, stop = NULL, retried = NULL, seconds = NULL, "
-                "reference = NULL, error = NULL WHERE pass = ? AND idx = ?",
+                "device = NULL, reference = NULL, error = NULL WHERE pass = ? AND idx = ?",
                 [(frame.pass_number, frame.index) for frame in frames],
             )
 
@@ -571,6 +595,10 @@ class Job:
             "SELECT TOTAL(CASE WHEN sha256 IS NULL THEN 0 ELSE work END), "
             "TOTAL(CASE WHEN sha256 IS NULL THEN work ELSE 0 END) FROM frames"
         )
+        devices = self._read(
+            "SELECT device, COUNT(*), AVG(seconds) FROM frames WHERE device IS NOT NULL AND sha256 IS NOT NULL "
+            "GROUP BY device ORDER BY COUNT(*) DESC, device"
+        )
         failed = tuple((frame.name, frame.error or "") for frame in self.frames(FrameState.FAILED))
         owner, lost_owner = None, None
         if self._lock is None and (recorded := self._meta("owner")) is not None:
@@ -584,6 +612,7 @@ class Job:
             done_count=done,
             failed=failed,
             seconds_per_frame=seconds,
+            devices=tuple(DevicePace(*row) for row in devices),
             seconds_left=spent / worked * left if worked else None,
             iterations=int(iterations),
             losses=None if content is None else Losses(content, style, variation),
@@ -627,6 +656,7 @@ class Job:
             stop=row["stop"],
             retried=row["retried"],
             seconds=row["seconds"],
+            device=row["device"],
             reference=row["reference"],
             sources=None if row["sources"] is None else tuple(json.loads(row["sources"])),
             error=None if row["error"] is None else _from_store(row["error"]),

@@ -44,6 +44,7 @@ from pipeline.events import (
 )
 from pipeline.executors import Assignment, Executor, MeasureTask, Report
 from pipeline.flow import DisFlow, FloFolder, FlowEstimator, RaftFlow
+from pipeline.frame_index import FrameIndex
 from pipeline.frames import Size, size_of
 from pipeline.job import CHECKPOINTS_NAME, FLOW_NAME, PLOTS_NAME, FrameRecord, FrameState, Job, file_problem
 from pipeline.motion import Link, MotionFrame, MotionReader
@@ -108,6 +109,12 @@ def widths_of(facts: Mapping[str, Any]) -> dict[Size, int]:
     return {(height, width): count for height, width, count in facts["widths"]}
 
 
+def frame_index_of(job: Job) -> FrameIndex | None:
+    """By what the frames of a job's content are known again, where it is a video that can be sought."""
+    text = job.frame_index
+    return None if text is None else FrameIndex.from_text(text)
+
+
 # --- painting ---------------------------------------------------------------------------------------------------------
 
 
@@ -126,7 +133,7 @@ class _Lane:
 @dataclass(frozen=True)
 class _UnderWay:
     """A frame that a worker has; its lane is taken, but where it is only measured. `reference`: the objective that its
-    target follows from."""
+    target follows from. `device`: what the worker paints on."""
 
     frame: FrameRecord
     lane: _Lane | None
@@ -134,6 +141,7 @@ class _UnderWay:
     assignment: Assignment
     reference: float | None
     sources: tuple[int, ...]
+    device: str = ""
     tries: int = 1
     reason: str | None = None
     """Why it is tried again."""
@@ -183,6 +191,7 @@ class Painting:
         self._checkpoint_seconds = checkpoint_seconds
         self._facts = job.facts
         self._widths: dict[Size, int] = {}
+        self._frame_index = frame_index_of(job)
         self._passes = settings.passes.count if content.is_film else 1
         self._shot_ends: dict[int, int] = {}
         self._told_lost: set[str] = set()
@@ -268,7 +277,7 @@ class Painting:
                     estimator = DisFlow()
         reach = max(settings.temporal.distances) if needs_flow else 0
         with (
-            FrameReader(self._content) as reader,
+            FrameReader(self._content, self._frame_index) as reader,
             MotionReader(
                 reader,
                 estimator,
@@ -315,8 +324,8 @@ class Painting:
         return True
 
     def _submit(self, under_way: _UnderWay) -> None:
-        self._under_way[under_way.assignment.ticket] = under_way
         device = self._executor.submit(under_way.assignment)
+        self._under_way[under_way.assignment.ticket] = dataclasses.replace(under_way, device=device)
         frame, task = under_way.frame, under_way.assignment.task
         if isinstance(task, FrameTask):
             size, start = size_of(task.content), self._start_of(task)
@@ -663,6 +672,7 @@ class Painting:
             str(result.stop),
             _retried(painted),
             painted.seconds,
+            device=painted.under_way.device,
             reference=painted.under_way.reference,
             sources=painted.under_way.sources,
             pass_number=frame.pass_number,

@@ -1,10 +1,12 @@
 """A job from end to end: content → shots → frame tasks → frames on the disk → output."""
 
+import contextlib
 import dataclasses
 import math
 import os
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -54,6 +56,7 @@ from pipeline.executors import (
     usable_cores,
 )
 from pipeline.flow import FloFolder, has_raft_weights
+from pipeline.frame_index import FrameIndex
 from pipeline.frames import FrameRange, Size, fit_within, resize
 from pipeline.job import (
     CHECKPOINTS_NAME,
@@ -69,7 +72,8 @@ from pipeline.job import (
     is_job,
 )
 from pipeline.layers import require_size
-from pipeline.painting import Painting, most_iterations, widths_of
+from pipeline.painting import Painting, frame_index_of, most_iterations, widths_of
+from pipeline.scheduler import Chain, makespan
 from pipeline.starts import ColorStatistics
 from pipeline.stylize import COLD_STARTS, Painter, device_label, pick_devices, style_blend
 
@@ -189,7 +193,8 @@ class DryRun:
     """What a job would do.
 
     `disk_bytes` is for the painted frames and the output, from above. `seconds` is the estimate, with all
-    iterations used, from `seconds_per_iteration`, measured on the first frame.
+    iterations used by so many `workers` at a time, from `seconds_per_iteration`, which is measured on the first frame
+    with one worker's threads. A cluster is taken for one of this machine alone.
     """
 
     kind: str
@@ -202,6 +207,7 @@ class DryRun:
     seconds_per_iteration: float
     seconds: float
     device: str
+    workers: int
     output: Path
     job: Path
 
@@ -244,6 +250,8 @@ class _Plan:
     facts: dict[str, Any] = field(default_factory=dict)
     size: Size | None = None
     """Of each painting of a film; photos have one each."""
+    frame_index: FrameIndex | None = None
+    """Of a video that can be sought."""
 
 
 class _Run:
@@ -306,8 +314,9 @@ class _Run:
             if job.store_problem is not None:
                 self.listener(Notice(job.store_problem))
             pending = self._reconcile(job)
-            where = self._places(job, pending)
-            job.log(f"started: {self.content.kind}, output {request.output}, device {_told(where, job)}")
+            where = self._places(job.facts, pending)
+            told = _told(where, job.facts) if request.executor != "ray" else "a Ray cluster"
+            job.log(f"started: {self.content.kind}, output {request.output}, device {told}")
             self._tell_of_environment(job, device)
             frames = job.frames()
             self.listener(
@@ -319,7 +328,7 @@ class _Run:
                     done_count=len(frames) - len(pending),
                     shot_count=len({frame.shot for frame in frames}),
                     iterations_left=sum(self._work(frame.index, frame.shot) for frame in pending),
-                    device=_told(where, job),
+                    device=told,
                     settings=self.settings.description,
                 )
             )
@@ -347,29 +356,36 @@ class _Run:
         plan = self._plan()
         if not is_job(request.job_folder) or request.force:
             self._require_targets_free(plan.frames)
-        with FrameReader(self.content) as reader:
+        with FrameReader(self.content, plan.frame_index) as reader:
             first, array = self._first_readable(plan, reader)
-        painter = Painter(settings, load_weights(settings.encoder.weights), self.styles, self.blend, device)
-        require_size(array.shape[:2], settings.layers, first.name)
-        seconds_per_iteration = painter.seconds_per_iteration(array)
-        per_frame = [frame.work for frame in plan.frames]
         pixels = [height * width for height, width in self._sizes(plan)]
-        # Time goes with the pixels; a painted picture hardly compresses, and PNG never grows it by much.
-        seconds = seconds_per_iteration * sum(
-            count * share / (array.shape[0] * array.shape[1]) for count, share in zip(per_frame, pixels, strict=True)
-        )
+        mean_pixels = statistics.fmean(pixels)
+        threads = self._threads(plan, mean_pixels)
+        facts = {"threads": threads, "pixels": mean_pixels}
+        where = self._places(facts, plan.frames)
+        require_size(array.shape[:2], settings.layers, first.name)
+        with _threads_set(threads):
+            painter = Painter(settings, load_weights(settings.encoder.weights), self.styles, self.blend, device)
+            seconds_per_iteration = painter.seconds_per_iteration(array)
+        # Time goes with the pixels.
+        frame_counts, work = Counter(frame.shot for frame in plan.frames), Counter[int]()
+        for frame, share in zip(plan.frames, pixels, strict=True):
+            work[frame.shot] += frame.work * share
+        chains = [Chain(shot, frame_counts[shot], float(work[shot])) for shot in sorted(work)]
+        seconds = seconds_per_iteration * makespan(chains, len(where)) / (array.shape[0] * array.shape[1])
         needed = self._disk_needed(plan, pixels)
         return DryRun(
             kind=str(self.content.kind),
             frame_count=sum(frame.pass_number == 0 for frame in plan.frames),
             shot_count=len({frame.shot for frame in plan.frames}),
             size=(array.shape[0], array.shape[1]),
-            iterations=sum(per_frame),
+            iterations=sum(frame.work for frame in plan.frames),
             disk_bytes=sum(needed.values()),
             disk_free_bytes=min(storage.free_bytes(folder) for folder in needed),
             seconds_per_iteration=seconds_per_iteration,
             seconds=seconds,
-            device=device_label(device),
+            device=_told(where, facts),
+            workers=len(where),
             output=request.output,
             job=request.job_folder,
         )
@@ -454,7 +470,15 @@ class _Run:
             "environment": _environment(self.devices[0]),
             "replaces": self._replaced_files(plan.frames),
         }
-        return Job.create(folder, recipe, self.request.to_values(), facts, plan.frames, replace=self.request.force)
+        return Job.create(
+            folder,
+            recipe,
+            self.request.to_values(),
+            facts,
+            plan.frames,
+            frame_index=None if plan.frame_index is None else plan.frame_index.to_text(),
+            replace=self.request.force,
+        )
 
     def _threads(self, plan: _Plan, pixels: float) -> int:
         """Over how many threads sums are split on a CPU. The last bits of a picture follow from it: a job keeps its
@@ -655,7 +679,9 @@ class _Run:
             self.request.encoding.choose(self.request.output.suffix.lower(), size, scan.has_alpha)
         if self._flow_method() == "files":
             self._require_flow_files(scan)
-        return _Plan(list(self._film_frames(scan)), _film_facts(scan), fit_within(scan.size, self.settings.size))
+        return _Plan(
+            list(self._film_frames(scan)), _film_facts(scan), fit_within(scan.size, self.settings.size), scan.index
+        )
 
     def _require_flow_files(self, scan: ContentScan) -> None:
         """What a job of days needs is there, and whole, before it begins; see `_linked`."""
@@ -853,18 +879,18 @@ class _Run:
         inline = kind == "inline" or (kind == "auto" and len(where) == 1)
         return InlineExecutor(spec, where[0]) if inline else ProcessExecutor(spec, where)
 
-    def _places(self, job: Job, pending: Sequence[FrameRecord]) -> list[torch.device]:
+    def _places(self, facts: Mapping[str, Any], frames: Sequence[FrameRecord | PlannedFrame]) -> list[torch.device]:
         """A device for each worker: the CPU as often as its cores hold the job's threads, no more than can be busy."""
         if self.request.executor == "inline":
             return [self.devices[0]]
         if self.devices[0].type == "cpu":
-            work = sum(self._work(frame.index, frame.shot) for frame in pending) * job.facts["pixels"]
+            work = sum(self._work(frame.index, frame.shot) for frame in frames) * facts["pixels"]
             if self.request.executor == "auto" and work < PROCESSES_FROM:
                 return [self.devices[0]]
-            places = [self.devices[0]] * max(1, usable_cores() // job.facts["threads"])
+            places = [self.devices[0]] * max(1, usable_cores() // facts["threads"])
         else:
             places = list(self.devices)
-        return places[: max(1, len({frame.shot for frame in pending}))]
+        return places[: max(1, len({frame.shot for frame in frames}))]
 
     def _flow_method(self) -> str:
         """`auto` decided: a folder is there to be read; RAFT pays on a GPU, but is not downloaded unasked."""
@@ -929,7 +955,7 @@ class _Run:
     def _compare(self, job: Job) -> None:
         """Writes content and result side by side, where that is not there yet."""
         target = assembly.compare_path(self.request.output)
-        with FrameReader(self.content) as reader:
+        with FrameReader(self.content, frame_index_of(job)) as reader:
             if self.to_video:
                 if target.exists():
                     if job.compared is not None and (problem := file_problem(*job.compared)):
@@ -1010,6 +1036,17 @@ class _Run:
         self.listener(Notice(text))
 
 
+@contextlib.contextmanager
+def _threads_set(count: int) -> Iterator[None]:
+    """Sums of the block are split over so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _film_facts(scan: ContentScan) -> dict[str, Any]:
     timing, info = scan.timing, scan.info
     return {
@@ -1044,11 +1081,11 @@ def _environment(device: torch.device) -> dict[str, str]:
     return {"device": "cpu" if device.type == "cpu" else device_label(device), "torch": torch.__version__}
 
 
-def _told(where: Sequence[torch.device], job: Job) -> str:
+def _told(where: Sequence[torch.device], facts: Mapping[str, Any]) -> str:
     """Where frames are painted, as a person knows it."""
     if where[0].type != "cpu":
         return ", ".join(map(device_label, where))
-    threads = job.facts["threads"]
+    threads = facts["threads"]
     each = "1 thread" if threads == 1 else f"{threads} threads"
     return f"cpu ({each})" if len(where) == 1 else f"cpu ({len(where)} processes of {each})"
 

@@ -8,11 +8,14 @@ another costs reading up to it.
 """
 
 import heapq
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 QUANTUM_SHARE = 0.01
 """The quantum, as a share of the work of one worker."""
+
+STEPS = 30_000
+"""Of more frames than this, `makespan` takes several for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +98,70 @@ class Scheduler:
 
     def _entry(self, key: int) -> tuple[float, int]:
         return (0.0 if self._in_order else -self._level[key], key)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A frame of a `chain` that a worker (from 0) paints from `begin` to `end`, in the unit of work."""
+
+    begin: float
+    end: float
+    worker: int
+    chain: int
+
+
+def simulate(chains: Sequence[Chain], slots: int, *, in_order: bool = False) -> Iterator[Turn]:
+    """What `slots` workers of equal speed would do, in the order in which it begins, where the frames of a chain take
+    equal shares of its work."""
+    scheduler = Scheduler(chains, slots, in_order=in_order)
+    each = {chain.key: chain.work / chain.frames for chain in chains}
+    held: list[int | None] = [None] * slots
+    idle = list(range(slots))
+    busy: list[tuple[float, int, int]] = []
+    now = 0.0
+    while True:
+        still_idle = []
+        for worker in idle:
+            key = scheduler.next(held[worker]) if held[worker] is not None or scheduler.upcoming() is not None else None
+            held[worker] = key
+            if key is None:
+                still_idle.append(worker)
+                continue
+            end = now + each[key]
+            heapq.heappush(busy, (end, worker, key))
+            yield Turn(now, end, worker, key)
+        if not busy:
+            return
+        now, worker, key = heapq.heappop(busy)
+        scheduler.done(key, each[key])
+        idle = [*still_idle, worker]
+
+
+def makespan(chains: Sequence[Chain], slots: int) -> float:
+    """When `slots` workers of equal speed are done with all chains, in the unit of work; see `simulate`.
+
+    Exact for at most `STEPS` frames; of more, several are one step, and the end may shift by a few steps.
+    """
+    if slots <= 1:
+        return sum(chain.work for chain in chains)
+    # More workers than chains are never busy.
+    slots = min(slots, len(chains))
+    return max((turn.end for turn in simulate(_in_steps(chains), slots)), default=0.0)
+
+
+def _in_steps(chains: Sequence[Chain]) -> Sequence[Chain]:
+    """The chains with several of their frames as one, and many short ones, as photos are, as one."""
+    frames = sum(chain.frames for chain in chains)
+    if frames <= STEPS:
+        return chains
+    step = sum(chain.work for chain in chains) / STEPS
+    linked = {other for chain in chains for other in chain.after}
+    longer, short = [], list[Chain]()
+    for chain in chains:
+        if chain.after or chain.key in linked or chain.work >= step:
+            longer.append(replace(chain, frames=max(1, chain.frames * STEPS // frames)))
+        elif short and short[-1].work < step:
+            short[-1] = replace(short[-1], work=short[-1].work + chain.work)
+        else:
+            short.append(replace(chain, frames=1))
+    return longer + short

@@ -5,6 +5,7 @@ See `pipeline.media` for the conventions.
 
 import contextlib
 import itertools
+import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from PIL import Image
 
 from pipeline import hdr, images
 from pipeline.errors import InputError
+from pipeline.frame_index import FrameIndex
 from pipeline.media import MAX_PIXELS, Timing, VideoColor, open_container, reason_of, too_large, video_stream
 from pipeline.truncation import missing_end
 
@@ -205,6 +207,9 @@ class VideoScan:
     interlaced_count: int
     """Frames of two fields, from two moments, which were made one."""
 
+    index: FrameIndex | None = None
+    """By what its frames are known again after a seek; None where they cannot be, or there is no key frame to seek."""
+
     @property
     def frame_count(self) -> int:
         """Frames that can be read."""
@@ -247,6 +252,7 @@ def read_frames(
     stop: int | None = None,
     *,
     accept_damage: bool = False,
+    index: FrameIndex | None = None,
     alive: Callable[[], None] = _ignore,
 ) -> Generator[VideoFrame, None, None]:
     """The frames `[start, stop)` of a video in presentation order, each once; `stop` None means to the end.
@@ -257,7 +263,12 @@ def read_frames(
     interlaced frames are deinterlaced (bwdif), one for one. A frame without a time stamp follows the one before at the
     average rate. Memory stays flat, and the file is closed however the iteration ends.
 
-    Frames before `start` are decoded and dropped: exact for every file, though not free. `alive`: see `probe`.
+    Frames before `start` are decoded and dropped: exact for every file, though not free. With an `index`, which `scan`
+    makes, decoding begins at a key frame shortly before `start` instead, and gives the same frames to the bit: each
+    is compared with what the index says of it, and where one differs all from there on are decoded from the beginning.
+    There is no index, so no seek, of files whose frames are not identified by their times (AVI has none, and neither
+    have some streams), of interlaced ones, whose filter looks at the frames around, and of animated images; and none
+    is used where damage is to be raised, as that before `start` would not be met. `alive`: see `probe`.
 
     A file that is cut off or broken in the middle gives all its good frames first; then `InputError`
     says what is missing, unless `accept_damage` (or unless `stop` came before). `scan` says the same beforehand.
@@ -265,20 +276,51 @@ def read_frames(
     """
     if start < 0 or (stop is not None and stop < start):
         raise ValueError(f"frames [{start}, {stop}) are no range")
+    if index is not None and accept_damage and start < index.frame_count:
+        stop = index.frame_count if stop is None else min(stop, index.frame_count)
+        start = yield from _read_by_index(path, start, stop, index, alive)
+        if start >= stop:
+            return
     with _source(path, alive) as source:
         count = 0
-        for index, ticks, picture in source.frames():
-            if stop is not None and index >= stop:
+        for place, ticks, picture in source.frames():
+            if stop is not None and place >= stop:
                 return
-            count = index + 1
-            if index >= start:
-                yield VideoFrame(index, ticks * source.time_base, picture.rgb(), picture.alpha())
+            count = place + 1
+            if place >= start:
+                yield VideoFrame(place, ticks * source.time_base, picture.rgb(), picture.alpha())
         if source.damage and not accept_damage:
             raise InputError(
                 f"video {path} is damaged: {source.damage_summary(count)}; get it again, or accept what is left"
             )
         if count <= start and start > 0:
             raise InputError(f"video {path} has {count} frames, and frame {start} was asked for (they count from 0)")
+
+
+def _read_by_index(
+    path: Path, start: int, stop: int, index: FrameIndex, alive: Callable[[], None]
+) -> Generator[VideoFrame, None, int]:
+    """The frames from `start` on, as long as they are those of the index; returns the first that it could not give."""
+    points = list(index.points(start))
+    if not points or start >= stop:
+        return start
+    with _source(path, alive) as source:
+        if isinstance(source, _Animation):
+            return start
+        begin = start
+        for point in points:
+            for ticks, picture in source.from_key(index.times[point]):
+                if ticks is None or ticks < index.times[start]:
+                    continue
+                if ticks != index.times[start] or picture.checksum() != index.checksums[start]:
+                    break
+                yield VideoFrame(start, ticks * source.time_base, picture.rgb(), picture.alpha())
+                start += 1
+                if start == stop:
+                    return stop
+            if start > begin:
+                break
+    return start
 
 
 def scan(
@@ -299,8 +341,11 @@ def scan(
         times: list[int] = []
         last_duration: int | None = None
         has_alpha = False
+        frame_index = FrameIndex()
         for index, ticks, picture in source.frames():
             times.append(ticks)
+            if source.is_known_by_times and isinstance(source, _Container) and isinstance(picture, _Decoded):
+                frame_index.add(ticks, picture.checksum(), is_key=ticks in source.key_times)
             has_alpha = has_alpha or picture.alpha() is not None
             last_duration = picture.duration
             if consumer is not None:
@@ -316,6 +361,7 @@ def scan(
             damage=source.damage_summary(len(times)) if source.damage else None,
             has_alpha=has_alpha,
             interlaced_count=source.interlaced_count,
+            index=frame_index if source.is_known_by_times and any(frame_index.keys) else None,
         )
 
 
@@ -390,6 +436,7 @@ class _Animation:
 
     time_base = _ANIMATION_TICK
     interlaced_count = 0
+    is_known_by_times = False
     stays_until: int | None = None
 
     def __init__(self, path: Path) -> None:
@@ -474,6 +521,10 @@ class _Decoded:
     def alpha(self) -> np.ndarray | None:
         return self.source.alpha(self.frame)
 
+    def checksum(self) -> int:
+        """CRC-32 of all that the picture is made of."""
+        return self.source.checksum(self.frame)
+
 
 class _Container:
     """A video that is open for reading, as a context manager."""
@@ -484,6 +535,10 @@ class _Container:
         self._reported = reported
         self.damage: list[str] = []
         self.interlaced_count = 0
+        self.is_known_by_times = True
+        """Whether each frame so far came as it was decoded, with a time of its own, after that of the one before."""
+        self.key_times: set[int] = set()
+        """When the frames are shown that the container calls key frames, in ticks."""
         self.stays_until: int | None = None
         self._stack = contextlib.ExitStack()
 
@@ -496,7 +551,7 @@ class _Container:
             self.time_base = self._time_base()
             self._alpha_decoder = _alpha_decoder(self._stream)
             self._decoded = self._deinterlaced(self._decode())
-            stack.callback(self._decoded.close)
+            stack.callback(self._stop_decoding)
             try:
                 self._first: tuple[int | None, av.VideoFrame] | None = next(self._decoded)
             except StopIteration:
@@ -521,6 +576,7 @@ class _Container:
         timed, self._first = self._first, None
         while timed is not None:
             ticks, frame = timed
+            self.is_known_by_times &= ticks is not None and (last is None or ticks > last) and not self.interlaced_count
             if ticks is None:
                 ticks = 0 if last is None else last + step
             elif last is not None and ticks <= last:
@@ -528,6 +584,41 @@ class _Container:
             yield index, ticks, _Decoded(self, frame)
             index, last = index + 1, ticks
             timed = next(self._decoded, None)
+
+    def from_key(self, ticks: int) -> Iterator[tuple[int | None, _Decoded]]:
+        """(Time in ticks or None, picture) of what is decoded after a seek to the key frame at `ticks`: that may begin
+        earlier or later, and first give pictures that lack what they refer to. Ends with one of two fields."""
+        self._stop_decoding()
+        try:
+            self._container.seek(ticks, stream=self._stream)
+        except av.error.FFmpegError:
+            return
+        self._alpha_decoder = _alpha_decoder(self._stream)
+        self._decoded = self._decode()
+        for timed, frame in self._decoded:
+            if frame.interlaced_frame:
+                return
+            yield timed, _Decoded(self, frame)
+
+    def _stop_decoding(self) -> None:
+        self._decoded.close()
+
+    def checksum(self, frame: av.VideoFrame) -> int:
+        """CRC-32 of a decoded frame: its samples, and what they mean."""
+        form = frame.format
+        what = (form.name, frame.width, frame.height, *vars(_color_of(frame, self._stream)).values())
+        crc = zlib.crc32(repr(what).encode())
+        planes = {component.plane: (component.bits + 7) // 8 for component in form.components}
+        plain = len(planes) == len(form.components) == len(frame.planes)
+        if not plain or any(plane.line_size <= 0 for plane in frame.planes):
+            # Samples of several kinds side by side: rather what is made of them.
+            alpha = self.alpha(frame)
+            return zlib.crc32(b"" if alpha is None else alpha.data, zlib.crc32(self.to_rgb(frame).data, crc))
+        for place, plane in enumerate(frame.planes):
+            rows = np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)
+            # Beyond the width lies whatever was there before.
+            crc = zlib.crc32(np.ascontiguousarray(rows[: plane.height, : plane.width * planes[place]]).data, crc)
+        return crc
 
     def damage_summary(self, frame_count: int) -> str:
         declared = self.info.frame_count_declared
@@ -618,6 +709,7 @@ class _Container:
         # AVI has no presentation times: its packets come at regular ones, in the order of decoding. The frames, put in
         # the order of presentation, take these one by one; guessing from the codec's reordering skips one.
         without_times = self._container.format.name == "avi"
+        self.is_known_by_times &= not without_times
         arrivals: deque[int] = deque()
         extent = _Extent()
         packets = 0
@@ -628,6 +720,8 @@ class _Container:
                 if packet.stream.index != self._stream.index:
                     continue
                 packets += packet.size > 0
+                if packet.is_keyframe and packet.pts is not None:
+                    self.key_times.add(packet.pts)
                 if not packet.size and packet.pts is not None:
                     # In Theora: the picture before stays.
                     self.stays_until = packet.pts + (packet.duration or 0)

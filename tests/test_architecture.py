@@ -21,6 +21,7 @@ ROWS = (
     {
         "images",
         "media",
+        "frame_index",
         "video_reader",
         "decoding",
         "video_writer",
@@ -50,6 +51,7 @@ WITHOUT_TORCH = (
     "config",
     "images",
     "media",
+    "frame_index",
     "video_reader",
     "decoding",
     "video_writer",

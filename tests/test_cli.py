@@ -470,10 +470,10 @@ def test_dry_run(here: Path) -> None:
     result = impasto(*stylize("in", "o.mp4", "--dry-run"))
     assert result.code == 0
     assert "sequence, 3 frames in 1 shot\n" in result.out
-    assert "7 iterations" in result.out
+    assert "7 iterations" in result.out and result.out.rstrip().endswith(", by 1 worker")
     result = impasto(*stylize("in", "o.mp4", "--dry-run", "--json"))
     assert result.kinds[-1] == "dry_run"
-    assert result.records[-1]["iterations"] == 7
+    assert (result.records[-1]["iterations"], result.records[-1]["workers"]) == (7, 1)
     assert sorted(here.rglob("*")) == before
 
 
@@ -489,6 +489,22 @@ def test_status(here: Path) -> None:
     assert record["output"] == str(here / "o.mp4")
     assert record["losses"]["objective"] > 0
     assert result.err == ""
+
+
+def test_status_tells_where_frames_were_painted(here: Path) -> None:
+    impasto(*stylize("in", "o.mp4"))
+    assert "device  cpu (1 thread)\n" in impasto("status", "o.mp4.impasto").out
+    with Job.open(Path("o.mp4.impasto")) as job:
+        losses = job.frames()[1].losses
+        assert losses is not None
+        job.finish_frame(1, "ab" * 32, losses, 7, "limit", None, 20, device="10.0.0.3 cuda:0 (A model)")
+    lines = impasto("status", "o.mp4.impasto").out.splitlines()
+    place = next(place for place, line in enumerate(lines) if line.startswith("  devices  cpu (1 thread) "))
+    assert "  2 frames, " in lines[place]
+    assert lines[place + 1] == "           10.0.0.3 cuda:0 (A model)   1 frame, 20.0 s each"
+    record = impasto("status", "o.mp4.impasto", "--json").records[0]
+    assert [item["device"] for item in record["devices"]] == ["cpu (1 thread)", "10.0.0.3 cuda:0 (A model)"]
+    assert record["devices"][1] == {**record["devices"][1], "frame_count": 1, "seconds_per_frame": 20}
 
 
 def test_status_of_a_job_whose_owner_has_gone(here: Path) -> None:

@@ -5,6 +5,7 @@ The machines are `ray.cluster_utils.Cluster`'s: real ones in all but that they a
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,10 @@ def test_three_machines_paint_the_same_bits(material: Path, tmp_path: Path, mach
     assert hashes(spread) == hashes(asked(material, material / "inline"))
     assert "painting on " in notices(events)
     assert len(of_kind(events, FrameDone)) == 8
+    with Job.read(spread.job_folder) as job:
+        devices = job.status().devices
+    assert sum(item.frame_count for item in devices) == 8
+    assert all(re.fullmatch(r"[\d.]+ cpu \(1 thread\)", item.device) for item in devices)
 
 
 def test_workers_that_are_killed_cost_their_frames(material: Path, tmp_path: Path, machines: Any) -> None:

@@ -17,7 +17,7 @@ import pytest
 from pipeline import storage, store
 from pipeline.errors import ImpastoError, JobError, JobLockedError, JobMismatchError, StorageError
 from pipeline.events import Losses
-from pipeline.job import LOG_NAME, SCHEMA_VERSION, FrameState, Job, PlannedFrame, default_folder, is_job
+from pipeline.job import LOG_NAME, SCHEMA_VERSION, DevicePace, FrameState, Job, PlannedFrame, default_folder, is_job
 from pipeline.store import COPY_NAME, STORE_NAME
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -231,6 +231,17 @@ def test_status(folder: Path) -> None:
     assert status.seconds_left == 4.0
     assert status.owner is None
     assert not status.finished
+
+
+def test_status_tells_each_device(folder: Path) -> None:
+    with make(folder) as job:
+        assert job.status().devices == ()
+        for index, (device, seconds) in enumerate((("cuda:1", 1.0), ("10.0.0.3 cuda:0 (X)", 2), ("cuda:1", 4))):
+            job.finish_frame(index, "ab" * 32, LOSSES, 7, "limit", None, seconds, device=device)
+        assert job.status().devices == (DevicePace("cuda:1", 2, 2.5), DevicePace("10.0.0.3 cuda:0 (X)", 1, 2.0))
+        job.reset_frames(job.frames()[:1])
+        assert [frame.device for frame in job.frames()] == [None, "10.0.0.3 cuda:0 (X)", "cuda:1", None]
+        assert job.status().devices == (DevicePace("10.0.0.3 cuda:0 (X)", 1, 2.0), DevicePace("cuda:1", 1, 4.0))
 
 
 def test_an_owner_that_has_gone_is_told(folder: Path) -> None:

@@ -32,6 +32,7 @@ from pipeline.events import (
     Notice,
     Scanning,
 )
+from pipeline.executors import usable_cores
 from pipeline.flow import DisFlow
 from pipeline.frames import FrameRange, to_tensor
 from pipeline.job import Job
@@ -674,6 +675,7 @@ def test_a_dry_run(tmp_path: Path, style_file: Path, kind: str, frames: int, sho
     assert (plan.kind, plan.frame_count, plan.shot_count, plan.iterations) == (kind, frames, shots, iterations)
     assert (plan.size, plan.output, plan.job) == (SIZE, output, Path(f"{output}.impasto"))
     assert plan.seconds == pytest.approx(plan.seconds_per_iteration * iterations)
+    assert plan.workers == 1, "for so little no processes are started"
     assert 0 < plan.seconds_per_iteration < 5
     assert 0 < plan.disk_bytes < plan.disk_free_bytes
     started: list[Event] = []
@@ -683,6 +685,21 @@ def test_a_dry_run(tmp_path: Path, style_file: Path, kind: str, frames: int, sho
     assert plan.disk_bytes >= sum(
         path.stat().st_size for path in made if path.suffix == ".png" and path.parent.name != "plots"
     )
+
+
+def test_a_dry_run_counts_with_the_workers_of_the_job(tmp_path: Path, style_file: Path) -> None:
+    content, output = content_of("video", tmp_path)
+    threads = torch.get_num_threads()
+    asked = request(content, style_file, output, executor="processes")
+    plan = dry_run(asked)
+    assert torch.get_num_threads() == threads
+    started: list[Event] = []
+    stylize(asked, started.append)
+    assert plan.device == of_kind(started, JobStarted)[0].device
+    with Job.read(asked.job_folder) as job:
+        assert plan.workers == min(2, usable_cores() // job.facts["threads"])
+    # Two shots of 4, 2 and 2 iterations.
+    assert plan.seconds == pytest.approx(plan.seconds_per_iteration * 16 / plan.workers)
 
 
 def test_a_dry_run_of_a_part(tmp_path: Path, style_file: Path) -> None:

@@ -1,5 +1,6 @@
 """What a person and a program see, from events alone."""
 
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -325,6 +326,28 @@ def test_the_live_view_takes_every_event_and_any_name() -> None:
     text = file.getvalue()
     for part in ("[bold]not markup", "[/x] 100%", "my [/start].png", "[/x]: failed: [/y]", "[/x]: y", "[/said]"):
         assert part in text
+
+
+def test_of_several_devices_the_live_view_tells_which_has_each_frame() -> None:
+    for devices, told in (
+        (["cuda:0 (A)"], [""]),
+        (
+            ["10.0.0.3 cuda:0 (NVIDIA H100 80GB HBM3)", "10.0.0.4 cpu (1 thread)"],
+            [" on 10.0.0.3 cuda:0", " on 10.0.0.4 cpu"],
+        ),
+    ):
+        file = io.StringIO()
+        view = LiveView(Console(file=io.StringIO(), force_terminal=True, width=80), Clock())
+        with view:
+            view(dataclasses.replace(started(20), device=", ".join(devices)))
+            for index, device in enumerate(devices):
+                view(dataclasses.replace(begun(index, 10), device=device))
+            Console(file=file, width=80).print(view._render())
+        lines = file.getvalue().splitlines()
+        for index, where in enumerate(told):
+            (line,) = (line for line in lines if f"frame {index} " in line)
+            assert line.rstrip().endswith(f"64×48 from content{where}") and "0/10" in line
+            assert len(line) <= 80
 
 
 def test_the_view_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
