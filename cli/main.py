@@ -167,6 +167,14 @@ def stylize(
             rich_help_panel=_FILMS,
         ),
     ] = None,
+    segments: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|N",
+            help="Paint each long shot in N parts at the same time. auto: as several GPUs gain by it.",
+            rich_help_panel=_MACHINES,
+        ),
+    ] = "auto",
     image_format: Annotated[
         str | None,
         typer.Option(
@@ -239,6 +247,7 @@ def stylize(
             device=device,
             executor=executor,
             address=address,
+            segments=_segments(segments),
             mode="sequence" if sequence else "photos" if photos else "auto",
             frames=FrameRange() if frames is None else FrameRange.parse(frames),
             rate=None if fps is None else _rate(fps),
@@ -798,6 +807,14 @@ def _require_job(folder: Path) -> None:
     Job.read(folder).__exit__()
 
 
+def _segments(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise UsageError(f"--segments {text!r} is neither auto nor a whole number from 1")
+    return int(text)
+
+
 def _show_plan(plan: "DryRun", view: View, as_json: bool) -> None:
     if as_json:
         record = {key: str(value) if isinstance(value, Path) else value for key, value in vars(plan).items()}
@@ -805,10 +822,11 @@ def _show_plan(plan: "DryRun", view: View, as_json: bool) -> None:
         return
     view.__exit__()
     height, width = plan.size
+    segments = f", {counted(plan.segment_count, 'segment')}" if plan.segment_count else ""
     rows: list[tuple[str, str]] = [
         (
             "content",
-            f"{plan.kind}, {counted(plan.frame_count, 'frame')} in {counted(plan.shot_count, 'shot')}"
+            f"{plan.kind}, {counted(plan.frame_count, 'frame')} in {counted(plan.shot_count, 'shot')}{segments}"
             if plan.kind in ("video", "sequence")
             else f"{plan.kind}, {counted(plan.frame_count, 'picture')}",
         ),
