@@ -321,26 +321,41 @@ class MotionReader:
 
     def _chained(self, index: int, other: int, size: Size) -> tuple[np.ndarray, torch.Tensor]:
         """The flow index → other along the flow from each frame to the next, and the trust in it (1×1×H×W), which is
-        that of all steps."""
+        that of all steps.
+
+        From the far end on: a step, and from where it leads what the next frame has found. What leads to a later frame
+        is kept, as every frame on the way needs it.
+        """
         direction = 1 if other > index else -1
-        total, trust = torch.zeros(1, 2, *size), torch.ones(1, 1, *size)
-        place = index
-        while place != other:
-            following = self._next_on_way(place, other, direction)
-            flow, back = self._flow(place, following, keep=True)
-            step = temporal.to_flow(flow)
+        places, kept = [index], None
+        while places[-1] != other and (kept := self._read_chained(places[-1], other, size)) is None:
+            places.append(self._next_on_way(places[-1], other, direction))
+        chained = torch.zeros(1, 3, *size) if kept is None else kept
+        if kept is None:
+            chained[:, 2] = 1
+        while len(places) > 1:
+            following = places.pop()
+            way, back = self._flow(places[-1], following, keep=True)
+            step = temporal.to_flow(way)
             step_trust = temporal.trust(step, None if back is None else temporal.to_flow(back))
             if isinstance(self._estimator, FloFolder):
-                reliable = self._estimator.reliable(place, following, size)
+                reliable = self._estimator.reliable(places[-1], following, size)
                 if reliable is not None:
                     step_trust = step_trust * temporal.to_mask(reliable)
-            if place != index:
-                sampled = temporal.warp(torch.cat([step, step_trust], 1), total, "bilinear")
-                # Where the way has left the frame the last motion is a guess, which is not trusted.
-                step, step_trust = sampled[:, :2], sampled[:, 2:] * temporal.in_frame(total)
-            total, trust = total + step, trust * step_trust
-            place = following
-        return np.ascontiguousarray(total[0].permute(1, 2, 0).numpy()), trust
+            onward = temporal.warp(chained, step, "bilinear")
+            chained = torch.cat([step + onward[:, :2], step_trust * onward[:, 2:]], 1)
+            if other > index and self._store is not None:
+                path = self._store / f"{places[-1]}-to-{other}"
+                storage.write_sealed(path, chained.numpy().astype("<f4").tobytes())
+        flow, trust = chained[:, :2], chained[:, 2:] * temporal.in_frame(chained[:, :2])
+        return np.ascontiguousarray(flow[0].permute(1, 2, 0).numpy()), trust
+
+    def _read_chained(self, index: int, other: int, size: Size) -> torch.Tensor | None:
+        """What `_chained` has found and kept, 1×3×H×W."""
+        kept = None if self._store is None else storage.read_sealed(self._store / f"{index}-to-{other}")
+        if kept is None or len(kept) != 3 * 4 * size[0] * size[1]:
+            return None
+        return torch.from_numpy(np.frombuffer(kept, "<f4").astype(np.float32).reshape(1, 3, *size))
 
     def _next_on_way(self, place: int, other: int, direction: int) -> int:
         """The next frame on the way, past those that could not be read."""

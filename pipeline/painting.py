@@ -278,7 +278,7 @@ class Painting:
                 frames_kept=reach + 2,
                 backward=self._passes > 1,
                 flow_store=self._job.folder / FLOW_NAME if self._passes > 1 and method != "files" else None,
-                way_store=self._job.folder / FLOW_NAME if self._segments and method != "files" else None,
+                way_store=self._job.folder / FLOW_NAME if self._segments else None,
             ) as motion,
         ):
             yield _Lane(motion)
@@ -579,7 +579,7 @@ class Painting:
             ),
             temporal=settings.temporal.weight,
             meets=None if met is None else earlier[met],
-            share=0.0 if met is None else 1 / (met - index + 1),
+            share=0.0 if met is None else 1 / (met - index),
         )
         if settings.start.next == "previous":
             task = dataclasses.replace(task, start="given", given=self._picture(frame, sources[0]), earlier=None)

@@ -341,7 +341,7 @@ class _Run:
             painted = 0
             if pending:
                 painted = self._paint(job, weights, pending, where)
-                if not job.frames(FrameState.PENDING):
+                if (self.passes > 1 or job.facts.get("anchors")) and not job.frames(FrameState.PENDING):
                     storage.remove_folder(folder / FLOW_NAME)
             failed = [frame for frame in job.frames() if frame.state is not FrameState.DONE]
             if not failed:
@@ -629,9 +629,7 @@ class _Run:
 
     def _plan_segments(self, scan: ContentScan) -> Segments:
         asked, iterations = self.request.segments, self.settings.iterations
-        # GPUs alone are counted: a CPU's cores work on one frame together, and what a cluster has is not known yet.
-        on_gpus = self.devices[0].type == "cuda" and self.request.executor in ("auto", "processes")
-        workers = len(self.devices) if on_gpus else 1
+        workers = _workers_of(self.request.executor, self.devices)
         anchors: tuple[int, ...] = ()
         if self._can_divide:
             shots = [shot.frames for shot in scan.shots]
@@ -722,9 +720,10 @@ class _Run:
                 needed[job] += film  # It is made there, and then moved.
         if self.passes > 1 and self._flow_method() != "files":
             needed[job] += 2 * 8 * kept
-        if plan.segments and self._flow_method() != "files":
+        if plan.segments:
             gaps = sum(plan.segments.next(frame.index, frame.shot) is not None for frame in plan.frames)
-            needed[job] += 2 * 8 * gaps * pixels[0]
+            led = sum(plan.segments.meets(frame.index, frame.shot) is not None for frame in plan.frames)
+            needed[job] += (3 * 4 * led + (2 * 8 * gaps if self._flow_method() != "files" else 0)) * pixels[0]
         if self.request.compare:
             needed[output] += self._video_bytes(2 * kept) if self.to_video else 6 * kept
         return needed
@@ -1020,6 +1019,12 @@ def _film_facts(scan: ContentScan) -> dict[str, Any]:
         "color": None if info is None else vars(info.color),
         "content_colors": scan.colors,
     }
+
+
+def _workers_of(executor: str, devices: Sequence[torch.device]) -> int:
+    """How many frames could be painted at the same time. GPUs alone are counted: a CPU's cores work on one frame
+    together, and what a cluster has is not known yet."""
+    return len(devices) if devices[0].type == "cuda" and executor in ("auto", "processes") else 1
 
 
 def _segments(job: Job) -> Segments:

@@ -116,7 +116,7 @@ def _painted(scene: scenes.Scene, kind: str, style: Path, segments: int) -> Pain
             write_image(frames / f"{index:04d}.png", scene.frame(index))
     settings = load_settings("default", ["iterations.tolerance=0", "shots.detect=false"])
     output = FOLDER / "painted" / f"segments-{kind}" / f"{segments}"
-    stylize(Request((frames,), (style,), output, settings, mode="sequence", segments=segments))
+    stylize(Request((frames,), (style,), output, settings, mode="sequence", executor="inline", segments=segments))
     with Job.read(output.with_name(output.name + ".impasto")) as job:
         records = job.frames()
         divided = Segments(job.facts["anchors"], (record.shot for record in records))
