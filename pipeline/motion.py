@@ -158,14 +158,18 @@ class MotionReader:
         near = (index, *wanted.others)
         self._frames_kept = max(self._frames_kept, max(near) - min(near) + 2)
         self._far = {other: content for other, content in self._far.items() if other in wanted.far}
-        behind = [other for other in wanted.far if other < index]
+        kept = [other for other in wanted.far if self._is_way_kept(*sorted((index, other)))]
+        for other in kept:
+            if other not in self._far:
+                self._far[other] = self._content(other)
+        behind = [other for other in wanted.far if other < index and other not in kept]
         way = [min(behind)] if behind else []
         # In ascending order and without gaps, as a video is decoded.
         first = min(
             *near,
             index,
             *(looked for looked in looked_at if looked not in self._anchors),
-            *(other for other in behind if other not in self._far or not self._is_way_kept(other, index)),
+            *behind,
         )
         for place in range(first, max(near) + 1):
             try:
@@ -201,7 +205,7 @@ class MotionReader:
             way_trust = temporal.trust(temporal.to_flow(flow), None if back is None else temporal.to_flow(back))
             links.append(self._link(index, other, content, there, flow, way_trust, still))
         for other in wanted.far:
-            if other > index:
+            if other > index and other not in kept:
                 self._read_on(index, other)
             there = self._far[other]
             flow, way_trust = self._chained(index, other, size_of(content))
@@ -304,8 +308,6 @@ class MotionReader:
 
     def _read_on(self, index: int, other: int) -> None:
         """Reads on to a later frame, past those that cannot be read."""
-        if other in self._far and self._is_way_kept(index, other):
-            return
         before = index
         for place in range(index, other + 1):
             try:
