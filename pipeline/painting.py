@@ -55,6 +55,10 @@ from pipeline.stylize import Earlier, FrameTask, PaintedFrame, cold_task
 FOLLOW = 0.03
 """By how much of what a frame missed its target the shot's reference rises: the content has become harder."""
 
+EASE = 1.5
+"""With n frames left to the anchor that it meets, a frame goes this share of 1/n of the way there. 1 would be equal
+steps, but the optimizer takes a part of each back, all of which the last one would have to make up for."""
+
 CHANGED_PIXELS = 4
 CHANGED_ITERATIONS = 20
 """The least iterations of a frame in which so many pixels show what the frame before did not."""
@@ -577,13 +581,20 @@ class Painting:
                 for place, source in enumerate(sources)
                 if source in earlier and source != met and (place or held)
             ),
-            temporal=settings.temporal.weight,
+            temporal=self._temporal_weight(frame, sources[0]),
             meets=None if met is None else earlier[met],
-            share=0.0 if met is None else 1 / (met - index),
+            share=0.0 if met is None else min(1.0, EASE / (met - index)),
         )
         if settings.start.next == "previous":
             task = dataclasses.replace(task, start="given", given=self._picture(frame, sources[0]), earlier=None)
         return task, reference
+
+    def _temporal_weight(self, frame: FrameRecord, source: int) -> float:
+        """An anchor is held to the one before as loosely as by all the frames between, each held to the one before it:
+        as springs in a row give way. At the full weight its objective stays some percent higher."""
+        weight = self._settings.temporal.weight
+        is_anchor = self._segments.is_anchor(frame.index, frame.shot)
+        return weight / (frame.index - source) if is_anchor else weight
 
     def _pass_task(self, frame: FrameRecord, seen: MotionFrame, earlier: Mapping[int, Earlier]) -> FrameTask:
         """A frame of one of several passes: its own last pass, blended with the neighbour just painted (Ruder et
