@@ -342,9 +342,9 @@ class Painting:
                 lane.motion.prepare(following.index, *self._links(following, self._sources(following, frame)))
 
     def _chains_behind(self, frame: FrameRecord) -> list[FrameRecord]:
-        """The chain of the anchor that waits for this one: it has the longest way to read, and is next."""
+        """The chain of the anchor that waits for this one: with several workers it is next, and it has far to read."""
         anchor = self._segments.next(frame.index, frame.shot)
-        if anchor is None or not self._segments.is_anchor(frame.index, frame.shot):
+        if anchor is None or self._executor.slots == 1 or not self._segments.is_anchor(frame.index, frame.shot):
             return []
         return self._chains.get(self._chain_keys.get(anchor, -1), [])
 
