@@ -176,6 +176,14 @@ def stylize(
             rich_help_panel=_FILMS,
         ),
     ] = None,
+    segments: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|N",
+            help="Paint each long shot in N parts at the same time. auto: as several GPUs gain by it.",
+            rich_help_panel=_MACHINES,
+        ),
+    ] = "auto",
     image_format: Annotated[
         str | None,
         typer.Option(
@@ -249,6 +257,7 @@ def stylize(
             executor=executor,
             address=address,
             batch=_count_or_auto("--batch", batch),
+            segments=_count_or_auto("--segments", segments),
             mode="sequence" if sequence else "photos" if photos else "auto",
             frames=FrameRange() if frames is None else FrameRange.parse(frames),
             rate=None if fps is None else _rate(fps),
@@ -807,8 +816,8 @@ def _count_or_auto(option: str, text: str) -> int | None:
     """A count of at least 1; None for `auto`."""
     if text == "auto":
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"{option} {text!r} is neither auto nor a count from 1 on")
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise UsageError(f"{option} {text!r} is neither auto nor a whole number from 1")
     return int(text)
 
 
@@ -826,10 +835,11 @@ def _show_plan(plan: "DryRun", view: View, as_json: bool) -> None:
         return
     view.__exit__()
     height, width = plan.size
+    segments = f", {counted(plan.segment_count, 'segment')}" if plan.segment_count else ""
     rows: list[tuple[str, str]] = [
         (
             "content",
-            f"{plan.kind}, {counted(plan.frame_count, 'frame')} in {counted(plan.shot_count, 'shot')}"
+            f"{plan.kind}, {counted(plan.frame_count, 'frame')} in {counted(plan.shot_count, 'shot')}{segments}"
             if plan.kind in ("video", "sequence")
             else f"{plan.kind}, {counted(plan.frame_count, 'picture')}",
         ),

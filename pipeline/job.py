@@ -33,7 +33,8 @@ from pipeline.store import COPY_NAME, STORE_NAME
 FOLDER_SUFFIX = ".impasto"
 FRAMES_NAME = "frames"
 FLOW_NAME = f"{FRAMES_NAME}/flow"
-"""Where a job that paints in several passes keeps the flow between its frames until it is done, in sealed files."""
+"""Where a job that paints in several passes, or in segments, keeps the flow between its frames until it is done, in
+sealed files."""
 PLOTS_NAME = "plots"
 CHECKPOINTS_NAME = "checkpoints"
 LOG_NAME = "log.txt"

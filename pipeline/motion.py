@@ -20,7 +20,7 @@ from pipeline import storage, temporal
 from pipeline.content import FrameReader
 from pipeline.errors import FrameError, InputError
 from pipeline.flow import FloFolder, FlowEstimator, plain_dis, working_size
-from pipeline.frames import fit_within, resize, size_of, to_tensor
+from pipeline.frames import Size, fit_within, resize, size_of, to_tensor
 
 ANCHORS = ((8, 4), (32, 16), (128, 64))
 """(frames back, step): what stands still looks as it did in frames about so far back. Slow motion is told from the
@@ -78,6 +78,7 @@ class _Wanted:
     index: int
     others: tuple[int, ...]
     shot: int | None
+    far: tuple[int, ...] = ()
 
 
 class MotionReader:
@@ -88,6 +89,9 @@ class MotionReader:
     once, in both directions; in a `flow_store` it is kept on the disk for later passes. `frames_kept` covers the
     distance between linked frames. `backward` says that frames are taken in descending order too, for which they
     are read in blocks.
+
+    The way to `far` frames, before or after, leads from each frame to the next. Their flows are kept on the disk, in
+    `way_store` where not all are, and in memory are no more frames than otherwise.
     """
 
     def __init__(
@@ -99,6 +103,7 @@ class MotionReader:
         frames_kept: int = 2,
         backward: bool = False,
         flow_store: Path | None = None,
+        way_store: Path | None = None,
     ) -> None:
         self._reader = reader
         self._estimator = estimator
@@ -107,10 +112,12 @@ class MotionReader:
         self._contents: OrderedDict[int, np.ndarray] = OrderedDict()
         self._alphas: dict[int, np.ndarray | None] = {}
         self._anchors: dict[int, np.ndarray] = {}
+        self._far: dict[int, np.ndarray] = {}
         self._flows: OrderedDict[tuple[int, int], tuple[np.ndarray | None, np.ndarray | None]] = OrderedDict()
         self._frames_kept = frames_kept + (_BLOCK if backward else 0)
         self._backward = backward
-        self._store = flow_store
+        self._store = flow_store or way_store
+        self._stores_all = flow_store is not None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="motion")
         self._ahead: dict[_Wanted, Future[MotionFrame]] = {}
 
@@ -120,20 +127,22 @@ class MotionReader:
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def prepare(self, index: int, others: Sequence[int] = (), shot: int | None = None) -> None:
+    def prepare(self, index: int, others: Sequence[int] = (), shot: int | None = None, far: Sequence[int] = ()) -> None:
         """Begins to read a frame that `take` will be asked for next."""
-        wanted = _Wanted(index, tuple(others), shot)
+        wanted = _Wanted(index, tuple(others), shot, tuple(far))
         if wanted not in self._ahead:
             self._ahead[wanted] = self._thread.submit(self._read, wanted)
 
-    def take(self, index: int, others: Sequence[int] = (), shot: int | None = None) -> MotionFrame:
-        """The frame with a link to each of `others`; a far one that the flow files leave out is left out.
+    def take(
+        self, index: int, others: Sequence[int] = (), shot: int | None = None, far: Sequence[int] = ()
+    ) -> MotionFrame:
+        """The frame with a link to each of `others`, but for distant ones that the flow files leave out, and of `far`.
 
         Raises `InputError` when the frame cannot be read, and `FrameError` when its motion cannot be estimated.
         """
-        self.prepare(index, others, shot)
+        self.prepare(index, others, shot, far)
         try:
-            return self._ahead[_Wanted(index, tuple(others), shot)].result()
+            return self._ahead[_Wanted(index, tuple(others), shot, tuple(far))].result()
         except (MemoryError, RuntimeError) as error:
             raise FrameError(f"the motion of frame {index} could not be estimated: {error}") from error
         finally:
@@ -143,66 +152,106 @@ class MotionReader:
     # --- in the thread ---
 
     def _read(self, wanted: _Wanted) -> MotionFrame:
-        looked_at = anchors(wanted.index, wanted.shot) if wanted.others and wanted.shot is not None else ()
-        # In ascending order and without gaps, as a video is decoded.
-        first = min((wanted.index, *wanted.others, *(index for index in looked_at if index not in self._anchors)))
-        last = max((wanted.index, *wanted.others))
+        index, shot, has_links = wanted.index, wanted.shot, bool(wanted.others or wanted.far)
+        looked_at = anchors(index, shot) if has_links and shot is not None else ()
         # Where frames between were set aside, the way goes past them.
-        self._frames_kept = max(self._frames_kept, last - min((wanted.index, *wanted.others)) + 2)
-        for index in range(first, last + 1):
+        near = (index, *wanted.others)
+        self._frames_kept = max(self._frames_kept, max(near) - min(near) + 2)
+        self._far = {other: content for other, content in self._far.items() if other in wanted.far}
+        kept = [other for other in wanted.far if self._is_way_kept(*sorted((index, other)))]
+        for other in kept:
+            if other not in self._far:
+                self._far[other] = self._content(other)
+        behind = [other for other in wanted.far if other < index and other not in kept]
+        way = [min(behind)] if behind else []
+        # In ascending order and without gaps, as a video is decoded.
+        first = min(
+            *near,
+            index,
+            *(looked for looked in looked_at if looked not in self._anchors),
+            *behind,
+        )
+        for place in range(first, max(near) + 1):
             try:
-                content = self._content(index)
+                content = self._content(place)
             except InputError:
-                if index in (wanted.index, *wanted.others):
+                if place in near or place in wanted.far:
                     raise
                 continue  # It could not be painted either.
-            if wanted.shot is not None and _is_anchor_later(index, wanted.index - 1, wanted.shot):
-                self._anchors[index] = content
-        if wanted.shot is not None:
+            if shot is not None and _is_anchor_later(place, index - 1, shot):
+                self._anchors[place] = content
+            if place in wanted.far:
+                self._far[place] = content
+            if way and way[-1] < place <= index:
+                self._keep_flow(way[-1], place)
+                way.append(place)
+        if shot is not None:
             self._anchors = {
-                index: content
-                for index, content in self._anchors.items()
-                if index >= wanted.shot and _is_anchor_later(index, wanted.index - 1, wanted.shot)
+                place: content
+                for place, content in self._anchors.items()
+                if place >= shot and _is_anchor_later(place, index - 1, shot)
             }
-        content = self._content(wanted.index)
+        content, alpha = self._content(index), self._alphas[index]
         still: np.ndarray | None = None
         links = []
         for other in wanted.others:
-            if abs(wanted.index - other) > 1 and not self._has_flow(wanted.index, other):
+            if abs(index - other) > 1 and not self._has_flow(index, other):
                 continue
-            flow, back = self._flow(wanted.index, other)
+            flow, back = self._flow(index, other)
+            there = self._content(other)
             if still is None:
-                still = self._still(content, other, flow, looked_at)
+                still = self._still(content, there, flow, looked_at)
             flow = flow * (1 - still[..., None])
-            links.append(Link(other, self._content(other), flow, self._trust(wanted.index, other, flow, back, still)))
-        return MotionFrame(content, tuple(links), self._alphas[wanted.index])
+            way_trust = temporal.trust(temporal.to_flow(flow), None if back is None else temporal.to_flow(back))
+            links.append(self._link(index, other, content, there, flow, way_trust, still))
+        for other in wanted.far:
+            if other > index and other not in kept:
+                self._read_on(index, other)
+            there = self._far[other]
+            flow, way_trust = self._chained(index, other, size_of(content))
+            still_there = self._far_still(content, there, still, looked_at)
+            flow = flow * (1 - still_there[..., None])
+            links.append(self._link(index, other, content, there, flow, way_trust, still_there))
+        return MotionFrame(content, tuple(links), alpha)
 
-    def _still(self, content: np.ndarray, other: int, flow: np.ndarray, looked_at: Sequence[int]) -> np.ndarray:
+    def _still(
+        self,
+        content: np.ndarray,
+        there: np.ndarray,
+        flow: np.ndarray,
+        looked_at: Sequence[int],
+        threshold: float = temporal.STILL_NEAR,
+    ) -> np.ndarray:
         """Where the content stands still, H×W float32 in [0, 1]: nowhere without frames to look at.
 
-        There it neither moves from the frame before nor from those farther back, and looks as it did then: the flow
-        of a small thing that passes may be missed, its colours are not.
+        There it neither moves from the other frame (`there`, along `flow`) nor from those farther back, and looks as it
+        did then: the flow of a small thing that passes may be missed, its colours are not.
         """
         nowhere = np.zeros(flow.shape[:2], np.float32)
         # Most frames move all over, and then nothing more has to be estimated.
-        if not looked_at or np.linalg.norm(flow, axis=2).min() >= 2 * temporal.STILL_NEAR:
+        if not looked_at or np.linalg.norm(flow, axis=2).min() >= 2 * threshold:
             return nowhere
-        sigma = max(STILL_LEAST_BLUR, STILL_BLUR * max(flow.shape[:2]))
-        here = to_tensor(content)
-        still = temporal.settled(temporal.to_flow(flow), sigma, temporal.STILL_NEAR)
-        still = still * temporal.likeness(here, to_tensor(self._content(other)))
+        still = _settled(content, there, flow, threshold)
         for index in looked_at:
             if not still.any() or index not in self._anchors:
                 return nowhere
-            there = self._anchors[index]
-            far = temporal.to_flow(plain_dis(content, there))
-            still = still * temporal.settled(far, sigma, temporal.STILL_FAR)
-            still = still * temporal.likeness(here, to_tensor(there))
-        # What lies beside a change may be part of it.
-        radius = round(2 * temporal.LIKENESS_BLUR)
-        # Hardly moving is trembling too: half is enough.
-        eroded = -functional.max_pool2d(-(2 * still).clamp(max=1), 2 * radius + 1, stride=1, padding=radius)
-        return np.asarray(eroded[0, 0].numpy())
+            earlier = self._anchors[index]
+            still = still * _settled(content, earlier, plain_dis(content, earlier), temporal.STILL_FAR)
+        return _eroded(still)
+
+    def _far_still(
+        self, content: np.ndarray, there: np.ndarray, near: np.ndarray | None, looked_at: Sequence[int]
+    ) -> np.ndarray:
+        """The same towards a far frame, `near` being where it stands still towards the one before, if that is known.
+
+        What trembles from frame to frame adds up along the way: the flow that counts is that between the two alone.
+        """
+        if near is not None and not near.any():
+            return near
+        flow = plain_dis(content, there)
+        if near is None:
+            return self._still(content, there, flow, looked_at, temporal.STILL_FAR)
+        return np.asarray(near * _eroded(_settled(content, there, flow, temporal.STILL_FAR)))
 
     def _content(self, index: int) -> np.ndarray:
         if index not in self._contents:
@@ -232,11 +281,99 @@ class MotionReader:
         self._content(index)
         return self._sources[index]
 
-    def _flow(self, index: int, other: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Flow index → other and, where it is known, other → index."""
+    # --- the way to a far frame ---
+
+    def _is_way_kept(self, first: int, last: int) -> bool:
+        """Whether no frame between has to be read for the way from one to the other."""
+        if isinstance(self._estimator, FloFolder):
+            return True
+        place = first
+        while place != last:
+            before, place = place, self._next_on_way(place, last, 1)
+            if not self._kept_at(before, place).is_file():
+                return False
+        return True
+
+    def _kept_at(self, first: int, second: int) -> Path:
+        """Where the flow between two frames is kept, if it is."""
+        assert self._store is not None, "the way to far frames is kept on the disk"
+        return self._store / f"{first}-{second}"
+
+    def _keep_flow(self, first: int, second: int) -> None:
+        """Makes sure of the flow between two frames on the disk, the later of which is being read."""
+        if isinstance(self._estimator, FloFolder) or self._kept_at(first, second).is_file():
+            return
+        self._flows.pop((first, second), None)
+        self._flow(first, second, keep=True)
+
+    def _read_on(self, index: int, other: int) -> None:
+        """Reads on to a later frame, past those that cannot be read."""
+        before = index
+        for place in range(index, other + 1):
+            try:
+                content = self._content(place)
+            except InputError:
+                if place == other:
+                    raise
+                continue
+            if place > before:
+                self._keep_flow(before, place)
+                before = place
+        self._far[other] = content
+
+    def _chained(self, index: int, other: int, size: Size) -> tuple[np.ndarray, torch.Tensor]:
+        """The flow index → other along the flow from each frame to the next, and the trust in it (1×1×H×W), which is
+        that of all steps.
+
+        From the far end on: a step, and from where it leads what the next frame has found. What leads to a later frame
+        is kept, as every frame on the way needs it.
+        """
+        direction = 1 if other > index else -1
+        places, kept = [index], None
+        while places[-1] != other and (kept := self._read_chained(places[-1], other, size)) is None:
+            places.append(self._next_on_way(places[-1], other, direction))
+        chained = torch.zeros(1, 3, *size) if kept is None else kept
+        if kept is None:
+            chained[:, 2] = 1
+        while len(places) > 1:
+            following = places.pop()
+            way, back = self._flow(places[-1], following, keep=True)
+            step = temporal.to_flow(way)
+            step_trust = temporal.trust(step, None if back is None else temporal.to_flow(back))
+            if isinstance(self._estimator, FloFolder):
+                reliable = self._estimator.reliable(places[-1], following, size)
+                if reliable is not None:
+                    step_trust = step_trust * temporal.to_mask(reliable)
+            onward = temporal.warp(chained, step, "bilinear")
+            chained = torch.cat([step + onward[:, :2], step_trust * onward[:, 2:]], 1)
+            if other > index and self._store is not None:
+                path = self._store / f"{places[-1]}-to-{other}"
+                storage.write_sealed(path, chained.numpy().astype("<f4").tobytes())
+        flow, trust = chained[:, :2], chained[:, 2:] * temporal.in_frame(chained[:, :2])
+        return np.ascontiguousarray(flow[0].permute(1, 2, 0).numpy()), trust
+
+    def _read_chained(self, index: int, other: int, size: Size) -> torch.Tensor | None:
+        """What `_chained` has found and kept, 1×3×H×W."""
+        kept = None if self._store is None else storage.read_sealed(self._store / f"{index}-to-{other}")
+        if kept is None or len(kept) != 3 * 4 * size[0] * size[1]:
+            return None
+        return torch.from_numpy(np.frombuffer(kept, "<f4").astype(np.float32).reshape(1, 3, *size))
+
+    def _next_on_way(self, place: int, other: int, direction: int) -> int:
+        """The next frame on the way, past those that could not be read."""
+        following = place + direction
+        if not isinstance(self._estimator, FloFolder):
+            while following != other and not self._kept_at(*sorted((place, following))).is_file():
+                following += direction
+        return following
+
+    # --- between two frames ---
+
+    def _flow(self, index: int, other: int, *, keep: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+        """Flow index → other and, where it is known, other → index; `keep` puts it into the store."""
         pair = min(index, other), max(index, other)
         if pair not in self._flows:
-            self._flows[pair] = self._both_ways(*pair)
+            self._flows[pair] = self._both_ways(*pair, keep=keep)
             while len(self._flows) > _FLOWS_KEPT:
                 self._flows.popitem(last=False)
         forward, backward = self._flows[pair]
@@ -254,39 +391,60 @@ class MotionReader:
         files = self._estimator
         return not isinstance(files, FloFolder) or files.path_of(index, other).is_file()
 
-    def _both_ways(self, first: int, second: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-        size = size_of(self._content(first))
+    def _both_ways(self, first: int, second: int, *, keep: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
+        size = size_of(next(reversed(self._contents.values())))
         if isinstance(self._estimator, FloFolder):
             return self._estimator.read(first, second, size), self._estimator.read(second, first, size)
         assert self._estimator is not None
         if self._store is not None:
             # None where it was not kept yet, or has changed since.
-            kept = storage.read_sealed(self._store / f"{first}-{second}")
+            kept = storage.read_sealed(self._kept_at(first, second))
             if kept is not None and len(kept) == 2 * 2 * 4 * size[0] * size[1]:
                 forward, backward = np.frombuffer(kept, "<f4").reshape(2, *size, 2).astype(np.float32)
                 return forward, backward
         flows = self._estimator.pair(self._source(first), self._source(second), size)
-        if self._store is not None:
-            storage.write_sealed(self._store / f"{first}-{second}", np.stack(flows).astype("<f4").tobytes())
+        if self._store is not None and (keep or self._stores_all):
+            storage.write_sealed(self._kept_at(first, second), np.stack(flows).astype("<f4").tobytes())
         return flows
 
-    def _trust(
-        self, index: int, other: int, flow: np.ndarray, back: np.ndarray | None, still: np.ndarray
-    ) -> np.ndarray:
-        """Where frame `other`, moved along `flow`, shows what frame `index` does: H×W float32 in [0, 1].
+    def _link(
+        self,
+        index: int,
+        other: int,
+        content: np.ndarray,
+        there: np.ndarray,
+        flow: np.ndarray,
+        way_trust: torch.Tensor,
+        still: np.ndarray,
+    ) -> Link:
+        """A link along `flow`, trusted where frame `other`, so moved, shows what frame `index` does.
 
         The flow says so, and the colours agree. What stands still hides nothing, whatever noise makes of its flow.
         """
-        way = temporal.to_flow(flow)
-        here, there = to_tensor(self._content(index)), to_tensor(self._content(other))
-        moved = temporal.warp(there, way, "bilinear")
-        mask = temporal.trust(way, None if back is None else temporal.to_flow(back)) * temporal.likeness(here, moved)
+        here, other_there = to_tensor(content), to_tensor(there)
+        moved = temporal.warp(other_there, temporal.to_flow(flow), "bilinear")
+        mask = way_trust * temporal.likeness(here, moved)
         if still.any():
             # Unlike noise, what passed there since then is seen.
-            mask = torch.maximum(mask, temporal.to_mask(still) * temporal.likeness(here, there))
+            mask = torch.maximum(mask, temporal.to_mask(still) * temporal.likeness(here, other_there))
         trusted = mask[0, 0].numpy()
         if isinstance(self._estimator, FloFolder):
             reliable = self._estimator.reliable(index, other, size_of(flow))
             if reliable is not None:
                 trusted = trusted * reliable
-        return np.asarray(trusted)
+        return Link(other, there, flow, np.asarray(trusted))
+
+
+def _settled(content: np.ndarray, there: np.ndarray, flow: np.ndarray, threshold: float) -> torch.Tensor:
+    """Where content neither moves from another frame, along `flow`, nor looks otherwise: 1×1×H×W."""
+    sigma = max(STILL_LEAST_BLUR, STILL_BLUR * max(flow.shape[:2]))
+    settled = temporal.settled(temporal.to_flow(flow), sigma, threshold)
+    return settled * temporal.likeness(to_tensor(content), to_tensor(there))
+
+
+def _eroded(still: torch.Tensor) -> np.ndarray:
+    """Less what lies beside a change, which may be part of it."""
+    radius = round(2 * temporal.LIKENESS_BLUR)
+    # Hardly moving is trembling too: half is enough.
+    eroded = -functional.max_pool2d(-(2 * still).clamp(max=1), 2 * radius + 1, stride=1, padding=radius)
+    return np.asarray(eroded[0, 0].numpy())

@@ -49,11 +49,16 @@ from pipeline.frames import Size, size_of
 from pipeline.job import CHECKPOINTS_NAME, FLOW_NAME, PLOTS_NAME, FrameRecord, FrameState, Job, file_problem
 from pipeline.motion import Link, MotionFrame, MotionReader
 from pipeline.optimize import StopReason, StopRule
-from pipeline.scheduler import Chain, Scheduler
+from pipeline.scheduler import Scheduler
+from pipeline.segments import Segments
 from pipeline.stylize import Earlier, FrameTask, PaintedFrame, cold_task
 
 FOLLOW = 0.03
 """By how much of what a frame missed its target the shot's reference rises: the content has become harder."""
+
+EASE = 1.5
+"""With n frames left to the anchor that it meets, a frame goes this share of 1/n of the way there. 1 would be equal
+steps, but the optimizer takes a part of each back, all of which the last one would have to make up for."""
 
 CHANGED_PIXELS = 4
 CHANGED_ITERATIONS = 20
@@ -76,11 +81,13 @@ def starts_cold(settings: Settings, index: int, shot: int) -> bool:
     return index == shot or settings.start.next not in ("previous", "warped")
 
 
-def most_iterations(settings: Settings, passes: int, index: int, shot: int) -> int:
+def most_iterations(settings: Settings, passes: int, index: int, shot: int, *, is_anchor: bool = False) -> int:
     """The most that a frame takes in one pass."""
     if passes > 1:
         return settings.passes.iterations
-    return settings.iterations.first if starts_cold(settings, index, shot) else settings.iterations.next
+    # Much has changed since the anchor before.
+    is_long = is_anchor or starts_cold(settings, index, shot)
+    return settings.iterations.first if is_long else settings.iterations.next
 
 
 def direction(pass_number: int, passes: int) -> int:
@@ -197,6 +204,8 @@ class Painting:
         self._told_lost: set[str] = set()
         self._chains: dict[int, list[FrameRecord]] = {}
         """The frames of each chain that are still to be painted, the next one last."""
+        self._chain_keys: dict[int, int] = {}
+        """The chain of each frame by its index."""
         self._idle: list[_Lane] = []
         self._under_way: dict[int, _UnderWay] = {}
         self._fresh: dict[tuple[int, int], _Painted] = {}
@@ -215,10 +224,14 @@ class Painting:
         frames = self._job.frames()
         self._widths = dict(executor.widths)
         self._shot_ends = {frame.shot: frame.index + 1 for frame in sorted(frames, key=lambda frame: frame.index)}
+        self._segments = Segments(self._facts.get("anchors", ()), self._shot_ends)
         needs_flow = any(self._wanted_links(frame) for frame in frames)
+        places = {index: place for place, index in enumerate(self._facts["size_order"])}
+        chains, self._chain_keys = self._segments.chains(
+            (frame.index, places.get(frame.shot, frame.shot), self._work(frame)) for frame in pending
+        )
         for frame in self._in_order(pending):
-            self._chains.setdefault(frame.shot, []).append(frame)
-        chains = [Chain(key, len(own), float(sum(map(self._work, own)))) for key, own in sorted(self._chains.items())]
+            self._chains.setdefault(self._chain_keys[frame.index], []).append(frame)
         for own in self._chains.values():
             own.reverse()
         self._scheduler = Scheduler(chains, executor.slots, in_order=executor.slots == 1)
@@ -261,7 +274,8 @@ class Painting:
         return sorted(frames, key=order)
 
     def _work(self, frame: FrameRecord) -> int:
-        return most_iterations(self._settings, self._passes, frame.index, frame.shot)
+        is_anchor = self._segments.is_anchor(frame.index, frame.shot)
+        return most_iterations(self._settings, self._passes, frame.index, frame.shot, is_anchor=is_anchor)
 
     @contextlib.contextmanager
     def _lane(self, needs_flow: bool) -> Iterator[_Lane]:
@@ -285,6 +299,7 @@ class Painting:
                 frames_kept=reach + 2,
                 backward=self._passes > 1,
                 flow_store=self._job.folder / FLOW_NAME if self._passes > 1 and method != "files" else None,
+                way_store=self._job.folder / FLOW_NAME if self._segments else None,
             ) as motion,
         ):
             yield _Lane(motion)
@@ -333,7 +348,7 @@ class Painting:
 
     def _prepare_following(self, lane: _Lane, frame: FrameRecord) -> None:
         """What is painted next is read, and followed by the flow, while this frame is painted."""
-        own = self._chains[frame.shot]
+        own = self._chains[self._chain_keys[frame.index]] or self._chains_behind(frame)
         if own:
             following: FrameRecord | None = own[-1]
         else:
@@ -342,6 +357,13 @@ class Painting:
         if following is not None:
             with contextlib.suppress(FrameError):
                 lane.motion.prepare(following.index, *self._links(following, self._sources(following, frame)))
+
+    def _chains_behind(self, frame: FrameRecord) -> list[FrameRecord]:
+        """The chain of the anchor that waits for this one: with several workers it is next, and it has far to read."""
+        anchor = self._segments.next(frame.index, frame.shot)
+        if anchor is None or self._executor.slots == 1 or not self._segments.is_anchor(frame.index, frame.shot):
+            return []
+        return self._chains.get(self._chain_keys.get(anchor, -1), [])
 
     def _measure(self, painted: _Painted) -> None:
         """What counts is the file: a lossy format has changed the picture once more."""
@@ -371,10 +393,10 @@ class Painting:
             if not self._executor.overlaps or frame.path.suffix.lower() != ".png":
                 self._saver.drain()
                 self._tend()
-            self._scheduler.done(frame.shot, self._work(frame))
+            self._scheduler.done(self._chain_keys[frame.index], self._work(frame))
         elif isinstance(result, Interrupted):
             # It is on the disk as it was, and goes on when the job is resumed.
-            self._chains[frame.shot].append(frame)
+            self._chains[self._chain_keys[frame.index]].append(frame)
         elif under_way.tries < _MOST_TRIES.get(type(result), 1) and self._stop.requested:
             self._job.log(f"{frame.name}: {result}: it is tried once more when the job is resumed")
         elif under_way.tries < _MOST_TRIES.get(type(result), 1):
@@ -414,7 +436,7 @@ class Painting:
     def _set_aside(self, frame: FrameRecord, error: ImpastoError) -> None:
         """The rest goes on; the frame is tried again when the job is resumed."""
         self._fail(frame, error)
-        self._scheduler.done(frame.shot, self._work(frame))
+        self._scheduler.done(self._chain_keys[frame.index], self._work(frame))
 
     def _fail(self, frame: FrameRecord, error: ImpastoError) -> None:
         forget = isinstance(error, _SourceError)
@@ -491,8 +513,9 @@ class Painting:
         """The frames that a frame starts from and is held to: what it was painted from before, where that is known,
         so that it gets the same bits; else the nearest ones that are painted. `coming` is taken for painted.
 
-        Of several passes: the neighbour just painted. Else the first is what it starts from, and the others what it is
-        held to.
+        Of several passes: the neighbour just painted. Else the first is what it starts from, a later one the anchor
+        that it is brought to meet, and the others what it is held to. Of a shot in segments, those of its own and
+        anchors alone: how far other segments are is left to chance.
         """
         if frame.sources is not None:
             return frame.sources
@@ -509,11 +532,14 @@ class Painting:
             return tuple(index for index in wanted if is_painted(index))
         if not wanted:
             return ()
-        nearest = next((index for index in range(frame.index - 1, frame.shot - 1, -1) if is_painted(index)), None)
+        begin = self._segments.start(frame.index, frame.shot)
+        before = (*range(frame.index - 1, begin - 1, -1), *self._segments.earlier(frame.index, frame.shot))
+        nearest = next((index for index in before if is_painted(index)), None)
         if nearest is None:
             return ()
         held = [index for index in self._held_to(frame) if index < nearest and is_painted(index)]
-        return (nearest, *held)
+        met = self._segments.meets(frame.index, frame.shot)
+        return (nearest, *held, *([] if met is None or not is_painted(met) else [met]))
 
     def _wanted_links(self, frame: FrameRecord) -> tuple[int, ...]:
         """The frames that a frame would be linked to, were all of them painted."""
@@ -529,20 +555,28 @@ class Painting:
     def _held_to(self, frame: FrameRecord) -> tuple[int, ...]:
         temporal = self._settings.temporal
         distances = temporal.distances if temporal.weight else ()
-        return tuple(frame.index - distance for distance in distances if frame.index - distance >= frame.shot)
+        begin = self._segments.start(frame.index, frame.shot)
+        return tuple(frame.index - distance for distance in distances if frame.index - distance >= begin)
 
-    def _links(self, frame: FrameRecord, sources: Sequence[int]) -> tuple[tuple[int, ...], int | None]:
-        """The frames to which the flow is needed, and the first of the shot where what stands still is looked for."""
+    def _links(self, frame: FrameRecord, sources: Sequence[int]) -> tuple[tuple[int, ...], int | None, tuple[int, ...]]:
+        """The frames to which the flow is needed, the first of the shot where what stands still is looked for, and
+        the frames to which the way leads from each to the next."""
         if self._passes > 1 or not sources:
-            return tuple(sources), None
+            return tuple(sources), None, ()
         needed = set(sources[1:])
         if self._settings.start.next == "warped" or self._is_held_to_nearest(frame):
             needed.add(sources[0])
-        return tuple(sorted(needed, reverse=True)), frame.shot
+        # To another anchor than that of its own segment.
+        begin = self._segments.start(frame.index, frame.shot)
+        far = {index for index in needed if index < begin or index > frame.index}
+        return tuple(sorted(needed - far, reverse=True)), frame.shot, tuple(sorted(far))
 
     def _is_held_to_nearest(self, frame: FrameRecord) -> bool:
         """Whether the temporal loss compares with the frame that it starts from."""
-        return bool(self._held_to(frame)) and self._settings.temporal.distances[0] == 1
+        temporal = self._settings.temporal
+        if self._segments.is_anchor(frame.index, frame.shot):
+            return temporal.weight > 0 and temporal.distances[0] == 1
+        return bool(self._held_to(frame)) and temporal.distances[0] == 1
 
     def _task(self, frame: FrameRecord, seen: MotionFrame, sources: Sequence[int]) -> tuple[FrameTask, float | None]:
         """The frame's task, and the objective that its stopping target follows from, where it has one."""
@@ -559,7 +593,7 @@ class Painting:
         previous = self._painted(frame, sources[0])
         reference = next_reference(previous, settings.iterations.target)
         iterations = settings.iterations
-        rule = StopRule(iterations.next, iterations.next_tolerance, iterations.next_interval)
+        rule = StopRule(self._work(frame), iterations.next_tolerance, iterations.next_interval)
         if iterations.target is not None:
             # The objective is that of the whole picture, which hardly feels what is wrong with a small part of it.
             start_from = earlier.get(sources[0])
@@ -567,6 +601,7 @@ class Painting:
             floor = max(iterations.floor, CHANGED_ITERATIONS) if changed else iterations.floor
             rule = dataclasses.replace(rule, target=iterations.target * reference, floor=floor)
         held = self._is_held_to_nearest(frame)
+        met = next((source for source in sources if source > index), None)
         task = FrameTask(
             index,
             content,
@@ -575,13 +610,24 @@ class Painting:
             warm=True,
             earlier=earlier.get(sources[0]),
             references=tuple(
-                earlier[source] for place, source in enumerate(sources) if source in earlier and (place or held)
+                earlier[source]
+                for place, source in enumerate(sources)
+                if source in earlier and source != met and (place or held)
             ),
-            temporal=settings.temporal.weight,
+            temporal=self._temporal_weight(frame, sources[0]),
+            meets=None if met is None else earlier[met],
+            share=0.0 if met is None else min(1.0, EASE / (met - index)),
         )
         if settings.start.next == "previous":
             task = dataclasses.replace(task, start="given", given=self._picture(frame, sources[0]), earlier=None)
         return task, reference
+
+    def _temporal_weight(self, frame: FrameRecord, source: int) -> float:
+        """An anchor is held to the one before as loosely as by all the frames between, each held to the one before it:
+        as springs in a row give way. At the full weight its objective stays some percent higher."""
+        weight = self._settings.temporal.weight
+        is_anchor = self._segments.is_anchor(frame.index, frame.shot)
+        return weight / (frame.index - source) if is_anchor else weight
 
     def _pass_task(self, frame: FrameRecord, seen: MotionFrame, earlier: Mapping[int, Earlier]) -> FrameTask:
         """A frame of one of several passes: its own last pass, blended with the neighbour just painted (Ruder et

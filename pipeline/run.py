@@ -6,7 +6,6 @@ import math
 import os
 import statistics
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -73,7 +72,8 @@ from pipeline.job import (
 )
 from pipeline.layers import require_size
 from pipeline.painting import Painting, frame_index_of, most_iterations, widths_of
-from pipeline.scheduler import Chain, makespan
+from pipeline.scheduler import longest_way, makespan
+from pipeline.segments import LEAST_FRAMES, Segments, plan_anchors
 from pipeline.starts import ColorStatistics
 from pipeline.stylize import COLD_STARTS, Painter, device_label, pick_devices, style_blend
 
@@ -106,6 +106,7 @@ class Request:
     sequence. `force` overwrites the output and starts an existing job over.
     `batch` is how many pictures a device paints side by side at most, None: as many as pay on a GPU, else 1.
     `executor` is one of `EXECUTORS`, and `address` that of a Ray cluster, None for one of this machine alone.
+    `segments` is into how many each shot is divided, None for what its devices gain by.
     `image_format` is that of painted photos, one of `images.FORMATS`, None for the one that each has; `strip` leaves
     out metadata; `encoding` says how a video is encoded. `compare` writes content and result side by side, at
     `assembly.compare_path`.
@@ -120,6 +121,7 @@ class Request:
     executor: str = "auto"
     address: str | None = None
     batch: int | None = None
+    segments: int | None = None
     mode: Mode = "auto"
     frames: FrameRange = field(default_factory=FrameRange)
     rate: Fraction | None = None
@@ -155,6 +157,7 @@ class Request:
             "executor": self.executor,
             "address": self.address,
             "batch": self.batch,
+            "segments": self.segments,
             "mode": self.mode,
             "frames": [self.frames.start, self.frames.stop],
             "rate": None if self.rate is None else str(self.rate),
@@ -177,6 +180,7 @@ class Request:
             executor=values["executor"],
             address=values["address"],
             batch=values["batch"],
+            segments=values.get("segments"),
             mode=values["mode"],
             frames=FrameRange(*values["frames"]),
             rate=None if values["rate"] is None else Fraction(values["rate"]),
@@ -192,14 +196,16 @@ class Request:
 class DryRun:
     """What a job would do.
 
-    `disk_bytes` is for the painted frames and the output, from above. `seconds` is the estimate, with all
-    iterations used by so many `workers` at a time, from `seconds_per_iteration`, which is measured on the first frame
-    with one worker's threads. A cluster is taken for one of this machine alone.
+    `segment_count` is that of the shots which are divided, 0 where none is. `disk_bytes` is for the painted frames and
+    the output, from above. `seconds` is the estimate, with all iterations used by so many `workers` at a time, from
+    `seconds_per_iteration`, which is measured on the first frame with one worker's threads. A cluster is taken for one
+    of this machine alone.
     """
 
     kind: str
     frame_count: int
     shot_count: int
+    segment_count: int
     size: Size
     iterations: int
     disk_bytes: int
@@ -252,6 +258,7 @@ class _Plan:
     """Of each painting of a film; photos have one each."""
     frame_index: FrameIndex | None = None
     """Of a video that can be sought."""
+    segments: Segments = field(default_factory=lambda: Segments((), ()))
 
 
 class _Run:
@@ -298,8 +305,27 @@ class _Run:
             raise WeightsError(f"flow.weights {weights} is no file: name RAFT's weights, or torchvision")
         if self.settings.shots.cuts and not self.content.is_film:
             raise UsageError("--cuts takes a video or a sequence apart; photos have nothing to do with each other")
+        self._require_segments()
         if folder is not None and not Path(folder).is_dir():
             raise InputError(f"flow.folder {folder} is no folder: name the one that holds the .flo files")
+
+    def _require_segments(self) -> None:
+        segments = self.request.segments
+        if segments is None:
+            return
+        if segments < 1:
+            raise UsageError(f"--segments {segments}: a shot is painted in at least 1")
+        if not self.content.is_film:
+            raise UsageError("--segments divides the shots of a video or a sequence; photos are painted side by side")
+        if segments > 1 and not self._can_divide:
+            start = self.settings.start.next
+            why = f"in {self.passes} passes (passes.count)" if self.passes > 1 else f"with start.next={start}"
+            raise UsageError(f"--segments {segments}: a film {why} is not painted in segments: leave it out")
+
+    @property
+    def _can_divide(self) -> bool:
+        """Whether frames start from others that need not be the ones before."""
+        return self.content.is_film and self.passes == 1 and self.settings.start.next == "warped"
 
     # --- the two ways through ---
 
@@ -314,7 +340,8 @@ class _Run:
             if job.store_problem is not None:
                 self.listener(Notice(job.store_problem))
             pending = self._reconcile(job)
-            where = self._places(job.facts, pending)
+            segments = _segments(job)
+            where = self._places(job.facts, segments, pending)
             told = _told(where, job.facts) if request.executor != "ray" else "a Ray cluster"
             job.log(f"started: {self.content.kind}, output {request.output}, device {told}")
             self._tell_of_environment(job, device)
@@ -327,7 +354,7 @@ class _Run:
                     frame_count=len(frames),
                     done_count=len(frames) - len(pending),
                     shot_count=len({frame.shot for frame in frames}),
-                    iterations_left=sum(self._work(frame.index, frame.shot) for frame in pending),
+                    iterations_left=self._work_left(segments, pending),
                     device=told,
                     settings=self.settings.description,
                 )
@@ -335,7 +362,7 @@ class _Run:
             painted = 0
             if pending:
                 painted = self._paint(job, weights, pending, where)
-                if self.passes > 1 and not job.frames(FrameState.PENDING):
+                if (self.passes > 1 or job.facts.get("anchors")) and not job.frames(FrameState.PENDING):
                     storage.remove_folder(folder / FLOW_NAME)
             failed = [frame for frame in job.frames() if frame.state is not FrameState.DONE]
             if not failed:
@@ -362,22 +389,23 @@ class _Run:
         mean_pixels = statistics.fmean(pixels)
         threads = self._threads(plan, mean_pixels)
         facts = {"threads": threads, "pixels": mean_pixels}
-        where = self._places(facts, plan.frames)
+        where = self._places(facts, plan.segments, plan.frames)
         require_size(array.shape[:2], settings.layers, first.name)
         with _threads_set(threads):
             painter = Painter(settings, load_weights(settings.encoder.weights), self.styles, self.blend, device)
             seconds_per_iteration = painter.seconds_per_iteration(array)
         # Time goes with the pixels.
-        frame_counts, work = Counter(frame.shot for frame in plan.frames), Counter[int]()
-        for frame, share in zip(plan.frames, pixels, strict=True):
-            work[frame.shot] += frame.work * share
-        chains = [Chain(shot, frame_counts[shot], float(work[shot])) for shot in sorted(work)]
+        chains, _ = plan.segments.chains(
+            (frame.index, frame.shot, float(frame.work * share))
+            for frame, share in zip(plan.frames, pixels, strict=True)
+        )
         seconds = seconds_per_iteration * makespan(chains, len(where)) / (array.shape[0] * array.shape[1])
         needed = self._disk_needed(plan, pixels)
         return DryRun(
             kind=str(self.content.kind),
             frame_count=sum(frame.pass_number == 0 for frame in plan.frames),
             shot_count=len({frame.shot for frame in plan.frames}),
+            segment_count=plan.segments.count,
             size=(array.shape[0], array.shape[1]),
             iterations=sum(frame.work for frame in plan.frames),
             disk_bytes=sum(needed.values()),
@@ -436,6 +464,7 @@ class _Run:
             "image_format": request.image_format,
             "strip": request.strip,
             "encoding": dataclasses.asdict(request.encoding),
+            **({} if request.segments is None else {"segments": request.segments}),
         }
 
     def _open_or_create(self, folder: Path, recipe: Mapping[str, Any], weights: EncoderWeights) -> Job:
@@ -463,7 +492,7 @@ class _Run:
         mean_pixels = statistics.fmean(pixels)
         facts = {
             "threads": self._threads(plan, mean_pixels),
-            "widths": [[*size, width] for size, width in self._widths(plan, sizes, weights).items()],
+            **self._batch_facts(plan, sizes, weights),
             "pixels": mean_pixels,
             "flow": self._flow_method(),
             **plan.facts,
@@ -483,15 +512,21 @@ class _Run:
     def _threads(self, plan: _Plan, pixels: float) -> int:
         """Over how many threads sums are split on a CPU. The last bits of a picture follow from it: a job keeps its
         number, whoever goes on with it."""
-        work: dict[int, float] = {}
-        for frame in plan.frames:
-            work[frame.shot] = work.get(frame.shot, 0.0) + frame.work * pixels
-        total = sum(work.values())
+        chains, _ = plan.segments.chains((frame.index, frame.shot, frame.work * pixels) for frame in plan.frames)
+        total = sum(chain.work for chain in chains)
         if self.request.executor == "inline" or total < PROCESSES_FROM:
             return torch.get_num_threads()
         return best_threads(
-            total, max(work.values()), pixels, torch.get_num_threads(), MEMORY_SHARE * physical_memory_bytes()
+            total, longest_way(chains), pixels, torch.get_num_threads(), MEMORY_SHARE * physical_memory_bytes()
         )
+
+    def _batch_facts(self, plan: _Plan, sizes: Sequence[Size], weights: EncoderWeights) -> dict[str, Any]:
+        """How many pictures of a size are painted side by side, and the photos in the order of their sizes, so that
+        those of one come together."""
+        widths = self._widths(plan, sizes, weights)
+        mixed = bool(widths) and not self.content.is_film and len(set(sizes)) > 1
+        order = sorted(range(len(sizes)), key=lambda index: (sizes[index], index)) if mixed else []
+        return {"widths": [[*size, width] for size, width in widths.items()], "size_order": order}
 
     def _widths(self, plan: _Plan, sizes: Sequence[Size], weights: EncoderWeights) -> dict[Size, int]:
         """How many pictures of a size are painted side by side, where it is more than one. Their last bits follow from
@@ -499,8 +534,8 @@ class _Run:
         chains: dict[Size, dict[int, float]] = {}
         for frame, size in zip(plan.frames, sizes, strict=True):
             if all(size):
-                work = chains.setdefault(size, {})
-                work[frame.shot] = work.get(frame.shot, 0.0) + frame.work
+                work, chain = chains.setdefault(size, {}), plan.segments.start(frame.index, frame.shot)
+                work[chain] = work.get(chain, 0.0) + frame.work
         alike = {size: list(work.values()) for size, work in chains.items() if len(work) > 1}
         most = self.request.batch
         if most is not None:
@@ -677,13 +712,29 @@ class _Run:
         if self.to_video:
             # Not only once all is painted.
             self.request.encoding.choose(self.request.output.suffix.lower(), size, scan.has_alpha)
+        segments = self._plan_segments(scan)
         if self._flow_method() == "files":
-            self._require_flow_files(scan)
-        return _Plan(
-            list(self._film_frames(scan)), _film_facts(scan), fit_within(scan.size, self.settings.size), scan.index
-        )
+            self._require_flow_files(scan, segments)
+        frames = list(self._film_frames(scan, segments))
+        facts = {**_film_facts(scan), "anchors": list(segments.anchors)}
+        return _Plan(frames, facts, size, scan.index, segments)
 
-    def _require_flow_files(self, scan: ContentScan) -> None:
+    def _plan_segments(self, scan: ContentScan) -> Segments:
+        asked, iterations = self.request.segments, self.settings.iterations
+        workers = _workers_of(self.request.executor, self.devices)
+        anchors: tuple[int, ...] = ()
+        if self._can_divide:
+            shots = [shot.frames for shot in scan.shots]
+            anchors = plan_anchors(shots, asked, workers, iterations.first, iterations.next)
+        segments = Segments(anchors, (shot.start for shot in scan.shots))
+        if segments:
+            divided = "1 shot is" if segments.divided_shots == 1 else f"{segments.divided_shots} shots are"
+            self.listener(Notice(f"{divided} painted in {segments.count} segments"))
+        elif asked is not None and asked > 1:
+            self.listener(Notice(f"no shot is long enough for two segments of {LEAST_FRAMES} frames"))
+        return segments
+
+    def _require_flow_files(self, scan: ContentScan, segments: Segments) -> None:
         """What a job of days needs is there, and whole, before it begins; see `_linked`."""
         files = FloFolder(Path(self.settings.flow.folder or ""))
         size = fit_within(scan.size, self.settings.size)
@@ -693,6 +744,10 @@ class _Run:
         pairs = neighbours if (to_previous if self.passes == 1 else self.passes > 2) else []
         if self.passes > 1:
             pairs = pairs + [(earlier, later) for later, earlier in neighbours]
+        led_on = [
+            index for shot in scan.shots for index in shot.frames if segments.meets(index, shot.start) is not None
+        ]
+        pairs = pairs + [(index, index + 1) for index in led_on]
         missing = [path.name for pair in pairs if not (path := files.path_of(*pair)).is_file()]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -700,7 +755,7 @@ class _Run:
         for pair in pairs:
             files.require(*pair, size)
 
-    def _film_frames(self, scan: ContentScan) -> Iterator[PlannedFrame]:
+    def _film_frames(self, scan: ContentScan, segments: Segments) -> Iterator[PlannedFrame]:
         shot_of = {index: shot.start for shot in scan.shots for index in shot.frames}
         for place, pts in enumerate(scan.timing.times):
             index = scan.first + place
@@ -712,14 +767,18 @@ class _Run:
                 path = str(self.request.output.absolute() / f"{index:06d}.png")
             name = self.content.files[index].name if self.content.kind is ContentKind.SEQUENCE else f"frame {index}"
             shot = shot_of[index]
-            work = self._work(index, shot)
+            work = self._work(index, shot, segments)
             for number in range(1 - self.passes, 1):
                 draft = f"{FRAMES_NAME}/pass-{number + self.passes:02d}/{index:06d}.png"
                 in_pass = f"{name}, pass {number + self.passes}" if self.passes > 1 else name
                 yield PlannedFrame(index, shot, in_pass, draft if number else path, pts, work, number)
 
-    def _work(self, index: int, shot: int) -> int:
-        return most_iterations(self.settings, self.passes, index, shot)
+    def _work(self, index: int, shot: int, segments: Segments) -> int:
+        is_anchor = segments.is_anchor(index, shot)
+        return most_iterations(self.settings, self.passes, index, shot, is_anchor=is_anchor)
+
+    def _work_left(self, segments: Segments, pending: Sequence[FrameRecord | PlannedFrame]) -> int:
+        return sum(self._work(frame.index, frame.shot, segments) for frame in pending)
 
     def _sizes(self, plan: _Plan) -> list[Size]:
         """The size of each painting; (0, 0) for a picture that cannot be read, of which there will be none."""
@@ -751,6 +810,10 @@ class _Run:
                 needed[job] += film  # It is made there, and then moved.
         if self.passes > 1 and self._flow_method() != "files":
             needed[job] += 2 * 8 * kept
+        if plan.segments:
+            gaps = sum(plan.segments.next(frame.index, frame.shot) is not None for frame in plan.frames)
+            led = sum(plan.segments.meets(frame.index, frame.shot) is not None for frame in plan.frames)
+            needed[job] += (3 * 4 * led + (2 * 8 * gaps if self._flow_method() != "files" else 0)) * pixels[0]
         if self.request.compare:
             needed[output] += self._video_bytes(2 * kept) if self.to_video else 6 * kept
         return needed
@@ -866,7 +929,7 @@ class _Run:
             listener=self.listener,
             stop=self.stop,
         )
-        with self._executor(spec, where, len({frame.shot for frame in pending})) as executor:
+        with self._executor(spec, where, _parts(_segments(job), pending)) as executor:
             if self.request.executor == "ray":
                 self._notice(job, f"painting on {', '.join(executor.devices)}")
             return painting.run(pending, executor)
@@ -879,18 +942,20 @@ class _Run:
         inline = kind == "inline" or (kind == "auto" and len(where) == 1)
         return InlineExecutor(spec, where[0]) if inline else ProcessExecutor(spec, where)
 
-    def _places(self, facts: Mapping[str, Any], frames: Sequence[FrameRecord | PlannedFrame]) -> list[torch.device]:
+    def _places(
+        self, facts: Mapping[str, Any], segments: Segments, frames: Sequence[FrameRecord | PlannedFrame]
+    ) -> list[torch.device]:
         """A device for each worker: the CPU as often as its cores hold the job's threads, no more than can be busy."""
         if self.request.executor == "inline":
             return [self.devices[0]]
         if self.devices[0].type == "cpu":
-            work = sum(self._work(frame.index, frame.shot) for frame in frames) * facts["pixels"]
+            work = self._work_left(segments, frames) * facts["pixels"]
             if self.request.executor == "auto" and work < PROCESSES_FROM:
                 return [self.devices[0]]
             places = [self.devices[0]] * max(1, usable_cores() // facts["threads"])
         else:
             places = list(self.devices)
-        return places[: max(1, len({frame.shot for frame in frames}))]
+        return places[: max(1, _parts(segments, frames))]
 
     def _flow_method(self) -> str:
         """`auto` decided: a folder is there to be read; RAFT pays on a GPU, but is not downloaded unasked."""
@@ -1060,6 +1125,22 @@ def _film_facts(scan: ContentScan) -> dict[str, Any]:
         "color": None if info is None else vars(info.color),
         "content_colors": scan.colors,
     }
+
+
+def _workers_of(executor: str, devices: Sequence[torch.device]) -> int:
+    """How many frames could be painted at the same time. GPUs alone are counted: a CPU's cores work on one frame
+    together, and what a cluster has is not known yet."""
+    return len(devices) if devices[0].type == "cuda" and executor in ("auto", "processes") else 1
+
+
+def _segments(job: Job) -> Segments:
+    """How the job's shots are divided: decided as it was made, whoever goes on with it."""
+    return Segments(job.facts.get("anchors", ()), (frame.shot for frame in job.frames()))
+
+
+def _parts(segments: Segments, frames: Sequence[FrameRecord | PlannedFrame]) -> int:
+    """In how many places frames can be painted at the same time: segments, and shots that are not divided."""
+    return len({segments.start(frame.index, frame.shot) for frame in frames})
 
 
 def _megabytes(size: int) -> str:

@@ -33,6 +33,14 @@ class Chain:
     after: tuple[int, ...] = ()
 
 
+def longest_way(chains: Sequence[Chain]) -> float:
+    """The work of the longest way through chains that wait for each other, which no number of workers shortens."""
+    ways: dict[int, float] = {}
+    for chain in sorted(chains, key=lambda chain: chain.key):
+        ways[chain.key] = chain.work + max((ways[other] for other in chain.after), default=0.0)
+    return max(ways.values(), default=0.0)
+
+
 class Scheduler:
     """The order of work for `slots` workers.
 

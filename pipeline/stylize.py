@@ -49,6 +49,9 @@ GHOST_BLUR = 2.0
 """Standard deviation, in pixels, of what is taken from the content where a warped painting shows another thing: its
 colours at this scale, while the strokes stay."""
 
+SEAM_BLUR = 1.0
+"""Standard deviation, in pixels, of the seam between what is taken from an earlier painting and from a later one."""
+
 StartKind = Literal["content", "matched", "noise", "given", "warped"]
 
 
@@ -76,6 +79,10 @@ class FrameTask:
     onto this frame and, where there is a `given`, blended into it with `blend` of its weight. `warm` says that
     the start is a painting of nearly the same content. `references`, nearest first, are what the temporal loss
     holds the picture to, with `temporal` for its weight. `index` seeds the noise.
+
+    `meets` is the painting of a later frame that frames are to lead up to, and `share` how much of the way there this
+    one goes: where both show the same thing, the earlier painting is blended with it, in the start and, if it is among
+    the references, there. What the later one alone shows is taken from it whole.
     """
 
     index: int
@@ -88,6 +95,8 @@ class FrameTask:
     blend: float = 1.0
     references: tuple[Earlier, ...] = ()
     temporal: float = 0.0
+    meets: Earlier | None = None
+    share: float = 0.0
 
 
 COLD_STARTS: Mapping[str, StartKind] = {"content": "content", "matched": "matched", "noise": "noise"}
@@ -362,15 +371,34 @@ class Painter:
         colors = self._film_colors or starts.color_statistics([content], [1.0])
         matrix = starts.transport(colors, self._color_statistics()).to(moved.dtype)
         change = torch.einsum("ij,bjhw->bihw", matrix, temporal.blur(content - shown, GHOST_BLUR))
-        return (moved + untrusted * change).clamp(0, 1)
+        start = (moved + untrusted * change).clamp(0, 1)
+        if task.meets is None:
+            return start
+        later, weight = self._led_up_to(task, trust)
+        return torch.lerp(start, later, temporal.blur(weight, SEAM_BLUR))
+
+    def _led_up_to(self, task: FrameTask, trust: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The painting that a task leads up to, on its grid, and its weight for each pixel against the earlier one,
+        which is trusted so far."""
+        later = task.meets
+        assert later is not None
+        moved = temporal.carry(to_tensor(later.image, self.device), temporal.to_flow(later.flow, self.device))
+        trust_later = temporal.to_mask(later.trust, self.device)
+        return moved.clamp(0, 1), trust_later * (1 - trust * (1 - task.share))
 
     def _references(self, task: FrameTask) -> TemporalReference:
         """The pictures that the temporal loss compares with, on this frame's grid, and the weight of each pixel."""
         moved, masks = [], []
         for earlier in task.references:
             flow = temporal.to_flow(earlier.flow, self.device)
-            moved.append(temporal.carry(to_tensor(earlier.image, self.device), flow).clamp(0, 1))
-            masks.append(temporal.to_mask(earlier.trust, self.device))
+            image = temporal.carry(to_tensor(earlier.image, self.device), flow).clamp(0, 1)
+            trust = temporal.to_mask(earlier.trust, self.device)
+            if task.meets is not None and earlier is task.earlier:
+                later, weight = self._led_up_to(task, trust)
+                image = torch.lerp(image, later, weight)
+                trust = torch.maximum(trust, temporal.to_mask(task.meets.trust, self.device))
+            moved.append(image)
+            masks.append(trust)
         return TemporalReference(tuple(moved), tuple(temporal.long_term_weights(masks)))
 
     def minimizer(

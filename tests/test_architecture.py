@@ -37,7 +37,7 @@ ROWS = (
         "flow",
     },
     {"optimize", "store"},
-    {"checkpoint", "stylize", "job", "content", "motion", "scheduler"},
+    {"checkpoint", "stylize", "job", "content", "motion", "scheduler", "segments"},
     {"executors", "cluster", "report", "run", "painting", "measure", "assembly"},
 )
 """A module imports from rows above its own, and within its row only without a circle."""

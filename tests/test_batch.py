@@ -13,7 +13,7 @@ import torch
 from pipeline.config import Settings, load_settings
 from pipeline.encoder import EncoderWeights
 from pipeline.errors import Interrupted, JobMismatchError, OutOfMemoryError
-from pipeline.events import Event, FrameDone, Losses, Notice
+from pipeline.events import Event, FrameDone, FrameStarted, Losses, Notice
 from pipeline.executors import Assignment, MeasureTask, PainterSpec, Report, Workbench, best_width
 from pipeline.frames import resize
 from pipeline.images import write_image
@@ -241,6 +241,8 @@ def test_photos_of_several_sizes(material: Path) -> None:
     stylize(inline, events.append)
     stylize(each)
     assert len(of_kind(events, FrameDone)) == 7
+    begun = [event.index for event in of_kind(events, FrameStarted)]
+    assert begun == [1, 3, 5, 0, 2, 4, 6], "size by size"
     assert widths(inline) == [[48, 64, 2], [64, 48, 2]], "of the third size there is but one"
     assert hashes(inline) == hashes(each) and None not in hashes(inline)
     one_by_one = asked(material, "one", executor="inline", batch=1)

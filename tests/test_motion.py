@@ -474,6 +474,160 @@ def test_a_resumed_walk_gives_the_same(shot: int) -> None:
         assert all(same_frame(whole[index], again[index]) for index in range(first, 218))
 
 
+# --- far frames -------------------------------------------------------------------------------------------------------
+
+FAR = 12
+
+
+def far_link(motion: MotionReader, index: int, other: int, shot: int | None = None) -> Link:
+    (link,) = motion.take(index, (), shot, (other,)).links
+    return link
+
+
+def miss(flow: np.ndarray, footage: scenes.Scene, index: int, other: int) -> float:
+    """The mean error of a flow in pixels, where both frames show the same."""
+    error = np.linalg.norm(flow - footage.flow(index, other), axis=2)
+    return float(error[~footage.occluded(index, other)].mean())
+
+
+@pytest.mark.parametrize("kind", ["pan", "zoom", "rotation"])
+@pytest.mark.parametrize(("index", "other"), [(FAR, 0), (0, FAR)])
+def test_the_way_to_a_far_frame_leads_from_each_to_the_next(tmp_path: Path, kind: str, index: int, other: int) -> None:
+    footage = getattr(scenes, kind)(SIZE, FAR + 1, 4)
+    with MotionReader(Film(footage.frame), TrueFlow(footage), None, way_store=tmp_path) as motion:
+        frame = motion.take(index, (), None, (other,))
+    (link,) = frame.links
+    assert np.array_equal(frame.content, footage.frame(index))
+    assert link.index == other and np.array_equal(link.content, footage.frame(other))
+    assert link.flow.dtype == np.float32 and link.trust.dtype == np.float32
+    # Exact steps, and what linear interpolation between pixels adds to them: nothing, for an affine motion.
+    assert miss(link.flow, footage, index, other) < 0.01
+    assert miss(-link.flow, footage, index, other) > 5, "the other way is another one"
+    hidden = footage.occluded(index, other)
+    assert hidden.mean() > 0.05 or (kind == "zoom" and other == 0), "or nothing has left the frame"
+    # Between pixels the border of what is left is soft.
+    assert link.trust[hidden].sum() <= 0.03 * hidden.sum() and link.trust[~hidden].mean() > 0.85
+
+
+@pytest.mark.parametrize(("index", "other"), [(FAR, 0), (0, FAR)])
+def test_what_passes_between_is_not_trusted_at_either_end(tmp_path: Path, index: int, other: int) -> None:
+    footage = scenes.occluder(SIZE, FAR + 1, 1, velocity=(2.5, 0.5), ground_velocity=(-0.6, 0.2))
+    with MotionReader(Film(footage.frame), TrueFlow(footage), None, way_store=tmp_path) as motion:
+        link = far_link(motion, index, other)
+    hidden = footage.occluded(index, other)
+    covered = np.zeros(SIZE, bool)
+    for between in range(1, FAR):
+        covered |= footage.occluded(index, between)
+    assert (covered & ~hidden).any(), "some of it was hidden in between alone"
+    assert link.trust[hidden].mean() < 0.05 and link.trust[covered].mean() < 0.1
+    assert link.trust[~covered & ~hidden].mean() > 0.6
+
+
+@pytest.mark.parametrize("kind", ["pan", "zoom", "rotation"])
+def test_the_way_is_followed_along_estimated_flow(tmp_path: Path, kind: str) -> None:
+    footage = getattr(scenes, kind)(GROUND, FAR + 1, 4)
+    with MotionReader(Film(footage.frame), DisFlow(), None, way_store=tmp_path) as motion:
+        back, on = far_link(motion, FAR, 0), far_link(motion, 0, FAR)
+    for link, index in ((back, FAR), (on, 0)):
+        trusted = link.trust > 0.5
+        assert trusted.mean() > 0.5
+        error = np.linalg.norm(link.flow - footage.flow(index, link.index), axis=2)[trusted]
+        assert np.median(error) < 0.5 and np.quantile(error, 0.9) < 1
+
+
+def test_the_way_is_estimated_once(tmp_path: Path, long_pan: scenes.Scene) -> None:
+    """For an anchor, the frames that lead up to it, and whoever else comes that way, also in another reader."""
+    first, second = TrueFlow(long_pan), TrueFlow(long_pan)
+    with MotionReader(film := Film(long_pan.frame), first, None, frames_kept=3, way_store=tmp_path) as motion:
+        far_link(motion, FAR, 0, 0)
+        assert film.reads == list(range(FAR + 1)), "read once, from its beginning"
+    assert first.counts == {frozenset((index, index + 1)): 1 for index in range(FAR)}
+    with MotionReader(film := Film(long_pan.frame), second, None, frames_kept=3, way_store=tmp_path) as motion:
+        for index in range(1, FAR):
+            links = motion.take(index, (index - 1,), 0, (FAR,)).links
+            assert [link.index for link in links] == [index - 1, FAR]
+            assert np.array_equal(links[0].flow, long_pan.flow(index, index - 1))
+            assert miss(links[1].flow, long_pan, index, FAR) < 0.01
+    assert not second.pairs
+    assert film.jumps_back <= 1, "to the anchor and back"
+    with MotionReader(Film(long_pan.frame), TrueFlow(long_pan), None, frames_kept=3, way_store=tmp_path) as motion:
+        motion.take(20, (19,), 0)
+    assert not (tmp_path / "19-20").exists(), "what leads to no far frame is not kept"
+
+
+def test_a_long_way_takes_no_more_memory(tmp_path: Path, long_pan: scenes.Scene) -> None:
+    film, estimator = Film(long_pan.frame), TrueFlow(long_pan)
+    most_frames = most_flows = 0
+
+    class Counting(TrueFlow):
+        def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal most_frames, most_flows
+            most_frames, most_flows = max(most_frames, film.frames_alive), max(most_flows, self.flows_alive)
+            return super().pair(a, b, size)
+
+    estimator = Counting(long_pan)
+    with MotionReader(film, estimator, None, frames_kept=3, way_store=tmp_path) as motion:
+        far_link(motion, 39, 0)
+        far_link(motion, 1, 39)
+    assert len(estimator.pairs) == 39 and most_frames <= 3 + 2 and most_flows <= 2 * 3 + 2
+
+
+def test_a_damaged_way_is_mended(tmp_path: Path, long_pan: scenes.Scene) -> None:
+    with MotionReader(Film(long_pan.frame), TrueFlow(long_pan, tremble=0.1), None, way_store=tmp_path) as motion:
+        whole = far_link(motion, FAR, 0)
+    (tmp_path / "3-4").write_bytes(b"no flow")
+    (tmp_path / "7-8").unlink()
+    estimator = TrueFlow(long_pan, tremble=0.1)
+    with MotionReader(Film(long_pan.frame), estimator, None, way_store=tmp_path) as motion:
+        again = far_link(motion, FAR, 0)
+    assert estimator.counts == {frozenset((3, 4)): 1, frozenset((7, 8)): 1}
+    assert np.array_equal(again.flow, whole.flow) and np.array_equal(again.trust, whole.trust)
+    assert read_sealed(tmp_path / "3-4") is not None
+
+
+@pytest.mark.parametrize(("index", "other"), [(FAR, 0), (0, FAR)])
+def test_the_way_goes_past_a_frame_that_cannot_be_read(
+    tmp_path: Path, long_pan: scenes.Scene, index: int, other: int
+) -> None:
+    for _ in range(2):
+        estimator = TrueFlow(long_pan)
+        with MotionReader(Film(long_pan.frame, bad=5), estimator, None, way_store=tmp_path) as motion:
+            assert miss(far_link(motion, index, other).flow, long_pan, index, other) < 0.01
+        if estimator.pairs:
+            assert (4, 6) in estimator.pairs and len(estimator.pairs) == FAR - 1
+
+
+def test_a_far_frame_that_cannot_be_read_says_so(tmp_path: Path, long_pan: scenes.Scene) -> None:
+    for index, other in ((FAR, 5), (1, 5)):
+        with (
+            MotionReader(Film(long_pan.frame, bad=5), TrueFlow(long_pan), None, way_store=tmp_path) as motion,
+            pytest.raises(InputError, match="frame 5 is damaged"),
+        ):
+            far_link(motion, index, other)
+
+
+@pytest.mark.parametrize(("sigma", "seed"), [(1.0, 1), (2.0, 5)])
+def test_a_still_scene_has_no_flow_to_a_far_frame(tmp_path: Path, sigma: float, seed: int) -> None:
+    """Though the trembling of each step adds up on the way."""
+    footage = scenes.still(GROUND, 25, seed, sigma=sigma)
+    still = np.zeros((*GROUND, 2))
+    with MotionReader(Film(footage.frame), DisFlow(), None, way_store=tmp_path) as motion:
+        trembling = far_link(motion, 24, 0)
+        assert np.abs(trembling.flow).max() > 0.1
+        anchor = far_link(motion, 24, 0, 0)
+        assert np.array_equal(anchor.flow, still) and anchor.trust.mean() > 0.999
+        for index in (9, 16, 23):
+            near, far = motion.take(index, (index - 1,), 0, (24,)).links
+            assert np.array_equal(near.flow, still) and np.array_equal(far.flow, still), index
+            assert far.trust.mean() > 0.999
+
+
+def test_a_slow_pan_is_not_still_towards_a_far_frame(tmp_path: Path) -> None:
+    footage = dataclasses.replace(scenes.pan(GROUND, 25, 6, velocity=(0.1, 0.0)), noise_sigma=1.0, seed=3)
+    with MotionReader(Film(footage.frame), DisFlow(), None, way_store=tmp_path) as motion:
+        assert far_link(motion, 24, 0, 0).flow[..., 0].mean() == pytest.approx(-2.4, abs=0.4)
+
+
 # --- order and memory -------------------------------------------------------------------------------------------------
 
 

@@ -816,6 +816,56 @@ def test_a_picture_of_its_own_is_blended_where_there_is_trust(painter: Painter, 
     assert np.abs(start[:, :30] - (0.75 * own[:, :30] + 0.25 * other[:, 2:32])).max() < 0.51
 
 
+def test_a_start_is_led_up_to_a_later_painting(painter: Painter, content_array: np.ndarray) -> None:
+    """By its share where both are trusted; what the later one alone shows is taken from it, what neither shows is not.
+
+    The earlier one comes from two pixels to the right, the later one from three above.
+    """
+    height, width = content_array.shape[:2]
+    before, after = plaid(2, height, width), plaid(3, height, width)
+    right, up = (np.zeros((height, width, 2), np.float32) for _ in range(2))
+    right[..., 0], up[..., 1] = 2, -3
+    trusted, only_later = np.zeros((2, height, width), np.float32)
+    trusted[:, :36] = 1
+    only_later[24:] = 1
+    first = Earlier(before, content_array, right, trusted)
+    columns, rows = np.minimum(np.arange(width) + 2, width - 1), np.maximum(np.arange(height) - 3, 0)
+    moved, later = before[:, columns].astype(float), after[rows].astype(float)
+    for share in (0.0, 0.25, 1.0):
+        task = FrameTask(
+            1, content_array, "warped", StopRule(1), warm=True, earlier=first, references=(first,), temporal=20.0,
+            meets=Earlier(after, content_array, up, only_later), share=share,
+        )  # fmt: skip
+        painted = painter.paint(task)
+        start = painted.image.astype(float)
+        seam = 5
+        both = slice(24 + seam, None), slice(0, 36 - seam)
+        assert np.abs(start - (1 - share) * moved - share * later)[both].max() < 0.6
+        alone = slice(24 + seam, None), slice(36 + seam, -2)
+        assert np.abs(start - later)[alone].max() < 0.6
+        assert np.abs(start - moved)[5 : 24 - seam, : 36 - seam].max() < 0.6
+        # The temporal loss holds it to the same, where anything is trusted.
+        blend = np.where(trusted[..., None] > 0, (1 - share * only_later[..., None]) * moved, 0)
+        blend += only_later[..., None] * np.where(trusted[..., None] > 0, share, 1) * later
+        wanted = np.square(start - blend) * np.maximum(trusted, only_later)[..., None]
+        assert painted.losses.temporal == pytest.approx(20 * wanted.mean(), rel=0.02)
+
+
+def test_a_start_between_two_equal_paintings_is_that_painting(painter: Painter, content_array: np.ndarray) -> None:
+    """To the bit: of a still scene nothing changes, however far it is to the later one."""
+    generator = np.random.default_rng(4)
+    painting = generator.integers(0, 256, content_array.shape, dtype=np.uint8)
+    masks = generator.uniform(0.5, 1, (2, *content_array.shape[:2])).astype(np.float32)
+    still = np.zeros((*content_array.shape[:2], 2), np.float32)
+    first, later = (Earlier(painting, content_array, still, mask) for mask in masks)
+    task = FrameTask(
+        1, content_array, "warped", StopRule(1), warm=True, earlier=first, references=(first,), temporal=20.0,
+        meets=later, share=1 / 3,
+    )  # fmt: skip
+    painted = painter.paint(task)
+    assert np.array_equal(painted.image, painting) and painted.losses.temporal == pytest.approx(0, abs=1e-6)
+
+
 def test_the_temporal_term_of_two_references(painter: Painter, content_array: np.ndarray) -> None:
     """Each brought onto this frame by its own flow; a pixel answers to the nearest that shows it."""
     generator = np.random.default_rng(3)
