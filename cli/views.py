@@ -186,6 +186,10 @@ class PlainView(QuietView):
         self.console.print(Text(printable(text)), soft_wrap=True)
 
 
+OTHER_LINES = 7
+"""Of the live view, besides one for each picture under way."""
+
+
 class LiveView(QuietView):
     """A few lines that redraw themselves, with notices and failures scrolling above them."""
 
@@ -282,6 +286,12 @@ class LiveView(QuietView):
         )
 
     def _render(self) -> Group:
+        # Of more pictures under way than there are lines, some are counted only.
+        room = max(1, self.console.height - OTHER_LINES)
+        for place, task in enumerate(self._frames.values()):
+            self._progress.update(task, visible=place < room)
+        hidden = len(self._frames) - room
+        more = [Text(f"and {hidden} more under way", style="dim")] if hidden > 0 else []
         facts = Table.grid(padding=(0, 3))
         if self._losses is not None:
             facts.add_row(
@@ -297,7 +307,7 @@ class LiveView(QuietView):
                 f"{duration(self._pace.frame_seconds)} a frame",
                 f"[dim]{escape(self._device)}[/]",
             )
-        return Group(self._progress, facts, pace)
+        return Group(self._progress, *more, facts, pace)
 
 
 class JsonView(QuietView):
