@@ -266,9 +266,10 @@ def read_frames(
     Frames before `start` are decoded and dropped: exact for every file, though not free. With an `index`, which `scan`
     makes, decoding begins at a key frame shortly before `start` instead, and gives the same frames to the bit: each
     is compared with what the index says of it, and where one differs all from there on are decoded from the beginning.
-    There is no index, so no seek, of files whose frames are not identified by their times (AVI has none, and neither
-    have some streams), of interlaced ones, whose filter looks at the frames around, and of animated images; and none
-    is used where damage is to be raised, as that before `start` would not be met. `alive`: see `probe`.
+    What the index does not know is not given. There is no index, so no seek, of files whose frames are not identified
+    by their times (AVI has none, and neither have some streams), of interlaced ones, whose filter looks at the frames
+    around, and of animated images; and none is used where damage is to be raised, as that before `start` would not be
+    met. `alive`: see `probe`.
 
     A file that is cut off or broken in the middle gives all its good frames first; then `InputError`
     says what is missing, unless `accept_damage` (or unless `stop` came before). `scan` says the same beforehand.
@@ -332,7 +333,7 @@ def scan(
     """Decodes a video once from end to end: exact count and times of its frames, and whether it is whole.
 
     `consumer` is called as `consumer(index, image)` with every frame in order, upright, `H×W×3` uint8
-    RGB, reduced to at most `SCAN_WIDTH` pixels across; `CutDetector.feed` is one. Apart from one integer
+    RGB, reduced to at most `SCAN_WIDTH` pixels across; `CutDetector.feed` is one. Apart from three numbers
     a frame, memory stays flat. Damage is not raised but reported in the result.
     Raises `InputError` for what `probe` refuses. `alive`: see there. `reported` gives what the decoder has complained
     about since it was last called: where all else seems well, that is the damage.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import decoding, run
+from pipeline import decoding, painting, run
 from pipeline.content import FAR_FRAMES, FrameReader, resolve_content
 from pipeline.errors import InputError
 from pipeline.frame_index import FrameIndex
@@ -229,7 +229,7 @@ def test_where_seeking_fails_the_frame_is_read_all_the_same(tmp_path: Path, monk
         np.testing.assert_array_equal(reader.read(40)[0], truth[40].image)
 
 
-def test_a_job_keeps_it(tmp_path: Path, style_file: Path) -> None:
+def test_a_job_keeps_it_and_paints_the_same(tmp_path: Path, style_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make(tmp_path, "in.mp4", CLIPS["h264, closed.mp4"])
     few = settings("iterations={first: 1, next: 1}")
     asked = request(path, style_file, tmp_path / "out", settings=few, frames=FrameRange(40, 43))
@@ -237,3 +237,9 @@ def test_a_job_keeps_it(tmp_path: Path, style_file: Path) -> None:
     with Job.read(asked.job_folder) as job:
         assert job.frame_index is not None
         assert FrameIndex.from_text(job.frame_index) == scan(path).index
+        sought = [frame.sha256 for frame in job.frames()]
+    monkeypatch.setattr(painting, "frame_index_of", lambda job: None)
+    other = request(path, style_file, tmp_path / "other", settings=few, frames=FrameRange(40, 43))
+    run.stylize(other)
+    with Job.read(other.job_folder) as job:
+        assert [frame.sha256 for frame in job.frames()] == sought
