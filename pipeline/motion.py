@@ -5,6 +5,7 @@ own; what the next frame needs is asked for before the current one is painted, a
 """
 
 import contextlib
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +32,9 @@ STILL_BLUR = 0.06
 
 STILL_LEAST_BLUR = 14.0
 """The same in pixels, at least."""
+
+_store_turn = threading.Lock()
+"""Of the readers of one film that come upon the same pair of frames at the same time, the second finds it kept."""
 
 _FLOWS_KEPT = 3
 _BLOCK = 16
@@ -347,8 +351,9 @@ class MotionReader:
             onward = temporal.warp(chained, step, "bilinear")
             chained = torch.cat([step + onward[:, :2], step_trust * onward[:, 2:]], 1)
             if other > index and self._store is not None:
-                path = self._store / f"{places[-1]}-to-{other}"
-                storage.write_sealed(path, chained.numpy().astype("<f4").tobytes())
+                with _store_turn:
+                    path = self._store / f"{places[-1]}-to-{other}"
+                    storage.write_sealed(path, chained.numpy().astype("<f4").tobytes())
         flow, trust = chained[:, :2], chained[:, 2:] * temporal.in_frame(chained[:, :2])
         return np.ascontiguousarray(flow[0].permute(1, 2, 0).numpy()), trust
 
@@ -395,17 +400,31 @@ class MotionReader:
         size = size_of(next(reversed(self._contents.values())))
         if isinstance(self._estimator, FloFolder):
             return self._estimator.read(first, second, size), self._estimator.read(second, first, size)
-        assert self._estimator is not None
-        if self._store is not None:
-            # None where it was not kept yet, or has changed since.
-            kept = storage.read_sealed(self._kept_at(first, second))
-            if kept is not None and len(kept) == 2 * 2 * 4 * size[0] * size[1]:
-                forward, backward = np.frombuffer(kept, "<f4").reshape(2, *size, 2).astype(np.float32)
-                return forward, backward
-        flows = self._estimator.pair(self._source(first), self._source(second), size)
-        if self._store is not None and (keep or self._stores_all):
-            storage.write_sealed(self._kept_at(first, second), np.stack(flows).astype("<f4").tobytes())
-        return flows
+        if self._store is None:
+            return self._estimated(first, second, size)
+        kept = self._kept_flow(first, second, size)
+        if kept is not None:
+            return kept
+        with _store_turn:
+            kept = self._kept_flow(first, second, size)
+            if kept is not None:
+                return kept
+            flows = self._estimated(first, second, size)
+            if keep or self._stores_all:
+                storage.write_sealed(self._kept_at(first, second), np.stack(flows).astype("<f4").tobytes())
+            return flows
+
+    def _kept_flow(self, first: int, second: int, size: Size) -> tuple[np.ndarray, np.ndarray] | None:
+        """Both ways from the store; None where they were not kept yet, or have changed since."""
+        kept = storage.read_sealed(self._kept_at(first, second))
+        if kept is None or len(kept) != 2 * 2 * 4 * size[0] * size[1]:
+            return None
+        forward, backward = np.frombuffer(kept, "<f4").reshape(2, *size, 2).astype(np.float32)
+        return forward, backward
+
+    def _estimated(self, first: int, second: int, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        assert self._estimator is not None and not isinstance(self._estimator, FloFolder)
+        return self._estimator.pair(self._source(first), self._source(second), size)
 
     def _link(
         self,

@@ -311,7 +311,7 @@ class Painting:
         while self._again and self._executor.free:
             self._submit(self._again.pop(0))
         while self._executor.free:
-            lane = self._idle.pop(0) if self._idle else self._new_lane()
+            lane = self._next_lane()
             while (key := self._scheduler.next(lane.chain)) is not None:
                 lane.chain = key
                 if self._begin(lane, self._chains[key].pop()):
@@ -321,6 +321,13 @@ class Painting:
                 self._idle.append(lane)
                 if not any(other.chain is not None for other in self._idle):
                     return
+
+    def _next_lane(self) -> _Lane:
+        """Of the lanes that wait, one with a chain: what it goes on with it may have read ahead."""
+        for place, lane in enumerate(self._idle):
+            if lane.chain is not None:
+                return self._idle.pop(place)
+        return self._idle.pop(0) if self._idle else self._new_lane()
 
     def _begin(self, lane: _Lane, frame: FrameRecord) -> bool:
         """Hands out a frame; False where it could not even begin."""

@@ -555,6 +555,21 @@ def test_the_way_is_estimated_once(tmp_path: Path, long_pan: scenes.Scene) -> No
     assert not (tmp_path / "19-20").exists(), "what leads to no far frame is not kept"
 
 
+def test_two_that_go_the_same_way_find_it_once(tmp_path: Path, long_pan: scenes.Scene) -> None:
+    """At the same time, as where a frame is read ahead by one worker and painted by another."""
+    estimator = TrueFlow(long_pan)
+    with contextlib.ExitStack() as stack:
+        readers = [
+            stack.enter_context(MotionReader(Film(long_pan.frame), estimator, None, way_store=tmp_path))
+            for _ in range(4)
+        ]
+        for reader in readers:
+            reader.prepare(0, (), 0, (30,))
+        links = [far_link(reader, 0, 30, 0) for reader in readers]
+    assert estimator.counts == {frozenset((index, index + 1)): 1 for index in range(30)}
+    assert all(np.array_equal(link.flow, links[0].flow) for link in links)
+
+
 def test_a_long_way_takes_no_more_memory(tmp_path: Path, long_pan: scenes.Scene) -> None:
     film, estimator = Film(long_pan.frame), TrueFlow(long_pan)
     most_frames = most_flows = 0
