@@ -614,7 +614,8 @@ class Job:
             failed=failed,
             seconds_per_frame=seconds,
             devices=tuple(DevicePace(*row) for row in devices),
-            seconds_left=spent / worked * left if worked else None,
+            # As if all workers that there were at the start had work to the end.
+            seconds_left=spent / worked * left / self.facts.get("workers", 1) if worked else None,
             iterations=int(iterations),
             losses=None if content is None else Losses(content, style, variation),
             finished=self._meta("finished") is not None,

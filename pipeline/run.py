@@ -930,6 +930,7 @@ class _Run:
             stop=self.stop,
         )
         with self._executor(spec, where, _parts(_segments(job), pending)) as executor:
+            job.change_fact("workers", len(executor.devices))
             if self.request.executor == "ray":
                 self._notice(job, f"painting on {', '.join(executor.devices)}")
             return painting.run(pending, executor)

@@ -350,6 +350,25 @@ def test_of_several_devices_the_live_view_tells_which_has_each_frame() -> None:
             assert len(line) <= 80
 
 
+def test_many_pictures_under_way_fit_the_terminal() -> None:
+    view = LiveView(Console(file=io.StringIO(), force_terminal=True, width=80, height=20), Clock())
+    with view:
+        view(started(20))
+        for index in range(64):
+            view(begun(index, 10))
+        file = io.StringIO()
+        Console(file=file, width=80).print(view._render())
+        lines = file.getvalue().splitlines()
+        assert len(lines) <= 20
+        shown = [line for line in lines if "0/10" in line]
+        assert "frame 0 " in shown[0] and f"and {64 - len(shown)} more under way" in lines[len(shown) + 1]
+        for index in range(60):
+            view(finished(index, 10))
+        file = io.StringIO()
+        Console(file=file, width=80).print(view._render())
+        assert "more under way" not in file.getvalue() and file.getvalue().count("frame 6") == 4
+
+
 def test_the_view_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     terminal, file = Console(file=io.StringIO(), force_terminal=True), Console(file=io.StringIO())
