@@ -337,7 +337,7 @@ class Workbench:
         return problem
 
     def _narrow(self, size: Size) -> bool:
-        """Goes on with half as many pictures side by side, of which nothing is lost; False where it is but one."""
+        """Goes on with half as many pictures side by side, from where they were; False where it is but one."""
         width = self._widths.get(size, 1)
         if width > 1:
             left = {} if self._batch is None else self._batch.leave()

@@ -169,6 +169,8 @@ class Minimizer(ABC):
         self._state = self._empty(self.variable.from_images(start))
         self._rules: list[StopRule | None] = [None] * len(start)
         self._traces: list[list[Losses]] = [[] for _ in range(len(start))]
+        self.is_between_steps = True
+        """False where a step broke off in the middle, as for a lack of memory, and no snapshot holds."""
         if rule is not None:
             for place, image in enumerate(start):
                 self.begin(place, image, rule)
@@ -231,6 +233,8 @@ class Minimizer(ABC):
         losses = self.objective(self.variable.to_pixels(z))
         # The sum over the batch: each picture's pixels get the gradient of its own objective.
         (gradient,) = torch.autograd.grad(losses.total.sum(), z)
+        # Up to here nothing has changed.
+        self.is_between_steps = False
         terms = torch.stack((losses.content, losses.style, losses.total_variation, losses.temporal), dim=1).detach()
         return losses.total.detach(), gradient, terms
 
@@ -260,13 +264,14 @@ class Minimizer(ABC):
         return stops
 
     def _finish(self, stops: Mapping[int, StopReason]) -> dict[int, Outcome]:
-        """Takes pictures out of their places."""
+        """Takes pictures out of their places: the end of a step."""
         outcomes = {}
         for place, stop in stops.items():
             z = self._state["z"][place].detach().unsqueeze(0)
             image = self.variable.to_images(z)[0].clamp(0, 1)
             outcomes[place] = Outcome(image, stop, tuple(self._traces[place]))
             self.free(place)
+        self.is_between_steps = True
         return outcomes
 
 

@@ -498,6 +498,14 @@ class Batch:
         self._places: dict[int, _Place] = {}
         self._objective: Objective | None = None
         self._minimizer: Minimizer | None = None
+        places = self._places
+
+        def on_step(place: int, iteration: int, losses: Losses) -> None:
+            places[place].tell(place, iteration, losses)
+
+        # It knows the places alone: were it a method, batch and minimizer would hold each other, and most of a device's
+        # memory, until the garbage is collected.
+        self._on_step = on_step
         require_size(size, painter.settings.layers, "the content")
 
     @property
@@ -541,7 +549,7 @@ class Batch:
     def step(self) -> dict[int, PaintedFrame | ImpastoError]:
         """One iteration of every picture; what came of those that are done with it, by their tickets.
 
-        Raises `OutOfMemoryError`; the pictures are as they were, and `leave` takes them out.
+        Raises `OutOfMemoryError`, whereupon `leave` takes the pictures out.
         """
         minimizer = self._minimizer
         assert minimizer is not None
@@ -570,10 +578,11 @@ class Batch:
                 done[it.ticket] = error.with_traceback(None)
         return done
 
-    def leave(self) -> dict[int, dict[str, torch.Tensor]]:
-        """Takes all pictures out, to go on in another batch: how far each was, by its ticket."""
-        minimizer = self._minimizer
-        left = {} if minimizer is None else {it.ticket: minimizer.snapshot(key) for key, it in self._places.items()}
+    def leave(self) -> dict[int, dict[str, torch.Tensor] | None]:
+        """Takes all pictures out, to go on in another batch: how far each was, by its ticket; None where a step broke
+        off so late that it has to begin again."""
+        kept = self._minimizer if self._minimizer is not None and self._minimizer.is_between_steps else None
+        left = {it.ticket: None if kept is None else kept.snapshot(place) for place, it in self._places.items()}
         self._places.clear()
         self._minimizer = self._objective = None
         return left
@@ -595,9 +604,6 @@ class Batch:
         image = to_array(outcome.image)
         stop = StopReason.STALLED if _has_stalled(outcome, task) else outcome.stop
         return PaintedFrame(image, painter.losses(it.objective, image), stop, outcome.trace, retried)
-
-    def _on_step(self, place: int, iteration: int, losses: Losses) -> None:
-        self._places[place].tell(place, iteration, losses)
 
 
 def _has_stalled(outcome: Outcome, task: FrameTask) -> bool:

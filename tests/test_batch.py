@@ -1,7 +1,9 @@
 """Pictures that are painted side by side: the bits follow from the number of places, and from nothing beside them."""
 
 import dataclasses
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline import optimize
 from pipeline.config import Settings, load_settings
 from pipeline.encoder import EncoderWeights
 from pipeline.errors import Interrupted, JobMismatchError, OutOfMemoryError
@@ -105,6 +108,55 @@ def test_pictures_that_leave_go_on_elsewhere(painter: Painter, tasks: list[Frame
     while other.free < 2:
         painted |= other.step()
     assert all(same(painted[ticket], expected[ticket]) for ticket in (0, 1))
+
+
+@pytest.mark.parametrize("after", [0, 3], ids=["its first step", "a later one"])
+def test_a_step_that_breaks_off_leaves_nothing_behind(
+    painter: Painter, tasks: list[FrameTask], monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Also where the memory ends once the objective is known, and half of the state is that of the step after."""
+    expected = alone(painter, tasks[0], 2)
+    batch = Batch(painter, SIZE, 2)
+    batch.add(0, tasks[0])
+    for _ in range(after):
+        batch.step()
+    for late in ("_descent", "_wide"):
+        with monkeypatch.context() as short:
+            at_all = getattr(optimize, late)
+            calls: list[int] = []
+
+            def greedy(*arguments: Any, at_all: Any = at_all, calls: list[int] = calls) -> Any:
+                calls.append(1)
+                if len(calls) > 2 or at_all.__name__ == "_descent":
+                    torch.empty(2**50)
+                return at_all(*arguments)
+
+            short.setattr(optimize, late, greedy)
+            if late == "_wide" or isinstance(batch._minimizer, optimize.Lbfgs):
+                with pytest.raises(OutOfMemoryError):
+                    batch.step()
+        left = batch.leave()
+        batch = Batch(painter, SIZE, 2)
+        batch.add(0, tasks[0], snapshot=left[0])
+    painted: dict[int, Any] = {}
+    while batch.free < 2:
+        painted |= batch.step()
+    assert same(painted[0], expected)
+
+
+def test_what_is_no_longer_needed_is_given_up_at_once(painter: Painter, tasks: list[FrameTask]) -> None:
+    """It may be most of a device's memory, and waits for no collector of garbage."""
+    gc.collect()
+    gc.disable()
+    try:
+        batch = Batch(painter, SIZE, 2)
+        batch.add(0, tasks[0])
+        batch.step()
+        gone = weakref.ref(batch), weakref.ref(batch._minimizer)  # type: ignore[arg-type]
+        del batch
+        assert [reference() for reference in gone] == [None, None]
+    finally:
+        gc.enable()
 
 
 # --- a worker ---------------------------------------------------------------------------------------------------------
