@@ -32,7 +32,7 @@ from pipeline.errors import DeviceError, ImpastoError, OutOfMemoryError, WorkerL
 from pipeline.events import Losses
 from pipeline.frames import Size, size_of
 from pipeline.starts import ColorStatistics
-from pipeline.stylize import Batch, FrameTask, PaintedFrame, Painter, device_label
+from pipeline.stylize import Batch, FrameTask, PaintedFrame, Painter, device_label, plain
 
 START_SECONDS = 300.0
 """A worker that has not loaded its encoder by then will not."""
@@ -287,22 +287,32 @@ class Workbench:
             self._seconds.setdefault(assignment.ticket, 0.0)
             result = self._measured(task) if isinstance(task, MeasureTask) else self._begun(assignment, snapshot)
             self._seconds[assignment.ticket] += time.perf_counter() - began
-            if result is not None:
+            is_measured = isinstance(task, MeasureTask)
+            if is_measured and isinstance(result, OutOfMemoryError) and self._make_room():
+                self._waiting.appendleft((assignment, None))
+            elif result is not None:
                 reports.append(self._report(assignment, result))
         if self._under_way:
             assert self._batch is not None
             began, problem = time.perf_counter(), None
             tickets = list(self._under_way)
-            done: Mapping[int, PaintedFrame | ImpastoError] = {}
+            done: dict[int, PaintedFrame | ImpastoError] = {}
+            size, width = self._batch.size, self._batch.width
             try:
                 done = self._batch.step()
             except OutOfMemoryError as error:
-                problem = _plain(error)
-            if problem is not None and not self._narrow(self._batch.size):
-                done = dict.fromkeys(tickets, problem)
+                problem = plain(error)
+            # Of those that are done, a second try may have had no room beside the others.
+            short = [ticket for ticket, result in done.items() if isinstance(result, OutOfMemoryError)]
+            if (problem is not None or short) and not self._narrow(size):
+                done = done if problem is None else dict.fromkeys(tickets, problem)
+                short = []
+            for ticket in reversed(short):
+                del done[ticket]
+                self._waiting.appendleft((self._under_way.pop(ticket), None))
             for ticket in tickets:
                 self._seconds[ticket] += (time.perf_counter() - began) / len(tickets)
-            reports += [self._report(self._under_way.pop(ticket), result) for ticket, result in done.items()]
+            reports += [self._report(self._under_way.pop(ticket), result, width) for ticket, result in done.items()]
         return reports
 
     def _has_room(self, size: Size) -> bool:
@@ -324,7 +334,7 @@ class Workbench:
                 self._batch = Batch(self._painter, size, self._widths.get(size, 1))
             self._batch.add(ticket, task, lambda *progress: self._on_progress(ticket, *progress), checkpoint, snapshot)
         except ImpastoError as error:
-            problem = _plain(error)
+            problem = plain(error)
         else:
             self._under_way[ticket] = assignment
             return None
@@ -340,36 +350,37 @@ class Workbench:
         """Goes on with half as many pictures side by side, from where they were; False where it is but one."""
         width = self._widths.get(size, 1)
         if width > 1:
-            left = {} if self._batch is None else self._batch.leave()
-            for ticket, snapshot in reversed(left.items()):
-                self._waiting.appendleft((self._under_way.pop(ticket), snapshot))
+            self._make_room()
             self._widths[size] = width // 2
         self._batch = None
         self._empty_cache()
         return width > 1
 
+    def _make_room(self) -> bool:
+        """Takes out all that is under way, to begin again from where it is; False where no memory was taken by it."""
+        if self._batch is None:
+            return False
+        for ticket, snapshot in reversed(self._batch.leave().items()):
+            self._waiting.appendleft((self._under_way.pop(ticket), snapshot))
+        self._batch = None
+        self._empty_cache()
+        return True
+
     def _measured(self, task: MeasureTask) -> Losses | ImpastoError:
         try:
             return self._painter.measure(task.image, task.content)
         except ImpastoError as error:
-            return _plain(error)
+            return plain(error)
 
-    def _report(self, assignment: Assignment, result: PaintedFrame | Losses | ImpastoError) -> Report:
+    def _report(self, assignment: Assignment, result: PaintedFrame | Losses | ImpastoError, width: int = 1) -> Report:
         if isinstance(result, OutOfMemoryError):
             # The next try finds all that there is.
             self._empty_cache()
-        width = 1 if self._batch is None else self._batch.width
         return Report(assignment.ticket, result, self._seconds.pop(assignment.ticket), self.label, width)
 
     def _empty_cache(self) -> None:
         if self._painter.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _plain(error: ImpastoError) -> ImpastoError:
-    """An error without all that it came from, which may hold most of a device's memory."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
 
 
 class ProcessExecutor:

@@ -319,10 +319,8 @@ class Painter:
             batch.step()
         torch.cuda.synchronize(self.device)
         seconds = (time.perf_counter() - began) / iterations
-        pair = 2 * 4 * content.size
-        later = (
-            (self.settings.optimizer.history - iterations) * pair if self.settings.optimizer.method == "lbfgs" else 0
-        )
+        pair, optimizer = 2 * 4 * content.size, self.settings.optimizer
+        later = max(0, optimizer.history - iterations) * pair if optimizer.method == "lbfgs" else 0
         return seconds, torch.cuda.max_memory_allocated(self.device) + width * later
 
     @torch.no_grad()
@@ -565,7 +563,7 @@ class Batch:
                 with self._painter.enough_memory(self.size):
                     done[it.ticket] = self._finished(it, outcome)
             except ImpastoError as error:
-                done[it.ticket] = error.with_traceback(None)
+                done[it.ticket] = plain(error)
         for place, it in list(self._places.items()):
             if it.checkpoint is None or minimizer is None:
                 continue
@@ -575,7 +573,7 @@ class Batch:
             except Interrupted as error:
                 del self._places[place]
                 minimizer.free(place)
-                done[it.ticket] = error.with_traceback(None)
+                done[it.ticket] = plain(error)
         return done
 
     def leave(self) -> dict[int, dict[str, torch.Tensor] | None]:
@@ -622,9 +620,20 @@ def _has_stalled(outcome: Outcome, task: FrameTask) -> bool:
     return last >= first
 
 
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+"""In the words of torch on a CPU, of the CUDA runtime, and of the libraries beside it, all in plain RuntimeErrors."""
+
+
 def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU torch says so in a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def plain(error: ImpastoError) -> ImpastoError:
+    """An error without all that it came from, which may hold most of a device's memory."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _better(first: Outcome, second: Outcome) -> Outcome:

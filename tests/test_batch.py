@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pipeline import optimize
+from pipeline import stylize as stylize_module
 from pipeline.config import Settings, load_settings
 from pipeline.encoder import EncoderWeights
 from pipeline.errors import Interrupted, JobMismatchError, OutOfMemoryError
@@ -253,6 +254,81 @@ def test_one_picture_without_memory_fails(
     for report in reports:
         assert isinstance(report.result, OutOfMemoryError)
         assert report.result.__context__ is None, "what it came from holds the memory that was too small"
+
+
+def test_what_is_measured_finds_room_beside_a_batch(
+    make_bench: Callable[..., tuple[Workbench, threading.Event]],
+    tasks: list[FrameTask],
+    content_array: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench, _ = make_bench(wide=2)
+    painter = bench._painter
+    losses, refused = painter.losses, []
+
+    def greedy(*arguments: Any) -> Losses:
+        if measuring and bench._batch is not None:
+            refused.append(1)
+            torch.empty(2**50)
+        return losses(*arguments)
+
+    monkeypatch.setattr(painter, "losses", greedy)
+    measuring = False
+    for ticket in range(2):
+        bench.add(Assignment(ticket, tasks[ticket]))
+    bench.step(lambda *_: None)
+    bench.add(Assignment(9, MeasureTask(content_array, content_array)))
+    measuring = True
+    (measured,) = bench.step(lambda *_: None)
+    measuring = False
+    assert refused and measured.ticket == 9 and isinstance(measured.result, Losses)
+    for report in run(bench):
+        expected = alone(painter, tasks[report.ticket], 2)
+        assert isinstance(report.result, PaintedFrame) and report.width == 2
+        assert same(report.result, expected), "the others went on from where they were"
+
+
+def test_a_second_try_without_memory_splits_the_batch(
+    make_bench: Callable[..., tuple[Workbench, threading.Event]],
+    tasks: list[FrameTask],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench, _ = make_bench(wide=2)
+    painter = bench._painter
+    minimizer, has_stalled = painter.minimizer, stylize_module._has_stalled
+
+    def greedy(*arguments: Any, careful: bool = False) -> Any:
+        if careful and bench._batch is not None and bench._batch.width > 1:
+            torch.empty(2**50)
+        return minimizer(*arguments, careful=careful)
+
+    monkeypatch.setattr(painter, "minimizer", greedy)
+    monkeypatch.setattr(
+        stylize_module, "_has_stalled", lambda outcome, task: task.index == 0 or has_stalled(outcome, task)
+    )
+    for ticket in range(2):
+        bench.add(Assignment(ticket, tasks[ticket]))
+    reports = {report.ticket: report for report in run(bench)}
+    assert sorted(reports) == [0, 1] and [reports[ticket].width for ticket in range(2)] == [1, 1]
+    for ticket, report in reports.items():
+        assert isinstance(report.result, PaintedFrame), report.result
+        assert bool(report.result.retried) == (ticket == 0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other API call",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_too_little_memory_is_told_from_other_errors(painter: Painter, words: str) -> None:
+    with pytest.raises(OutOfMemoryError, match="smaller --size"), painter.enough_memory(SIZE):
+        raise RuntimeError(words)
+    with pytest.raises(RuntimeError, match="device-side assert"), painter.enough_memory(SIZE):
+        raise RuntimeError("CUDA error: device-side assert triggered")
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
