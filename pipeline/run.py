@@ -362,8 +362,9 @@ class _Run:
             painted = 0
             if pending:
                 painted = self._paint(job, weights, pending, where)
-                if (self.passes > 1 or job.facts.get("anchors")) and not job.frames(FrameState.PENDING):
-                    storage.remove_folder(folder / FLOW_NAME)
+            if not job.frames(FrameState.PENDING):
+                # Also where a crash left it, after the last frame.
+                storage.remove_folder(folder / FLOW_NAME)
             failed = [frame for frame in job.frames() if frame.state is not FrameState.DONE]
             if not failed:
                 # What a crash, or a worker that was killed, left of frames that are painted.
@@ -554,9 +555,12 @@ class _Run:
         try:
             costs = {width: painter.batch_costs(gray, width) for width in (1, PROBE_WIDTH)}
         except OutOfMemoryError:
-            return {}
+            costs = {}
         del painter
+        # Workers in other processes have what this one gives back alone.
         torch.cuda.empty_cache()
+        if not costs:
+            return {}
         (one, least), (some, more) = costs[1], costs[PROBE_WIDTH]
         slope, bytes_each = max(0.0, some - one) / (PROBE_WIDTH - 1), max(1, (more - least) // (PROBE_WIDTH - 1))
         free = GPU_MEMORY_SHARE * min(torch.cuda.mem_get_info(device)[0] for device in self.devices)

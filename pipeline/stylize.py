@@ -314,11 +314,13 @@ class Painter:
             batch.add(ticket, FrameTask(ticket, content, "content", StopRule(iterations + 2)))
         batch.step()
         torch.cuda.synchronize(self.device)
-        began = time.perf_counter()
-        for _ in range(iterations):
+        began, taken = time.perf_counter(), 0
+        # Under some settings there is nothing to do to a picture of one colour, and it is done at once.
+        while taken < iterations and batch.free < width:
             batch.step()
+            taken += 1
         torch.cuda.synchronize(self.device)
-        seconds = (time.perf_counter() - began) / iterations
+        seconds = (time.perf_counter() - began) / max(1, taken)
         pair, optimizer = 2 * 4 * content.size, self.settings.optimizer
         later = max(0, optimizer.history - iterations) * pair if optimizer.method == "lbfgs" else 0
         return seconds, torch.cuda.max_memory_allocated(self.device) + width * later

@@ -462,6 +462,22 @@ def test_as_many_as_pay() -> None:
     assert best_width(40, 40, 5, 1, lambda width: 1 + width / 4) == 1
 
 
+def test_what_pictures_cost_is_measured_where_they_are_done_at_once(
+    weights: EncoderWeights, style_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a picture of one colour nothing is to be done where the style has no weight. A GPU would count the bytes."""
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1000)
+    gray = np.full((*SIZE, 3), 128, np.uint8)
+    for more in ("style.weight=0", "optimizer.history=2"):
+        painter = Painter(load_settings("default", [*TINY, more]), weights, [style_array], [1.0], CPU)
+        for width in (1, 2):
+            seconds, taken = painter.batch_costs(gray, width)
+            pairs = painter.settings.optimizer.history - 4 if more.startswith("style") else 0
+            assert seconds >= 0 and taken == 1000 + width * pairs * 2 * 4 * gray.size
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu(material: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import executors, images, run, temporal
+from pipeline import executors, images, run, storage, temporal
 from pipeline.errors import InputError, Interrupted, JobMismatchError, PartialError
 from pipeline.events import Event, FrameStarted
 from pipeline.frames import to_tensor
@@ -260,6 +260,10 @@ def test_frames_that_are_gone_come_back(material: Path) -> None:
         flipped(records(whole)[index].path)
     assert resume(whole.job_folder, executor="processes").painted_count == 5
     assert hashes(whole) == before
+    assert not (whole.job_folder / "frames" / "flow").exists()
+    # As a crash after the last frame leaves it.
+    storage.write_sealed(whole.job_folder / "frames" / "flow" / "0-1", b"flow")
+    assert resume(whole.job_folder).painted_count == 0
     assert not (whole.job_folder / "frames" / "flow").exists()
 
 
