@@ -449,13 +449,15 @@ class RaftFlow:
         network: nn.Module = (raft_large if model == "large" else raft_small)(weights=None)
         self.sha256 = _load_state(network, _state_dict(weights, model), weights, model)
         self._network = network.to(self._device).eval().requires_grad_(False)
+        self._turn = threading.Lock()
 
     def __call__(self, a: np.ndarray, b: np.ndarray, size: Size) -> np.ndarray:
-        """Flow a → b, `H×W×2` float32 in pixels of `size`."""
+        """Flow a → b, `H×W×2` float32 in pixels of `size`. Threads take turns, to spare memory."""
         _require_frames(a, b)
         work = working_size(size_of(a), size)
-        image_a, image_b = (self._prepared(frame, work) for frame in (a, b))
-        return self._flow(image_a, image_b, work, size)
+        with self._turn:
+            image_a, image_b = (self._prepared(frame, work) for frame in (a, b))
+            return self._flow(image_a, image_b, work, size)
 
     def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
         """Flow a → b and flow b → a (see `FlowEstimator`), one after the other to spare memory."""

@@ -206,6 +206,7 @@ class Painting:
         """The frames of each chain that are still to be painted, the next one last."""
         self._chain_keys: dict[int, int] = {}
         """The chain of each frame by its index."""
+        self._raft: RaftFlow | None = None
         self._idle: list[_Lane] = []
         self._under_way: dict[int, _UnderWay] = {}
         self._fresh: dict[tuple[int, int], _Painted] = {}
@@ -286,7 +287,10 @@ class Painting:
                 case "files":
                     estimator = FloFolder(Path(settings.flow.folder or ""))
                 case "raft":
-                    estimator = RaftFlow(settings.flow.weights, self._flow_device)
+                    # One for all lanes: it takes a device's memory, beside what is painted.
+                    if self._raft is None:
+                        self._raft = RaftFlow(settings.flow.weights, self._flow_device)
+                    estimator = self._raft
                 case _:
                     estimator = DisFlow()
         reach = max(settings.temporal.distances) if needs_flow else 0

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import optimize
+from pipeline import optimize, painting
 from pipeline import stylize as stylize_module
 from pipeline.config import Settings, load_settings
 from pipeline.encoder import EncoderWeights
 from pipeline.errors import Interrupted, JobMismatchError, OutOfMemoryError
 from pipeline.events import Event, FrameDone, FrameStarted, Losses, Notice
 from pipeline.executors import Assignment, MeasureTask, PainterSpec, Report, Workbench, best_width
+from pipeline.flow import DisFlow
 from pipeline.frames import resize
 from pipeline.images import write_image
 from pipeline.job import Job
@@ -411,6 +412,24 @@ def test_a_film_goes_on_after_a_stop(material: Path) -> None:
     resume(parts.job_folder)
     assert hashes(parts) == hashes(whole)
     assert parts.output.read_bytes() == whole.output.read_bytes()
+
+
+def test_the_network_for_the_flow_is_there_once(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many shots are painted side by side: they all read ahead, on the device that paints."""
+    made: list[int] = []
+
+    class Counted(DisFlow):
+        def __init__(self, *_: object) -> None:
+            made.append(1)
+
+    monkeypatch.setattr(painting, "RaftFlow", Counted)
+    write_clip(material / "cut.mp4", footage(6))
+    more = ("shots.cuts=[2, 4]", "flow.method=raft", f"flow.weights={material / 'style.png'}")
+    job = dataclasses.replace(
+        asked(material, "flow", "cut.mp4", executor="inline", batch=3), settings=settings(*SLOW, *more)
+    )
+    stylize(job)
+    assert widths(job) == [[48, 64, 3]] and made == [1]
 
 
 def test_memory_that_runs_out_is_said_and_kept(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:

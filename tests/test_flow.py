@@ -4,6 +4,7 @@ import itertools
 import struct
 import urllib.error
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -229,6 +230,24 @@ class TestResizing:
 
 
 class TestRaft:
+    def test_threads_take_turns(self, raft_file: Path) -> None:
+        """Several at a time would take several times the memory."""
+        raft = RaftFlow(str(raft_file), model="small")
+        inside: list[int] = []
+        counts: list[int] = []
+
+        def enter(*_: object) -> None:
+            inside.append(1)
+            counts.append(len(inside))
+
+        raft._network.register_forward_pre_hook(enter)
+        raft._network.register_forward_hook(lambda *_: inside.pop() and None)
+        a, b = (scenes.pan((48, 64), 2, 1).frame(index) for index in range(2))
+        with ThreadPoolExecutor(3) as threads:
+            flows = list(threads.map(lambda _: raft(a, b, (48, 64)), range(3)))
+        assert counts == [1, 1, 1]
+        assert all(np.array_equal(flow, flows[0]) for flow in flows)
+
     def test_weights_from_safetensors_are_the_same(self, raft_file: Path, tmp_path: Path) -> None:
         from safetensors.torch import save_file
 
