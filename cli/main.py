@@ -94,7 +94,7 @@ BatchOption = Annotated[
     str,
     typer.Option(
         metavar="auto|N",
-        help="Pictures of one size that a device paints side by side. auto: as many as pay on a GPU, else 1.",
+        help="Pictures of one size that a device paints side by side. auto: as many as pay on a GPU here, else 1.",
         rich_help_panel=_MACHINES,
     ),
 ]

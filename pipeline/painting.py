@@ -312,8 +312,10 @@ class Painting:
 
     def _hand_out(self) -> None:
         """Gives every worker that is free a frame, for as long as there are any."""
-        while self._again and self._executor.free:
-            self._submit(self._again.pop(0))
+        for under_way in list(self._again):
+            if self._executor.free and self._may_be_tried(under_way):
+                self._again.remove(under_way)
+                self._submit(under_way)
         while self._executor.free:
             lane = self._next_lane()
             while (key := self._scheduler.next(lane.chain)) is not None:
@@ -325,6 +327,12 @@ class Painting:
                 self._idle.append(lane)
                 if not any(other.chain is not None for other in self._idle):
                     return
+
+    def _may_be_tried(self, under_way: _UnderWay) -> bool:
+        """Whether a frame can be tried once more now. Those whose last try it is, after workers were lost with all that
+        was painted side by side, come one by one: else what one does is taken for the fault of all."""
+        last = _MOST_TRIES[WorkerLostError]
+        return under_way.tries < last or all(other.tries < last for other in self._under_way.values())
 
     def _next_lane(self) -> _Lane:
         """Of the lanes that wait, one with a chain: what it goes on with it may have read ahead."""

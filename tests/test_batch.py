@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from pipeline import optimize, painting
+from pipeline import run as run_module
 from pipeline import stylize as stylize_module
 from pipeline.config import Settings, load_settings
 from pipeline.encoder import EncoderWeights
-from pipeline.errors import Interrupted, JobMismatchError, OutOfMemoryError
+from pipeline.errors import Interrupted, JobMismatchError, OutOfMemoryError, PartialError, WorkerLostError
 from pipeline.events import Event, FrameDone, FrameStarted, Losses, Notice
-from pipeline.executors import Assignment, MeasureTask, PainterSpec, Report, Workbench, best_width
+from pipeline.executors import Assignment, InlineExecutor, MeasureTask, PainterSpec, Report, Workbench, best_width
 from pipeline.flow import DisFlow
 from pipeline.frames import resize
 from pipeline.images import write_image
@@ -430,6 +431,37 @@ def test_the_network_for_the_flow_is_there_once(material: Path, monkeypatch: pyt
     )
     stylize(job)
     assert widths(job) == [[48, 64, 3]] and made == [1]
+
+
+class Deadly(InlineExecutor):
+    """Paints in this process, but as a worker that ends, with all that it has, when it is given photo 2."""
+
+    ends = 0
+
+    def wait(self, on_progress: Any, timeout: float | None = None) -> Report | None:
+        if self._reports:
+            return self._reports.pop(0)
+        if not any(isinstance(it.task, FrameTask) and it.task.index == 2 for it in self._waiting):
+            return super().wait(on_progress, timeout)
+        Deadly.ends += 1
+        tickets = [*self._bench._under_way, *(assignment.ticket for assignment in self._waiting)]
+        self._waiting.clear()
+        self._bench.clear()
+        self._reports += [Report(ticket, WorkerLostError("it ended"), 0.0, "cpu") for ticket in tickets]
+        return self._reports.pop(0)
+
+
+def test_what_ends_a_worker_is_told_from_what_was_beside_it(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "InlineExecutor", Deadly)
+    monkeypatch.setattr(Deadly, "ends", 0)
+    for number, frame in enumerate(footage(12)):
+        write_image(material / "many" / f"{number:02}.png", frame)
+    job = asked(material, "out", "many", batch=9, executor="inline")
+    job = dataclasses.replace(job, settings=settings("iterations.first=2"))
+    with pytest.raises(PartialError, match=r"1 of 12 photos could not be painted \(first: 02.png: it ended"):
+        stylize(job)
+    assert Deadly.ends == 3
+    assert [number for number, digest in enumerate(hashes(job)) if digest is None] == [2]
 
 
 def test_memory_that_runs_out_is_said_and_kept(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:
