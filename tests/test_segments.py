@@ -17,7 +17,7 @@ from pipeline.events import Event, FrameStarted
 from pipeline.frames import to_tensor
 from pipeline.job import FrameRecord, Job
 from pipeline.run import Request, dry_run, resume, stylize
-from pipeline.scheduler import Chain, longest_way
+from pipeline.scheduler import Chain, longest_way, simulate
 from pipeline.segments import ANCHOR_WORK, LEAST_FRAMES, LEAST_GAIN, MEETING_FRAMES, Segments, plan_anchors
 from samples import scenes
 from tests.test_cli import FAST, refused
@@ -25,7 +25,6 @@ from tests.test_film import ONE_SHOT, stop_after, write_flows
 from tests.test_painting import Faulty
 from tests.test_resume import SERVER, flipped, killed_at, no_traces
 from tests.test_run import SIZE, notices, of_kind, read, request, settings, tree, write_clip, write_frames
-from tests.test_scheduler import simulate
 
 COUNT = 20
 """Two segments of ten frames: anchors are 0 and 10."""
@@ -161,8 +160,8 @@ def test_each_frame_comes_after_what_it_may_follow_from(lengths: list[int], part
     shots = shots_of(lengths)
     segments = Segments(plan_anchors(shots, parts, 1, 1, 1), (shot.start for shot in shots))
     chains, keys = segments.chains((index, shot.start, 1.0) for shot in shots for index in shot)
-    _, log, _ = simulate(chains, workers)
-    begun = {key: sorted(begin for begin, _, _, its in log if its == key) for key in set(keys.values())}
+    turns = list(simulate(chains, workers))
+    begun = {key: sorted(turn.begin for turn in turns if turn.chain == key) for key in set(keys.values())}
     order: dict[int, list[int]] = {}
     for index in sorted(keys):
         order.setdefault(keys[index], []).append(index)
