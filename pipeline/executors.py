@@ -109,8 +109,9 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-THREAD_GAIN = 0.8
-"""Sums that are split over n threads are n to this power as fast: a worker for each core is faster, if all are busy."""
+THREAD_GAIN = 0.9
+"""Sums that are split over n threads are n to this power as fast (measured: 1.84 and 1.91 times with two): a worker for
+each core is faster, if all are busy."""
 
 WIDTH_GAIN = 0.02
 """What is gained by more pictures side by side, as a share of the time, for their memory to be worth it."""
