@@ -84,6 +84,26 @@ def test_three_machines_paint_the_same_bits(material: Path, tmp_path: Path, mach
     assert all(re.fullmatch(r"[\d.]+ cpu \(1 thread\)", item.device) for item in devices)
 
 
+def test_side_by_side_and_in_segments_the_bits_are_the_same(material: Path, tmp_path: Path, machines: Any) -> None:
+    write_frames(tmp_path / "long", footage(20))
+    write_frames(tmp_path / "photos", footage(5))
+    (tmp_path / "style.png").write_bytes((material / "style.png").read_bytes())
+    one_shot = settings("shots.detect=false")
+    for content, more in (("photos", {}), ("long", {"mode": "sequence", "segments": 2})):
+        jobs = []
+        for place, where in (
+            ("inline", {"executor": "inline"}),
+            ("ray", {"executor": "ray", "address": machines.address}),
+        ):
+            options: dict[str, Any] = {"batch": 2, **more, **where}
+            asked = request(
+                tmp_path / content, tmp_path / "style.png", tmp_path / place / content, settings=one_shot, **options
+            )
+            stylize(asked)
+            jobs.append(asked)
+        assert hashes(jobs[0]) == hashes(jobs[1]) and None not in hashes(jobs[0])
+
+
 def test_workers_that_are_killed_cost_their_frames(material: Path, tmp_path: Path, machines: Any) -> None:
     spread = asked(material, tmp_path, executor="ray", address=machines.address)
     events: list[Event] = []
