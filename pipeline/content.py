@@ -302,11 +302,11 @@ class FrameReader:
         opaque. Raises `InputError` when it cannot be read."""
         if self._content.kind is not ContentKind.VIDEO:
             return decoding.read_image_and_alpha(self._content.files[index].path)
-        if self._frame_index is None:
-            return self._read(index)
         try:
             return self._read(index)
         except InputError:
+            if self._frame_index is None:
+                raise
             # What lies before a key frame may be too much for the decoder; from the beginning it has been through.
             self._frame_index = None
             self._close()

@@ -340,12 +340,12 @@ class _Run:
             if job.store_problem is not None:
                 self.listener(Notice(job.store_problem))
             pending = self._reconcile(job)
-            segments = _segments(job)
+            frames = job.frames()
+            segments = _segments(job.facts, frames)
             where = self._places(job.facts, segments, pending)
             told = _told(where, job.facts) if request.executor != "ray" else "a Ray cluster"
             job.log(f"started: {self.content.kind}, output {request.output}, device {told}")
             self._tell_of_environment(job, device)
-            frames = job.frames()
             self.listener(
                 JobStarted(
                     kind=str(self.content.kind),
@@ -361,7 +361,7 @@ class _Run:
             )
             painted = 0
             if pending:
-                painted = self._paint(job, weights, pending, where)
+                painted = self._paint(job, weights, pending, where, segments)
             if not job.frames(FrameState.PENDING):
                 # Also where a crash left it, after the last frame.
                 storage.remove_folder(folder / FLOW_NAME)
@@ -913,12 +913,17 @@ class _Run:
     # --- painting ---
 
     def _paint(
-        self, job: Job, weights: EncoderWeights, pending: Sequence[FrameRecord], where: Sequence[torch.device]
+        self,
+        job: Job,
+        weights: EncoderWeights,
+        pending: Sequence[FrameRecord],
+        where: Sequence[torch.device],
+        segments: Segments,
     ) -> int:
         """Paints frames wherever the job may; returns how many."""
         # On another kind of device the bits are others, and so is the memory.
-        began_on, goes_on = job.facts["environment"]["device"], _environment(self.devices[0])["device"]
-        widths = widths_of(job.facts) if (began_on == "cpu") == (goes_on == "cpu") else {}
+        began_on_cpu = job.facts["environment"]["device"] == "cpu"
+        widths = widths_of(job.facts) if began_on_cpu == (self.devices[0].type == "cpu") else {}
         spec = PainterSpec(
             self.settings, weights, tuple(self.styles), self.blend, _film_colors(job), job.facts["threads"], widths
         )
@@ -933,7 +938,7 @@ class _Run:
             listener=self.listener,
             stop=self.stop,
         )
-        with self._executor(spec, where, _parts(_segments(job), pending)) as executor:
+        with self._executor(spec, where, _parts(segments, pending)) as executor:
             job.change_fact("workers", len(executor.devices))
             if self.request.executor == "ray":
                 self._notice(job, f"painting on {', '.join(executor.devices)}")
@@ -1138,9 +1143,9 @@ def _workers_of(executor: str, devices: Sequence[torch.device]) -> int:
     return len(devices) if devices[0].type == "cuda" and executor in ("auto", "processes") else 1
 
 
-def _segments(job: Job) -> Segments:
-    """How the job's shots are divided: decided as it was made, whoever goes on with it."""
-    return Segments(job.facts.get("anchors", ()), (frame.shot for frame in job.frames()))
+def _segments(facts: Mapping[str, Any], frames: Sequence[FrameRecord]) -> Segments:
+    """How a job's shots are divided, of all its frames: decided as it was made, whoever goes on with it."""
+    return Segments(facts.get("anchors", ()), (frame.shot for frame in frames))
 
 
 def _parts(segments: Segments, frames: Sequence[FrameRecord | PlannedFrame]) -> int:
