@@ -205,8 +205,13 @@ class MotionReader:
             there = self._content(other)
             if still is None:
                 still = self._still(content, there, flow, looked_at)
-            flow = flow * (1 - still[..., None])
-            way_trust = temporal.trust(temporal.to_flow(flow), None if back is None else temporal.to_flow(back))
+            moving = 1 - still[..., None]
+            way_trust = temporal.trust(
+                temporal.to_flow(flow * moving), None if back is None else temporal.to_flow(back)
+            )
+            if back is not None and self._estimator is not None and not isinstance(self._estimator, FloFolder):
+                flow = self._estimator.followed(flow, back)
+            flow = flow * moving
             links.append(self._link(index, other, content, there, flow, way_trust, still))
         for other in wanted.far:
             if other > index and other not in kept:
