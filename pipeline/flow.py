@@ -166,16 +166,17 @@ class DisFlow:
     place of 0.05 px on a slow rotation).
 
     Measured on Sintel's market_5 (motion of 27 px in the median and 133 at most) and cave_2 (15, 46), with
-    a painting of 256×109: error mean / median in its pixels, share beyond one pixel, time on one core
-    (of both directions). DIS alone sees grey frames of the painting's size::
+    a painting of 256×109, on what both frames show: error mean / median in its pixels, share beyond one pixel,
+    and time by that of DIS with the preset MEDIUM. DIS alone sees grey frames of the painting's size::
 
-        preset     finest scale  market_5            cave_2
-        ULTRAFAST  0             4.13 / 1.07 / 51 %  0.38 / 0.11 / 9 %    10 ms
-        FAST       0             4.76 / 0.92 / 49 %  0.33 / 0.09 / 8 %    20 ms
-        FAST       1             4.58 / 1.78 / 59 %  0.58 / 0.28 / 14 %    6 ms
-        MEDIUM     0             5.60 / 0.99 / 50 %  0.31 / 0.09 / 7 %    22 ms
-        MEDIUM     1             6.08 / 2.06 / 59 %  0.57 / 0.27 / 14 %    6 ms
-        DisFlow                  1.27 / 0.18 / 24 %  0.16 / 0.04 / 3 %   450 ms
+        preset     finest scale  market_5            cave_2               time
+        ULTRAFAST  0             4.26 / 1.16 / 52 %  0.40 / 0.14 / 9 %    0.4
+        FAST       0             4.43 / 1.09 / 51 %  0.37 / 0.11 / 8 %    0.7
+        FAST       1             4.58 / 1.84 / 59 %  0.60 / 0.29 / 15 %   0.2
+        MEDIUM     0             5.42 / 1.26 / 52 %  0.33 / 0.11 / 8 %    1
+        MEDIUM     1             5.64 / 2.14 / 60 %  0.57 / 0.29 / 14 %   0.3
+        DisFlow                  1.28 / 0.17 / 24 %  0.13 / 0.04 / 2 %    40
+        `followed`               0.90 / 0.17 / 20 %  0.13 / 0.04 / 2 %    40
 
     The same frames give the same bits whatever ran before: OpenCV's DIS divides its work by the number
     of threads and differs by it, so it has one thread here, and calls from several threads take turns.
@@ -260,6 +261,9 @@ def _propagated(flow: np.ndarray, a: np.ndarray, b: np.ndarray, where: np.ndarra
     """
     if not where.any():
         return flow
+    # What leaves the frame resembles nothing, and would take any motion that stays in it.
+    _, _, inside = _ends(flow)
+    where = where & (cv2.erode(inside.astype(np.uint8), np.ones((2 * _WINDOW + 1, 2 * _WINDOW + 1), np.uint8)) > 0)
     difference = _WindowDifference(a, b)
     flow, least = flow.copy(), difference(flow)
     for step in _STEPS:
@@ -279,20 +283,16 @@ class _WindowDifference:
 
     def __init__(self, a: np.ndarray, b: np.ndarray) -> None:
         self._a, self._b = a, b
-        self._weights = [np.exp(np.abs(a - near).sum(2) / -_SAME_SURFACE) for near in _windowed(a)]
-        total = sum(self._weights)
-        for weights in self._weights:
-            weights /= total
+        weights = np.stack([np.exp(np.abs(a - near).sum(2) / -_SAME_SURFACE) for near in _windowed(a)])
+        self._weights = weights / weights.sum(0)
 
     def __call__(self, flow: np.ndarray) -> np.ndarray:
         """`H×W` float32 in [0, `_UNLIKE`]."""
-        height, width = flow.shape[:2]
-        x = np.arange(width, dtype=np.float32) + flow[..., 0]
-        y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+        x, y, inside = _ends(flow)
         there = cv2.remap(self._b, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         unlike = np.minimum(cv2.transform(cv2.absdiff(self._a, there), np.ones((1, 3), np.float32)), _UNLIKE)
-        unlike[(x < 0) | (x > width - 1) | (y < 0) | (y > height - 1)] = _UNLIKE
-        result = np.zeros((height, width), np.float32)
+        unlike[~inside] = _UNLIKE
+        result = np.zeros_like(unlike)
         for weights, near in zip(self._weights, _windowed(unlike), strict=True):
             result += weights * near
         return result
@@ -301,7 +301,7 @@ class _WindowDifference:
 def _windowed(values: np.ndarray) -> Iterator[np.ndarray]:
     """`values` (`H×W` or `H×W×C`) as each place of the window sees them, from the top left one on."""
     height, width = values.shape[:2]
-    wide = cv2.copyMakeBorder(values, *[_WINDOW] * 4, cv2.BORDER_REPLICATE)
+    wide = np.asarray(cv2.copyMakeBorder(values, _WINDOW, _WINDOW, _WINDOW, _WINDOW, cv2.BORDER_REPLICATE))
     for down in range(2 * _WINDOW + 1):
         for across in range(2 * _WINDOW + 1):
             yield wide[down : down + height, across : across + width]
@@ -310,8 +310,9 @@ def _windowed(values: np.ndarray) -> Iterator[np.ndarray]:
 def _moved(values: np.ndarray, across: int, down: int) -> np.ndarray:
     """`values` (`H×W×C`) moved to the right and downwards by whole pixels; what enters repeats the border."""
     height, width = values.shape[:2]
-    wide = cv2.copyMakeBorder(values, *[abs(down)] * 2, *[abs(across)] * 2, cv2.BORDER_REPLICATE)
-    return wide[abs(down) - down :, abs(across) - across :][:height, :width]
+    aside, above = abs(across), abs(down)
+    wide = np.asarray(cv2.copyMakeBorder(values, above, above, aside, aside, cv2.BORDER_REPLICATE))
+    return wide[above - down :, aside - across :][:height, :width]
 
 
 def _equalized(grey: np.ndarray) -> np.ndarray:
@@ -421,7 +422,7 @@ def _refitted(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
 
 
 def _fitted(flow: np.ndarray, support: np.ndarray, doubtful: np.ndarray) -> np.ndarray:
-    """`flow`, where it is `doubtful` fitted to where there is `support` (`H×W` bool both); as it is if that is little."""
+    """`flow`, where it is `doubtful` fitted to where there is `support` (`H×W` bool both), if there is enough of it."""
     height, width = size = size_of(flow)
     cell, centres = _cells(size)
     y, x = (axis.ravel() for axis in np.mgrid[cell // 2 : height : cell, cell // 2 : width : cell])
@@ -454,14 +455,19 @@ def _disagreement(flow: np.ndarray, back: np.ndarray) -> tuple[np.ndarray, np.nd
 
     `H×W` all three.
     """
-    height, width = flow.shape[:2]
-    x = np.arange(width, dtype=np.float32) + flow[..., 0]
-    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+    x, y, inside = _ends(flow)
     returned = cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     error = np.square(flow + returned)
     length = np.square(flow) + np.square(returned)
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     return error[..., 0] + error[..., 1], length[..., 0] + length[..., 1], inside
+
+
+def _ends(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where `flow` leads to, x and y in pixels, and whether that is in the frame; `H×W` all three."""
+    height, width = flow.shape[:2]
+    x = np.arange(width, dtype=np.float32) + flow[..., 0]
+    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+    return x, y, (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
 def _cells(size: Size) -> tuple[int, np.ndarray]:

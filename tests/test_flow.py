@@ -202,6 +202,104 @@ class TestDisFlow:
         assert agreed[hidden].mean() < 0.5
         assert (errors_of(forward, footage.flow(2, 3), agreed & ~hidden) > 1).mean() < 0.03
 
+    @pytest.mark.parametrize("direction", [(2, 3), (3, 2)])
+    def test_borders_of_what_moves_are_where_they_are(
+        self, monkeypatch: pytest.MonkeyPatch, direction: tuple[int, int]
+    ) -> None:
+        """DIS alone moves whole patches; pixels that choose among the motions near them do not cross a border."""
+        start, stop = direction
+        footage = scenes.occluder((144, 256), 6, 3, velocity=(14.0, 3.0), ground_velocity=(-5.0, 1.0))
+        exact, visible = footage.flow(start, stop), ~footage.occluded(start, stop)
+        step = np.linalg.norm(exact - cv2.blur(exact, (9, 9)), axis=2) > 1
+        border = step & visible
+        assert border.sum() > 300
+
+        def share_beyond_a_pixel() -> float:
+            flow = DisFlow()(footage.frame(start), footage.frame(stop), (144, 256))
+            return float((errors_of(flow, exact, border) > 1).mean())
+
+        chosen = share_beyond_a_pixel()
+        monkeypatch.setattr("pipeline.flow._propagated", lambda flow, *_: flow)
+        assert chosen < 0.7 * share_beyond_a_pixel()
+
+
+class TestFollowed:
+    """What a painting follows where nothing is known: its surroundings, and only there."""
+
+    SIZE: Size = (60, 100)
+
+    def fields(self) -> tuple[np.ndarray, np.ndarray]:
+        """A slow turn and enlargement with a shift, there and back."""
+        height, width = self.SIZE
+        x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
+        there = scenes.affine(shift=(5.0, -3.0), degrees=2.0, scale=1.03, about=(50.0, 30.0))
+        fields = []
+        for matrix in (there, scenes.invert(there)):
+            to_x, to_y = scenes.carry(matrix, x, y)
+            fields.append(np.stack([to_x - x, to_y - y], 2).astype(np.float32))
+        return fields[0], fields[1]
+
+    def inside(self, flow: np.ndarray) -> np.ndarray:
+        height, width = self.SIZE
+        x, y = np.arange(width) + flow[..., 0], np.arange(height)[:, None] + flow[..., 1]
+        return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+    def test_what_is_confirmed_stays_to_the_bit(self) -> None:
+        flow, back = self.fields()
+        followed = DisFlow().followed(flow, back)
+        assert np.array_equal(followed[self.inside(flow)], flow[self.inside(flow)])
+
+    def test_a_hole_goes_where_what_is_around_goes(self) -> None:
+        exact, back = self.fields()
+        flow = exact.copy()
+        flow[20:36, 40:60] = (30.0, 20.0)
+        followed = DisFlow().followed(flow, back)
+        assert errors_of(followed, exact)[20:36, 40:60].max() < 0.5
+        outside = self.inside(flow)
+        outside[20:36, 40:60] = False
+        assert np.array_equal(followed[outside], flow[outside])
+
+    def test_what_leaves_the_frame_goes_on_as_what_stays(self) -> None:
+        exact, back = self.fields()
+        flow = exact.copy()
+        leaving = ~self.inside(exact)
+        flow[leaving] *= 1.7
+        assert leaving.sum() > 300 and errors_of(flow, exact, leaving).min() > 2
+        assert errors_of(DisFlow().followed(flow, back), exact, leaving).max() < 0.5
+
+    def test_a_small_miss_is_left(self) -> None:
+        """Beside a border DIS is mostly right, and off by a little."""
+        flow, back = self.fields()
+        flow[20:36, 40:60] += (1.2, 0.9)
+        assert np.array_equal(DisFlow().followed(flow, back)[20:36, 40:60], flow[20:36, 40:60])
+
+    def test_where_nothing_is_confirmed_nothing_changes(self) -> None:
+        flow = np.full((*self.SIZE, 2), 9.0, np.float32)
+        assert np.array_equal(DisFlow().followed(flow, flow), flow)
+
+    @pytest.mark.parametrize("size", [(1, 1), (9, 200), (17, 40)])
+    def test_tiny_frames(self, size: Size) -> None:
+        flow, back = np.random.default_rng(2).normal(0, 5, (2, *size, 2)).astype(np.float32)
+        followed = DisFlow().followed(flow, back)
+        assert followed.shape == flow.shape and np.isfinite(followed).all()
+
+    def test_the_arguments_are_left_as_they_are(self) -> None:
+        flow, back = self.fields()
+        flow[20:36, 40:60] = (30.0, 20.0)
+        before = flow.copy(), back.copy()
+        DisFlow().followed(flow, back)
+        assert np.array_equal(flow, before[0]) and np.array_equal(back, before[1])
+
+    def test_on_real_footage_it_is_nearer_to_the_truth(self) -> None:
+        folder = SINTEL / "market_5"
+        if not folder.is_dir():
+            pytest.skip(f"the frames of Sintel are not at {folder}")
+        a, b = (read_image(folder / f"frame_{number:04}.png") for number in (2, 3))
+        size = (109, 256)
+        exact = resize_flow(read_flo(folder / "flow_0002_to_0003.flo")[0], size)
+        flow, back = DisFlow().pair(a, b, size)
+        assert errors_of(DisFlow().followed(flow, back), exact).mean() < 0.8 * errors_of(flow, exact).mean()
+
 
 def test_the_working_size() -> None:
     assert working_size((436, 1024), (109, 256)) == (272, 640)

@@ -81,6 +81,9 @@ class TrueFlow:
             self._alive.append(weakref.ref(flows[-1]))
         return flows[0], flows[1]
 
+    def followed(self, flow: np.ndarray, back: np.ndarray) -> np.ndarray:
+        return flow
+
     @property
     def flows_alive(self) -> int:
         return sum(reference() is not None for reference in self._alive)
@@ -131,6 +134,26 @@ def test_a_link_goes_from_the_frame_to_the_other(scene: scenes.Scene, index: int
     assert np.array_equal(link.trust, trust_of(scene.frame(index), scene.frame(other), *flows))
     hidden = scene.occluded(index, other)
     assert link.trust[hidden].mean() < 0.1 and link.trust[~hidden].mean() > 0.85
+
+
+def test_the_painting_may_follow_another_flow_than_the_mask_is_made_of(scene: scenes.Scene) -> None:
+    """What is guessed where nothing is known would confirm itself."""
+
+    class Guessing(TrueFlow):
+        asked: tuple[np.ndarray, np.ndarray] | None = None
+
+        def followed(self, flow: np.ndarray, back: np.ndarray) -> np.ndarray:
+            self.asked = flow, back
+            return flow + np.where(scene.occluded(3, 2)[..., None], np.float32(7), np.float32(0))
+
+    with MotionReader(Film(scene.frame), estimator := Guessing(scene), None, frames_kept=6) as motion:
+        link = only_link(motion, 3, 2)
+    there, back = scene.flow(3, 2), scene.flow(2, 3)
+    assert estimator.asked is not None
+    assert np.array_equal(estimator.asked[0], there) and np.array_equal(estimator.asked[1], back)
+    hidden = scene.occluded(3, 2)
+    assert np.array_equal(link.flow[~hidden], there[~hidden]) and np.array_equal(link.flow[hidden], there[hidden] + 7)
+    assert np.all(link.trust <= temporal.trust(temporal.to_flow(there), temporal.to_flow(back))[0, 0].numpy())
 
 
 def test_links_come_in_the_order_that_was_asked_for(scene: scenes.Scene) -> None:
@@ -260,6 +283,9 @@ class NoFlow:
     def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
         self.calls += 1
         return np.zeros((*size, 2), np.float32), np.zeros((*size, 2), np.float32)
+
+    def followed(self, flow: np.ndarray, back: np.ndarray) -> np.ndarray:
+        return flow
 
 
 def small_square(count: int, speed: float, size: Size = GROUND, side: int = 6) -> scenes.Scene:
