@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -206,13 +206,10 @@ class MotionReader:
             if still is None:
                 still = self._still(content, there, flow, looked_at)
             moving = 1 - still[..., None]
-            way_trust = temporal.trust(
-                temporal.to_flow(flow * moving), None if back is None else temporal.to_flow(back)
-            )
-            if back is not None and self._estimator is not None and not isinstance(self._estimator, FloFolder):
-                flow = self._estimator.followed(flow, back)
-            flow = flow * moving
-            links.append(self._link(index, other, content, there, flow, way_trust, still))
+            way = flow * moving
+            way_trust = temporal.trust(temporal.to_flow(way), None if back is None else temporal.to_flow(back))
+            link = self._link(index, other, content, there, way, way_trust, still)
+            links.append(replace(link, flow=self._followed(flow, back, way_trust) * moving))
         for other in wanted.far:
             if other > index and other not in kept:
                 self._read_on(index, other)
@@ -247,6 +244,16 @@ class MotionReader:
             earlier = self._anchors[index]
             still = still * _settled(content, earlier, plain_dis(content, earlier), temporal.STILL_FAR)
         return _eroded(still)
+
+    def _followed(self, flow: np.ndarray, back: np.ndarray | None, way_trust: torch.Tensor) -> np.ndarray:
+        """What a painting follows: `flow` where anything trusts it, elsewhere what the estimator makes of it.
+
+        The mask is made without it: what is filled in would confirm itself.
+        """
+        if back is None or isinstance(self._estimator, FloFolder | None):
+            return flow
+        trusted = way_trust[0, 0].numpy()[..., None] > 0
+        return flow if trusted.all() else np.where(trusted, flow, self._estimator.followed(flow, back))
 
     def _far_still(
         self, content: np.ndarray, there: np.ndarray, near: np.ndarray | None, looked_at: Sequence[int]
@@ -335,7 +342,7 @@ class MotionReader:
         that of all steps.
 
         From the far end on: a step, and from where it leads what the next frame has found. What leads to a later frame
-        is kept, as every frame on the way needs it.
+        is kept, as every frame on the way needs it. The steps are those of the estimate itself, as the trust is.
         """
         direction = 1 if other > index else -1
         places, kept = [index], None

@@ -195,7 +195,7 @@ def motion_boundaries(flow: torch.Tensor) -> torch.Tensor:
 
 def trust(flow: torch.Tensor, back: torch.Tensor | None, *, boundaries: bool = True) -> torch.Tensor:
     """Where what `flow` (a → b) points to is the same thing: in the frame, consistent with `back`, no motion
-    boundary. `back` None leaves the consistency out; Ruder et al. test boundaries on the flow that is followed."""
+    boundary. `back` None leaves the consistency out; as in Ruder et al., boundaries are those of `flow`."""
     mask = in_frame(flow)
     if back is not None:
         mask = mask * consistency(flow, back)

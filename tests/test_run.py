@@ -362,7 +362,8 @@ def earlier_of(content: np.ndarray, before: np.ndarray, painting: np.ndarray) ->
     there, home = (torch.from_numpy(one).permute(2, 0, 1)[None] for one in (flow, back))
     moved = temporal.warp(to_tensor(before), there, "bilinear")
     trust = temporal.trust(there, home) * temporal.likeness(to_tensor(content), moved)
-    return Earlier(painting, before, flow, trust[0, 0].numpy())
+    known = temporal.trust(there, home)[0, 0].numpy()[..., None] > 0
+    return Earlier(painting, before, np.where(known, flow, DisFlow().followed(flow, back)), trust[0, 0].numpy())
 
 
 def check_starts(events: Sequence[Event], starts: Sequence[tuple[int, str, int]]) -> None:
