@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.optical_flow import Raft_Large_Weights, raft_small
 
+from pipeline import flow as flow_module
 from pipeline.errors import InputError, WeightsError
 from pipeline.flow import DisFlow, FloFolder, FlowEstimator, RaftFlow, read_flo, resize_flow, working_size, write_flo
 from pipeline.frames import Size
@@ -74,6 +75,13 @@ class TestConvention:
             assert np.array_equal(flow, same)
         assert np.array_equal(a, before[0])
         assert np.array_equal(b, before[1])
+
+    def test_what_is_followed_is_a_flow_too(self, estimator: FlowEstimator) -> None:
+        flow, back = np.random.default_rng(3).normal(0, 4, (2, 30, 50, 2)).astype(np.float32)
+        before = flow.copy(), back.copy()
+        followed = estimator.followed(flow, back)
+        assert followed.shape == flow.shape and followed.dtype == np.float32 and np.isfinite(followed).all()
+        assert np.array_equal(flow, before[0]) and np.array_equal(back, before[1])
 
     def test_frames_that_do_not_fit_are_refused(self, estimator: FlowEstimator) -> None:
         frame = np.zeros((40, 40, 3), np.uint8)
@@ -203,15 +211,18 @@ class TestDisFlow:
         assert (errors_of(forward, footage.flow(2, 3), agreed & ~hidden) > 1).mean() < 0.03
 
     @pytest.mark.parametrize("direction", [(2, 3), (3, 2)])
+    @pytest.mark.parametrize("velocity", [(14.0, 3.0), (4.0, 1.0)], ids=["fast", "slow"])
     def test_borders_of_what_moves_are_where_they_are(
-        self, monkeypatch: pytest.MonkeyPatch, direction: tuple[int, int]
+        self, monkeypatch: pytest.MonkeyPatch, velocity: tuple[float, float], direction: tuple[int, int]
     ) -> None:
-        """DIS alone moves whole patches; pixels that choose among the motions near them do not cross a border."""
+        """DIS alone moves whole patches; pixels that choose among the motions near them do not cross a border.
+
+        Of something slow plain DIS is right nearly everywhere, and yet not at its border.
+        """
         start, stop = direction
-        footage = scenes.occluder((144, 256), 6, 3, velocity=(14.0, 3.0), ground_velocity=(-5.0, 1.0))
+        footage = scenes.occluder((144, 256), 6, 3, velocity=velocity, ground_velocity=(-1.5, 0.5))
         exact, visible = footage.flow(start, stop), ~footage.occluded(start, stop)
-        step = np.linalg.norm(exact - cv2.blur(exact, (9, 9)), axis=2) > 1
-        border = step & visible
+        border = visible & (np.linalg.norm(exact - cv2.blur(exact, (9, 9)), axis=2) > 1)
         assert border.sum() > 300
 
         def share_beyond_a_pixel() -> float:
@@ -221,6 +232,22 @@ class TestDisFlow:
         chosen = share_beyond_a_pixel()
         monkeypatch.setattr("pipeline.flow._propagated", lambda flow, *_: flow)
         assert chosen < 0.7 * share_beyond_a_pixel()
+
+    def test_what_leaves_the_frame_does_not_take_another_motion(self) -> None:
+        """Where the content is no more to be seen, whatever stays in the frame would look better than the truth."""
+        size = (96, 160)
+        footage = scenes.pan(size, 2, 5, velocity=(12.0, -7.0))
+        a, b = (cv2.cvtColor(footage.frame(index).astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for index in (0, 1))
+        exact = footage.flow(0, 1)
+        flow = exact.copy()
+        flow[:, 100:130] = 0  # which what leaves, to its right, could take from here
+        everywhere = np.ones(size, bool)
+        mended = flow_module._propagated(flow, a, b, everywhere)
+        leaving = np.zeros(size, bool)
+        leaving[:, 150:] = leaving[:5, :90] = True
+        assert np.array_equal(mended[leaving], exact[leaving])
+        wrong = errors_of(flow, exact) > 1
+        assert wrong.sum() > 2000 and (errors_of(mended, exact)[wrong] > 1).mean() < 0.5, "or this shows nothing"
 
 
 class TestFollowed:
@@ -266,6 +293,23 @@ class TestFollowed:
         flow[leaving] *= 1.7
         assert leaving.sum() > 300 and errors_of(flow, exact, leaving).min() > 2
         assert errors_of(DisFlow().followed(flow, back), exact, leaving).max() < 0.5
+
+    def test_a_chance_agreement_is_no_support(self) -> None:
+        """Single pixels of a hole in which both directions agree on something else do not lead what is around them."""
+        exact, exact_back = self.fields()
+        flow, back = exact.copy(), exact_back.copy()
+        flow[16:44, 30:66] = (25.0, 14.0)
+        for row in range(18, 44, 6):
+            for column in range(32, 66, 6):
+                # Two pixels wide, as returning is between pixels.
+                flow[row : row + 2, column : column + 2] = (-20.0, 12.0)
+                back[row + 12 : row + 14, column - 20 : column - 18] = (20.0, -12.0)
+        followed = DisFlow().followed(flow, back)
+        filled = np.zeros(self.SIZE, bool)
+        filled[16:44, 30:66] = True
+        filled &= np.any(followed != flow, axis=2)
+        assert filled.sum() > 500
+        assert errors_of(followed, exact, filled).mean() < 1
 
     def test_a_small_miss_is_left(self) -> None:
         """Beside a border DIS is mostly right, and off by a little."""
