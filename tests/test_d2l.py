@@ -173,12 +173,16 @@ def test_the_losses_are_the_textbooks(
 def test_the_painter_follows_the_recipe(
     settings: Settings, weights: EncoderWeights, style_array: np.ndarray, content: np.ndarray
 ) -> None:
-    """The whole pipeline in single precision, beside the recipe with the same weights: 1.4e-6 after 30 epochs
-    on one kind of CPU and 2.7e-4 on another, as Adam magnifies the last bits of small gradients."""
+    """The whole pipeline in single precision, beside the recipe with the same weights: 3e-7 for half of the epochs.
+
+    From then on what differs in the last bits grows from epoch to epoch: 1.4e-6 after 30 on one kind of CPU, 2.7e-4 on
+    another.
+    """
     painter = Painter(settings, weights, [style_array], [1.0], torch.device("cpu"))
     painted = painter.paint(FrameTask(0, content, "content", StopRule(EPOCHS)))
     assert painted.stop is StopReason.ITERATIONS and painted.retried is None
     ours = [(step.content, step.style, step.total_variation) for step in painted.trace]
     theirs = SameWeights(weights).losses(content, style_array, EPOCHS)
     assert theirs[-1][1] < theirs[0][1] / 10, "it paints"
+    assert deviation(ours[: EPOCHS // 2], theirs[: EPOCHS // 2]) < 2e-6
     assert deviation(ours, theirs) < 1e-3
