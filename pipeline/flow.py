@@ -234,15 +234,16 @@ def _sharp_dis(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     grey_a, grey_b = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (a, b))
     forward = _dis(grey_a, grey_b, None, _EXACT, finest_scale=0)
     backward = _dis(grey_b, grey_a, None, _EXACT, finest_scale=0)
-    if _confirmed(forward, backward).mean() < _EASY or _confirmed(backward, forward).mean() < _EASY:
+    confirmed = _confirmed(forward, backward), _confirmed(backward, forward)
+    if any(pixels.mean() < _EASY for pixels in confirmed):
         forward, backward = _seeded_dis(grey_a, grey_b)
-    doubtful = [~_confirmed(forward, backward), ~_confirmed(backward, forward)]
-    if not any(pixels.any() for pixels in doubtful):
+        confirmed = _confirmed(forward, backward), _confirmed(backward, forward)
+    if all(pixels.all() for pixels in confirmed):
         return forward, backward
     lab_a, lab_b = (cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for frame in (a, b))
     return (
-        _propagated(forward, lab_a, lab_b, _around(doubtful[0])),
-        _propagated(backward, lab_b, lab_a, _around(doubtful[1])),
+        _propagated(forward, lab_a, lab_b, _around(~confirmed[0])),
+        _propagated(backward, lab_b, lab_a, _around(~confirmed[1])),
     )
 
 

@@ -361,8 +361,9 @@ def earlier_of(content: np.ndarray, before: np.ndarray, painting: np.ndarray) ->
     back, flow = DisFlow().pair(before, content, SIZE)
     there, home = (torch.from_numpy(one).permute(2, 0, 1)[None] for one in (flow, back))
     moved = temporal.warp(to_tensor(before), there, "bilinear")
-    trust = temporal.trust(there, home) * temporal.likeness(to_tensor(content), moved)
-    known = temporal.trust(there, home)[0, 0].numpy()[..., None] > 0
+    way_trust = temporal.trust(there, home)
+    trust = way_trust * temporal.likeness(to_tensor(content), moved)
+    known = way_trust[0, 0].numpy()[..., None] > 0
     return Earlier(painting, before, np.where(known, flow, DisFlow().followed(flow, back)), trust[0, 0].numpy())
 
 
