@@ -77,11 +77,6 @@ _OUTLIER_PIXELS = 3.0
 _CELLS = 48
 """Fits along the longer side; between their centres the flow is interpolated linearly."""
 
-_FOLLOWED_MISS = 2.0
-"""Pixels of the painting by which forward and backward flow miss each other where a painting follows the motion
-around instead. With less, market_5 gains (0.86 px of error at 0 and 1, 0.92 at 2, 1.33 if nothing is followed) and
-cave_2, whose misses are at the borders of things, loses (0.157, 0.154, 0.149, 0.142)."""
-
 _STEPS = (8, 4, 2, 1)
 """From so many working pixels away a pixel may take its flow, one after the other."""
 
@@ -108,14 +103,6 @@ class FlowEstimator(Protocol):
 
         `a` and `b` are frames of one size, the source's, which `size` (the painting's) need not be.
         The same frames give the same bits.
-        """
-        ...
-
-    def followed(self, flow: np.ndarray, back: np.ndarray) -> np.ndarray:
-        """`flow` (a → b, of `pair`, as `back` is) for a painting that is brought along: nothing new where both agree.
-
-        Where they do not, a mask says that nothing is known (`pipeline.temporal.trust`, of `flow` itself), and yet
-        the painting has to come from somewhere.
         """
         ...
 
@@ -165,8 +152,10 @@ class DisFlow:
 
     What forward and backward flow disagree about in the end is left as it is. To fit it anew there too
     would bring the mean error down, but both directions would then agree on guesses: on market_5 they would
-    about 72 % of what is hidden, not 29 %. A painting may follow the fit all the same, and does (`followed`):
-    masks are made of the one, and pictures of the other.
+    about 72 % of what is hidden, not 29 %. A painting that follows the fit while the mask does not (0.90 px of
+    error on market_5, not 1.28) is no gain either: E × 1000 was 8.99 and not 9.13 there, and 9.58 and not 9.23
+    over ten frames of ambush_4, at 1.02 of the objective on both. DIS goes where the colours are those of the
+    frame, and strokes that come from there are less work.
 
     SIFT and the first DIS see each frame with its local contrast equalised. The last one sees the plain
     grey values: the equalisation differs from frame to frame, which costs sub-pixel precision (0.08 in
@@ -183,7 +172,6 @@ class DisFlow:
         MEDIUM     0             5.42 / 1.26 / 52 %  0.33 / 0.11 / 8 %    1
         MEDIUM     1             5.64 / 2.14 / 60 %  0.57 / 0.29 / 14 %   0.3
         DisFlow                  1.28 / 0.17 / 24 %  0.13 / 0.04 / 2 %    40
-        `followed`               0.90 / 0.17 / 20 %  0.13 / 0.04 / 2 %    40
 
     The same frames give the same bits whatever ran before: OpenCV's DIS divides its work by the number
     of threads and differs by it, so it has one thread here, and calls from several threads take turns.
@@ -201,15 +189,6 @@ class DisFlow:
             forward, backward = _sharp_dis(*(_padded(_resample(frame, work)) for frame in (a, b)))
             forward, backward = (flow[: work[0], : work[1]] for flow in (forward, backward))
             return resize_flow(forward, size), resize_flow(backward, size)
-
-    def followed(self, flow: np.ndarray, back: np.ndarray) -> np.ndarray:
-        """`flow` (see `FlowEstimator`), and what is confirmed around where it is far from being."""
-        with _one_thread():
-            miss, length, inside = _disagreement(flow, back)
-            confirmed = inside & _is_small(miss, length)
-            # Confirmed beside what is not may be chance.
-            support = cv2.erode(confirmed.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-            return _fitted(flow, support, ~confirmed & (~inside | (miss > _FOLLOWED_MISS**2)))
 
 
 def plain_dis(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -438,27 +417,22 @@ def _interpolated(points: np.ndarray, vectors: np.ndarray, size: Size) -> np.nda
 
 def _refitted(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     """`flow` where `back`, the flow of the other direction, confirms it, and elsewhere fitted to what is confirmed."""
-    confirmed = _confirmed(flow, back)
-    return _fitted(flow, confirmed, ~confirmed)
-
-
-def _fitted(flow: np.ndarray, support: np.ndarray, doubtful: np.ndarray) -> np.ndarray:
-    """`flow`, where it is `doubtful` fitted to where there is `support` (`H×W` bool both), if there is enough of it."""
     height, width = size = size_of(flow)
+    confirmed = _confirmed(flow, back)
     cell, centres = _cells(size)
     y, x = (axis.ravel() for axis in np.mgrid[cell // 2 : height : cell, cell // 2 : width : cell])
-    supported = support[y, x]
-    y, x = y[supported], x[supported]
-    if len(y) < _NEIGHBOURS or not doubtful.any():
+    support = confirmed[y, x]
+    y, x = y[support], x[support]
+    if len(y) < _NEIGHBOURS or confirmed.all():
         return flow
     rows, columns = centres.shape[:2]
-    covered = np.zeros((rows * cell, columns * cell), np.uint8)
-    covered[:height, :width] = doubtful
+    doubtful = np.zeros((rows * cell, columns * cell), np.uint8)
+    doubtful[:height, :width] = ~confirmed
     # A doubtful pixel is interpolated between the centres of its own cell and of those next to it.
-    needed = cv2.dilate(covered.reshape(rows, cell, columns, cell).max((1, 3)), np.ones((3, 3), np.uint8)) > 0
+    needed = cv2.dilate(doubtful.reshape(rows, cell, columns, cell).max((1, 3)), np.ones((3, 3), np.uint8)) > 0
     grid = np.zeros_like(centres)
     grid[needed] = _local_affine(np.stack([x, y], 1).astype(np.float32), flow[y, x], centres[needed])
-    return np.where(doubtful[..., None], _spread(grid, cell, size), flow)
+    return np.where(confirmed[..., None], flow, _spread(grid, cell, size))
 
 
 def _confirmed(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
@@ -467,24 +441,11 @@ def _confirmed(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     The criterion of Sundaram et al. (2010), |w + w'|² ≤ 0.01 (|w|² + |w'|²) + 0.5, in pixels of the flow.
     What leaves the frame is not confirmed.
     """
-    miss, length, inside = _disagreement(flow, back)
-    return np.asarray(inside & _is_small(miss, length))
-
-
-def _is_small(miss: np.ndarray, length: np.ndarray) -> np.ndarray:
-    return np.asarray(miss <= CONSISTENCY_SLOPE * length + CONSISTENCY_OFFSET, dtype=np.bool_)
-
-
-def _disagreement(flow: np.ndarray, back: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """|w + w'|² and |w|² + |w'|², where w' is `back` at the end of `flow` w, and whether that is in the frame.
-
-    `H×W` all three.
-    """
     x, y, inside = _ends(flow)
     returned = cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    error = np.square(flow + returned)
-    length = np.square(flow) + np.square(returned)
-    return error[..., 0] + error[..., 1], length[..., 0] + length[..., 1], inside
+    error = np.square(flow + returned).sum(2)
+    length = np.square(flow).sum(2) + np.square(returned).sum(2)
+    return np.asarray(inside & (error <= CONSISTENCY_SLOPE * length + CONSISTENCY_OFFSET))
 
 
 def _ends(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -613,10 +574,6 @@ class RaftFlow:
     def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
         """Flow a → b and flow b → a (see `FlowEstimator`), one after the other to spare memory."""
         return self(a, b, size), self(b, a, size)
-
-    def followed(self, flow: np.ndarray, back: np.ndarray) -> np.ndarray:
-        """`flow` itself: what the network says of hidden things is an estimate of its own, learned and not fitted."""
-        return flow
 
     def _prepared(self, frame: np.ndarray, work: Size) -> torch.Tensor:
         """1×3×H×W in [-1, 1]: multiples of 8, as the features are at an eighth, and 128 for the four

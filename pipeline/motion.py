@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -205,11 +205,9 @@ class MotionReader:
             there = self._content(other)
             if still is None:
                 still = self._still(content, there, flow, looked_at)
-            moving = 1 - still[..., None]
-            way = flow * moving
-            way_trust = temporal.trust(temporal.to_flow(way), None if back is None else temporal.to_flow(back))
-            link = self._link(index, other, content, there, way, way_trust, still)
-            links.append(replace(link, flow=self._followed(flow, back, way_trust) * moving))
+            flow = flow * (1 - still[..., None])
+            way_trust = temporal.trust(temporal.to_flow(flow), None if back is None else temporal.to_flow(back))
+            links.append(self._link(index, other, content, there, flow, way_trust, still))
         for other in wanted.far:
             if other > index and other not in kept:
                 self._read_on(index, other)
@@ -244,16 +242,6 @@ class MotionReader:
             earlier = self._anchors[index]
             still = still * _settled(content, earlier, plain_dis(content, earlier), temporal.STILL_FAR)
         return _eroded(still)
-
-    def _followed(self, flow: np.ndarray, back: np.ndarray | None, way_trust: torch.Tensor) -> np.ndarray:
-        """What a painting follows: `flow` where anything trusts it, elsewhere what the estimator makes of it.
-
-        The mask is made without it: what is filled in would confirm itself.
-        """
-        if back is None or isinstance(self._estimator, FloFolder | None):
-            return flow
-        trusted = way_trust[0, 0].numpy()[..., None] > 0
-        return flow if trusted.all() else np.where(trusted, flow, self._estimator.followed(flow, back))
 
     def _far_still(
         self, content: np.ndarray, there: np.ndarray, near: np.ndarray | None, looked_at: Sequence[int]
@@ -342,7 +330,7 @@ class MotionReader:
         that of all steps.
 
         From the far end on: a step, and from where it leads what the next frame has found. What leads to a later frame
-        is kept, as every frame on the way needs it. The steps are those of the estimate itself, as the trust is.
+        is kept, as every frame on the way needs it.
         """
         direction = 1 if other > index else -1
         places, kept = [index], None

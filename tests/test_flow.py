@@ -87,13 +87,6 @@ class TestConvention:
         assert np.array_equal(a, before[0])
         assert np.array_equal(b, before[1])
 
-    def test_what_is_followed_is_a_flow_too(self, estimator: FlowEstimator) -> None:
-        flow, back = np.random.default_rng(3).normal(0, 4, (2, 30, 50, 2)).astype(np.float32)
-        before = flow.copy(), back.copy()
-        followed = estimator.followed(flow, back)
-        assert followed.shape == flow.shape and followed.dtype == np.float32 and np.isfinite(followed).all()
-        assert np.array_equal(flow, before[0]) and np.array_equal(back, before[1])
-
     def test_frames_that_do_not_fit_are_refused(self, estimator: FlowEstimator) -> None:
         frame = np.zeros((40, 40, 3), np.uint8)
         with pytest.raises(ValueError, match=r"\(40, 41, 3\)"):
@@ -253,96 +246,6 @@ class TestDisFlow:
         assert np.array_equal(mended[leaving], exact[leaving])
         wrong = errors_of(flow, exact) > 1
         assert wrong.sum() > 2000 and (errors_of(mended, exact)[wrong] > 1).mean() < 0.5, "or this shows nothing"
-
-
-class TestFollowed:
-    """What a painting follows where nothing is known: its surroundings, and only there."""
-
-    SIZE: Size = (60, 100)
-
-    def fields(self) -> tuple[np.ndarray, np.ndarray]:
-        """A slow turn and enlargement with a shift, there and back."""
-        height, width = self.SIZE
-        x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
-        there = scenes.affine(shift=(5.0, -3.0), degrees=2.0, scale=1.03, about=(50.0, 30.0))
-        fields = []
-        for matrix in (there, scenes.invert(there)):
-            to_x, to_y = scenes.carry(matrix, x, y)
-            fields.append(np.stack([to_x - x, to_y - y], 2).astype(np.float32))
-        return fields[0], fields[1]
-
-    def inside(self, flow: np.ndarray) -> np.ndarray:
-        height, width = self.SIZE
-        x, y = np.arange(width) + flow[..., 0], np.arange(height)[:, None] + flow[..., 1]
-        return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-
-    def test_what_is_confirmed_stays_to_the_bit(self) -> None:
-        flow, back = self.fields()
-        followed = DisFlow().followed(flow, back)
-        assert np.array_equal(followed[self.inside(flow)], flow[self.inside(flow)])
-
-    def test_a_hole_goes_where_what_is_around_goes(self) -> None:
-        exact, back = self.fields()
-        flow = exact.copy()
-        flow[20:36, 40:60] = (30.0, 20.0)
-        followed = DisFlow().followed(flow, back)
-        assert errors_of(followed, exact)[20:36, 40:60].max() < 0.5
-        outside = self.inside(flow)
-        outside[20:36, 40:60] = False
-        assert np.array_equal(followed[outside], flow[outside])
-
-    def test_what_leaves_the_frame_goes_on_as_what_stays(self) -> None:
-        exact, back = self.fields()
-        flow = exact.copy()
-        leaving = ~self.inside(exact)
-        flow[leaving] *= 1.7
-        assert leaving.sum() > 300 and errors_of(flow, exact, leaving).min() > 2
-        assert errors_of(DisFlow().followed(flow, back), exact, leaving).max() < 0.5
-
-    def test_a_chance_agreement_is_no_support(self) -> None:
-        """Single pixels of a hole in which both directions agree on something else do not lead what is around them."""
-        exact, exact_back = self.fields()
-        flow, back = exact.copy(), exact_back.copy()
-        flow[16:44, 30:66] = (25.0, 14.0)
-        for row in range(18, 44, 6):
-            for column in range(32, 66, 6):
-                # Two pixels wide, as returning is between pixels.
-                flow[row : row + 2, column : column + 2] = (-20.0, 12.0)
-                back[row + 12 : row + 14, column - 20 : column - 18] = (20.0, -12.0)
-        followed = DisFlow().followed(flow, back)
-        filled = np.zeros(self.SIZE, bool)
-        filled[16:44, 30:66] = True
-        filled &= np.any(followed != flow, axis=2)
-        assert filled.sum() > 500
-        assert errors_of(followed, exact, filled).mean() < 1
-
-    def test_a_small_miss_is_left(self) -> None:
-        """To replace it would gain where much is wrong, and lose at the borders of things; see `_FOLLOWED_MISS`."""
-        flow, back = self.fields()
-        flow[20:36, 40:60] += (1.2, 0.9)
-        assert np.array_equal(DisFlow().followed(flow, back)[20:36, 40:60], flow[20:36, 40:60])
-
-    def test_where_nothing_is_confirmed_nothing_changes(self) -> None:
-        flow = np.full((*self.SIZE, 2), 9.0, np.float32)
-        assert np.array_equal(DisFlow().followed(flow, flow), flow)
-
-    @pytest.mark.parametrize("size", [(1, 1), (9, 200), (17, 40)])
-    def test_tiny_frames(self, size: Size) -> None:
-        flow, back = np.random.default_rng(2).normal(0, 5, (2, *size, 2)).astype(np.float32)
-        followed = DisFlow().followed(flow, back)
-        assert followed.shape == flow.shape and np.isfinite(followed).all()
-
-    def test_the_arguments_are_left_as_they_are(self) -> None:
-        flow, back = self.fields()
-        flow[20:36, 40:60] = (30.0, 20.0)
-        before = flow.copy(), back.copy()
-        DisFlow().followed(flow, back)
-        assert np.array_equal(flow, before[0]) and np.array_equal(back, before[1])
-
-    def test_on_real_footage_it_is_nearer_to_the_truth(self) -> None:
-        a, b, size, exact, _ = sintel_pair("market_5")
-        flow, back = DisFlow().pair(a, b, size)
-        assert errors_of(DisFlow().followed(flow, back), exact).mean() < 0.8 * errors_of(flow, exact).mean()
 
 
 def test_the_working_size() -> None:

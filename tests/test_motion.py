@@ -81,9 +81,6 @@ class TrueFlow:
             self._alive.append(weakref.ref(flows[-1]))
         return flows[0], flows[1]
 
-    def followed(self, flow: np.ndarray, back: np.ndarray) -> np.ndarray:
-        return flow
-
     @property
     def flows_alive(self) -> int:
         return sum(reference() is not None for reference in self._alive)
@@ -134,33 +131,6 @@ def test_a_link_goes_from_the_frame_to_the_other(scene: scenes.Scene, index: int
     assert np.array_equal(link.trust, trust_of(scene.frame(index), scene.frame(other), *flows))
     hidden = scene.occluded(index, other)
     assert link.trust[hidden].mean() < 0.1 and link.trust[~hidden].mean() > 0.85
-
-
-def test_the_painting_may_follow_another_flow_than_the_mask_is_made_of(scene: scenes.Scene) -> None:
-    """What is filled in where nothing is known would confirm itself, and it replaces nothing that is trusted."""
-    wrong, trusted = np.s_[10:30, 10:30], np.s_[36:40, 10:30]
-
-    class Mending(TrueFlow):
-        asked: tuple[np.ndarray, np.ndarray] | None = None
-
-        def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
-            forward, backward = super().pair(a, b, size)
-            backward[wrong] += 7
-            return forward, backward
-
-        def followed(self, flow: np.ndarray, back: np.ndarray) -> np.ndarray:
-            self.asked = flow, back
-            return scene.flow(3, 2) + np.float32(0.25)
-
-    with MotionReader(Film(scene.frame), estimator := Mending(scene), None, frames_kept=6) as motion:
-        link = only_link(motion, 3, 2)
-    assert estimator.asked is not None
-    there, back = estimator.asked
-    assert np.array_equal(there[wrong], scene.flow(3, 2)[wrong] + 7) and np.array_equal(back, scene.flow(2, 3))
-    assert np.array_equal(link.trust, trust_of(scene.frame(3), scene.frame(2), there, back))
-    assert link.trust[wrong].max() == 0 and link.trust[trusted].min() > 0
-    assert np.array_equal(link.flow[wrong], scene.flow(3, 2)[wrong] + np.float32(0.25))
-    assert np.array_equal(link.flow[trusted], scene.flow(3, 2)[trusted])
 
 
 def test_links_come_in_the_order_that_was_asked_for(scene: scenes.Scene) -> None:
@@ -290,9 +260,6 @@ class NoFlow:
     def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
         self.calls += 1
         return np.zeros((*size, 2), np.float32), np.zeros((*size, 2), np.float32)
-
-    def followed(self, flow: np.ndarray, back: np.ndarray) -> np.ndarray:
-        return flow
 
 
 def small_square(count: int, speed: float, size: Size = GROUND, side: int = 6) -> scenes.Scene:

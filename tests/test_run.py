@@ -361,10 +361,8 @@ def earlier_of(content: np.ndarray, before: np.ndarray, painting: np.ndarray) ->
     back, flow = DisFlow().pair(before, content, SIZE)
     there, home = (torch.from_numpy(one).permute(2, 0, 1)[None] for one in (flow, back))
     moved = temporal.warp(to_tensor(before), there, "bilinear")
-    way_trust = temporal.trust(there, home)
-    trust = way_trust * temporal.likeness(to_tensor(content), moved)
-    known = way_trust[0, 0].numpy()[..., None] > 0
-    return Earlier(painting, before, np.where(known, flow, DisFlow().followed(flow, back)), trust[0, 0].numpy())
+    trust = temporal.trust(there, home) * temporal.likeness(to_tensor(content), moved)
+    return Earlier(painting, before, flow, trust[0, 0].numpy())
 
 
 def check_starts(events: Sequence[Event], starts: Sequence[tuple[int, str, int]]) -> None:
