@@ -77,7 +77,7 @@ from pipeline.segments import LEAST_FRAMES, Segments, plan_anchors
 from pipeline.starts import ColorStatistics
 from pipeline.stylize import COLD_STARTS, Painter, device_label, pick_devices, style_blend
 
-ENGINE = 4
+ENGINE = 5
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
 
 
