@@ -243,7 +243,7 @@ def stylize(
         decoding.warm_up()  # It starts while the heavy libraries are imported.
         from pipeline.codecs import Encoding
         from pipeline.frames import FrameRange
-        from pipeline.run import Request
+        from pipeline.request import Request
         from pipeline.run import dry_run as estimate
         from pipeline.run import stylize as run
 

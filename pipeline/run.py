@@ -7,10 +7,9 @@ import os
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,178 +17,36 @@ import torch
 from pipeline import assembly, decoding, images, media, storage
 from pipeline import content as contents
 from pipeline.cluster import RayExecutor
-from pipeline.codecs import Encoding
-from pipeline.config import Settings, parse_settings, to_values
-from pipeline.content import ContentKind, ContentScan, FrameReader, Mode
+from pipeline.config import to_values
+from pipeline.content import ContentKind, FrameReader
 from pipeline.encoder import EncoderWeights, load_weights
-from pipeline.errors import (
-    FrameError,
-    InputError,
-    Interrupted,
-    OutOfMemoryError,
-    OutputError,
-    PartialError,
-    StorageError,
-    UsageError,
-    WeightsError,
-)
-from pipeline.events import (
-    Assembling,
-    JobDone,
-    JobStarted,
-    Listener,
-    Losses,
-    Notice,
-    Scanning,
-    StopSignal,
-    ignore,
-)
-from pipeline.executors import (
-    Executor,
-    InlineExecutor,
-    PainterSpec,
-    ProcessExecutor,
-    best_threads,
-    best_width,
-    physical_memory_bytes,
-    usable_cores,
-)
-from pipeline.flow import FloFolder, has_raft_weights
-from pipeline.frame_index import FrameIndex
-from pipeline.frames import FrameRange, Size, fit_within, resize
+from pipeline.errors import FrameError, InputError, Interrupted, OutputError, PartialError, UsageError, WeightsError
+from pipeline.events import Assembling, JobDone, JobStarted, Listener, Losses, Notice, StopSignal, ignore
+from pipeline.executors import Executor, InlineExecutor, PainterSpec, ProcessExecutor
+from pipeline.flow import FloFolder
+from pipeline.frames import FrameRange, Size, fit_within, resize, size_of
 from pipeline.job import (
     CHECKPOINTS_NAME,
     FLOW_NAME,
-    FRAMES_NAME,
     PLOTS_NAME,
     FrameRecord,
     FrameState,
     Job,
     PlannedFrame,
-    default_folder,
     file_problem,
     is_job,
 )
 from pipeline.layers import require_size
-from pipeline.painting import Painting, frame_index_of, most_iterations, widths_of
-from pipeline.scheduler import longest_way, makespan
-from pipeline.segments import LEAST_FRAMES, Segments, plan_anchors
+from pipeline.painting import Painting, frame_index_of, widths_of
+from pipeline.plan import Plan, Planner, parts_of
+from pipeline.request import EXECUTORS, Request
+from pipeline.scheduler import makespan
+from pipeline.segments import Segments
 from pipeline.starts import ColorStatistics
 from pipeline.stylize import COLD_STARTS, Painter, device_label, pick_devices, style_blend
 
 ENGINE = 5
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
-
-
-PROBE_WIDTH = 4
-"""So many pictures side by side tell what more of them would take."""
-
-GPU_MEMORY_SHARE = 0.85
-"""Of a GPU's free memory, what pictures painted side by side may take."""
-
-MEMORY_SHARE = 0.7
-"""Of the machine's memory, what workers on a CPU may take together."""
-
-EXECUTORS = ("auto", "inline", "processes", "ray")
-
-PROCESSES_FROM = 2e7
-"""Iterations × pixels from which on several processes are started for the cores of a CPU: each first loads torch and
-the encoder, which takes some seconds."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What one command asks for.
-
-    `style_weights` are one for each style (of any sum), or empty for equal ones. `job` is the job's
-    folder, None for `OUTPUT.impasto` beside the output. `rate`: frames a second of a video made from a
-    sequence. `force` overwrites the output and starts an existing job over.
-    `batch` is how many pictures a device paints side by side at most, None: as many as pay on a GPU, else 1.
-    `executor` is one of `EXECUTORS`, and `address` that of a Ray cluster, None for one of this machine alone.
-    `segments` is into how many each shot is divided, None for what its devices gain by.
-    `image_format` is that of painted photos, one of `images.FORMATS`, None for the one that each has; `strip` leaves
-    out metadata; `encoding` says how a video is encoded. `compare` writes content and result side by side, at
-    `assembly.compare_path`.
-    """
-
-    content: tuple[Path, ...]
-    styles: tuple[Path, ...]
-    output: Path
-    settings: Settings
-    style_weights: tuple[float, ...] = ()
-    device: str = "auto"
-    executor: str = "auto"
-    address: str | None = None
-    batch: int | None = None
-    segments: int | None = None
-    mode: Mode = "auto"
-    frames: FrameRange = field(default_factory=FrameRange)
-    rate: Fraction | None = None
-    job: Path | None = None
-    force: bool = False
-    image_format: str | None = None
-    strip: bool = False
-    encoding: Encoding = field(default_factory=Encoding)
-    compare: bool = False
-
-    @property
-    def job_folder(self) -> Path:
-        return self.job if self.job is not None else default_folder(self.output)
-
-    def to_values(self) -> dict[str, Any]:
-        """Plain JSON values from which `from_values` makes the request again, wherever it is run."""
-        settings = to_values(self.settings)
-        if self.settings.start.first not in COLD_STARTS:
-            settings["start"]["first"] = os.path.abspath(self.settings.start.first)
-        if self.settings.encoder.weights not in ("bundled", "torchvision"):
-            settings["encoder"]["weights"] = os.path.abspath(self.settings.encoder.weights)
-        if self.settings.flow.weights != "torchvision":
-            settings["flow"]["weights"] = os.path.abspath(self.settings.flow.weights)
-        if self.settings.flow.folder is not None:
-            settings["flow"]["folder"] = os.path.abspath(self.settings.flow.folder)
-        return {
-            "content": [os.path.abspath(path) for path in self.content],
-            "styles": [os.path.abspath(path) for path in self.styles],
-            "style_weights": list(self.style_weights),
-            "output": os.path.abspath(self.output),
-            "settings": settings,
-            "device": self.device,
-            "executor": self.executor,
-            "address": self.address,
-            "batch": self.batch,
-            "segments": self.segments,
-            "mode": self.mode,
-            "frames": [self.frames.start, self.frames.stop],
-            "rate": None if self.rate is None else str(self.rate),
-            "image_format": self.image_format,
-            "strip": self.strip,
-            "encoding": dataclasses.asdict(self.encoding),
-            "compare": self.compare,
-        }
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, Any], job: Path) -> Self:
-        """The request that a job in the folder `job` was made by."""
-        return cls(
-            content=tuple(map(Path, values["content"])),
-            styles=tuple(map(Path, values["styles"])),
-            style_weights=tuple(values["style_weights"]),
-            output=Path(values["output"]),
-            settings=parse_settings(values["settings"]),
-            device=values["device"],
-            executor=values["executor"],
-            address=values["address"],
-            batch=values["batch"],
-            segments=values.get("segments"),
-            mode=values["mode"],
-            frames=FrameRange(*values["frames"]),
-            rate=None if values["rate"] is None else Fraction(values["rate"]),
-            job=job,
-            image_format=values["image_format"],
-            strip=values["strip"],
-            encoding=Encoding(**values["encoding"]),
-            compare=values["compare"],
-        )
 
 
 @dataclass(frozen=True)
@@ -248,19 +105,6 @@ def dry_run(request: Request, listener: Listener = ignore) -> DryRun:
     return _Run(request, listener, StopSignal()).estimate()
 
 
-@dataclass
-class _Plan:
-    """The frames of a job and what reading the content has shown of them."""
-
-    frames: list[PlannedFrame]
-    facts: dict[str, Any] = field(default_factory=dict)
-    size: Size | None = None
-    """Of each painting of a film; photos have one each."""
-    frame_index: FrameIndex | None = None
-    """Of a video that can be sought."""
-    segments: Segments = field(default_factory=lambda: Segments((), ()))
-
-
 class _Run:
     def __init__(self, request: Request, listener: Listener, stop: StopSignal) -> None:
         self.request = request
@@ -298,34 +142,16 @@ class _Run:
             raise UsageError(f"--executor {request.executor!r} is not one of {', '.join(EXECUTORS)}")
         if request.address is not None and request.executor != "ray":
             raise UsageError("--address is that of a Ray cluster: it goes with --executor ray")
-        self.passes = self.settings.passes.count if self.content.is_film else 1
         folder = self.settings.flow.folder
         weights = self.settings.flow.weights
         if self.settings.flow.method in ("auto", "raft") and weights != "torchvision" and not Path(weights).is_file():
             raise WeightsError(f"flow.weights {weights} is no file: name RAFT's weights, or torchvision")
         if self.settings.shots.cuts and not self.content.is_film:
             raise UsageError("--cuts takes a video or a sequence apart; photos have nothing to do with each other")
-        self._require_segments()
+        self.planner = Planner(request, self.content, self.to_video, self.devices, listener, stop)
+        self.planner.require_segments()
         if folder is not None and not Path(folder).is_dir():
             raise InputError(f"flow.folder {folder} is no folder: name the one that holds the .flo files")
-
-    def _require_segments(self) -> None:
-        segments = self.request.segments
-        if segments is None:
-            return
-        if segments < 1:
-            raise UsageError(f"--segments {segments}: a shot is painted in at least 1")
-        if not self.content.is_film:
-            raise UsageError("--segments divides the shots of a video or a sequence; photos are painted side by side")
-        if segments > 1 and not self._can_divide:
-            start = self.settings.start.next
-            why = f"in {self.passes} passes (passes.count)" if self.passes > 1 else f"with start.next={start}"
-            raise UsageError(f"--segments {segments}: a film {why} is not painted in segments: leave it out")
-
-    @property
-    def _can_divide(self) -> bool:
-        """Whether frames start from others that need not be the ones before."""
-        return self.content.is_film and self.passes == 1 and self.settings.start.next == "warped"
 
     # --- the two ways through ---
 
@@ -342,7 +168,7 @@ class _Run:
             pending = self._reconcile(job)
             frames = job.frames()
             segments = _segments(job.facts, frames)
-            where = self._places(job.facts, segments, pending)
+            where = self.planner.places(job.facts, segments, pending)
             told = _told(where, job.facts) if request.executor != "ray" else "a Ray cluster"
             job.log(f"started: {self.content.kind}, output {request.output}, device {told}")
             self._tell_of_environment(job, device)
@@ -354,7 +180,7 @@ class _Run:
                     frame_count=len(frames),
                     done_count=len(frames) - len(pending),
                     shot_count=len({frame.shot for frame in frames}),
-                    iterations_left=self._work_left(segments, pending),
+                    iterations_left=self.planner.work_left(segments, pending),
                     device=told,
                     settings=self.settings.description,
                 )
@@ -378,22 +204,21 @@ class _Run:
 
     def estimate(self) -> DryRun:
         request, settings = self.request, self.settings
-        device = self.devices[0]
         if not is_job(request.job_folder) and not request.force:
             self._require_output_free()
-        plan = self._plan()
+        plan = self.planner.plan()
         if not is_job(request.job_folder) or request.force:
             self._require_targets_free(plan.frames)
         with FrameReader(self.content, plan.frame_index) as reader:
             first, array = self._first_readable(plan, reader)
-        pixels = [height * width for height, width in self._sizes(plan)]
+        pixels = [height * width for height, width in self.planner.sizes(plan)]
         mean_pixels = statistics.fmean(pixels)
-        threads = self._threads(plan, mean_pixels)
+        threads = self.planner.threads(plan, mean_pixels)
         facts = {"threads": threads, "pixels": mean_pixels}
-        where = self._places(facts, plan.segments, plan.frames)
+        where = self.planner.places(facts, plan.segments, plan.frames)
         require_size(array.shape[:2], settings.layers, first.name)
         with _threads_set(threads):
-            painter = Painter(settings, load_weights(settings.encoder.weights), self.styles, self.blend, device)
+            painter = self._painter(load_weights(settings.encoder.weights))
             seconds_per_iteration = painter.seconds_per_iteration(array)
         # Time goes with the pixels.
         chains, _ = plan.segments.chains(
@@ -401,7 +226,7 @@ class _Run:
             for frame, share in zip(plan.frames, pixels, strict=True)
         )
         seconds = seconds_per_iteration * makespan(chains, len(where)) / (array.shape[0] * array.shape[1])
-        needed = self._disk_needed(plan, pixels)
+        needed = self.planner.disk_needed(plan, pixels)
         return DryRun(
             kind=str(self.content.kind),
             frame_count=sum(frame.pass_number == 0 for frame in plan.frames),
@@ -419,11 +244,15 @@ class _Run:
             job=request.job_folder,
         )
 
-    def _first_readable(self, plan: _Plan, reader: FrameReader) -> tuple[PlannedFrame, np.ndarray]:
+    def _painter(self, weights: EncoderWeights) -> Painter:
+        return Painter(self.settings, weights, self.styles, self.blend, self.devices[0])
+
+    def _first_readable(self, plan: Plan, reader: FrameReader) -> tuple[PlannedFrame, np.ndarray]:
         """The first frame that can be read; among photos some that cannot may come before it."""
         for frame in plan.frames:
             try:
-                return frame, self._at_painting_size(reader.read(frame.index)[0])
+                array = reader.read(frame.index)[0]
+                return frame, resize(array, fit_within(size_of(array), self.settings.size))
             except InputError:
                 if self.content.is_film or frame is plan.frames[-1]:
                     raise
@@ -482,20 +311,20 @@ class _Run:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"the job's folder {folder} is a file: remove it, or name another with --job")
         self._require_output_free()
-        plan = self._plan()
+        plan = self.planner.plan()
         self._require_targets_free(plan.frames)
         # Of photos each file is asked for its size.
-        sizes = self._sizes(plan)
+        sizes = self.planner.sizes(plan)
         pixels = [height * width for height, width in sizes]
-        self._require_space(plan, pixels)
+        self.planner.require_space(plan, pixels)
         if self.request.compare:
             self._require_compare_free(plan.frames)
         mean_pixels = statistics.fmean(pixels)
         facts = {
-            "threads": self._threads(plan, mean_pixels),
-            **self._batch_facts(plan, sizes, weights),
+            "threads": self.planner.threads(plan, mean_pixels),
+            **self.planner.batch_facts(plan, sizes, lambda: self._painter(weights)),
             "pixels": mean_pixels,
-            "flow": self._flow_method(),
+            "flow": self.planner.flow_method(),
             **plan.facts,
             "environment": _environment(self.devices[0]),
             "replaces": self._replaced_files(plan.frames),
@@ -509,73 +338,6 @@ class _Run:
             frame_index=None if plan.frame_index is None else plan.frame_index.to_text(),
             replace=self.request.force,
         )
-
-    def _threads(self, plan: _Plan, pixels: float) -> int:
-        """Over how many threads sums are split on a CPU. The last bits of a picture follow from it: a job keeps its
-        number, whoever goes on with it."""
-        chains, _ = plan.segments.chains((frame.index, frame.shot, frame.work * pixels) for frame in plan.frames)
-        total = sum(chain.work for chain in chains)
-        if self.request.executor == "inline" or total < PROCESSES_FROM:
-            return torch.get_num_threads()
-        return best_threads(
-            total, longest_way(chains), pixels, torch.get_num_threads(), MEMORY_SHARE * physical_memory_bytes()
-        )
-
-    def _batch_facts(self, plan: _Plan, sizes: Sequence[Size], weights: EncoderWeights) -> dict[str, Any]:
-        """How many pictures of a size are painted side by side, and the photos in the order of their sizes, so that
-        those of one come together."""
-        widths = self._widths(plan, sizes, weights)
-        mixed = bool(widths) and not self.content.is_film and len(set(sizes)) > 1
-        order = sorted(range(len(sizes)), key=lambda index: (sizes[index], index)) if mixed else []
-        return {"widths": [[*size, width] for size, width in widths.items()], "size_order": order}
-
-    def _widths(self, plan: _Plan, sizes: Sequence[Size], weights: EncoderWeights) -> dict[Size, int]:
-        """How many pictures of a size are painted side by side, where it is more than one. Their last bits follow from
-        it: a job keeps it."""
-        chains: dict[Size, dict[int, float]] = {}
-        for frame, size in zip(plan.frames, sizes, strict=True):
-            if all(size):
-                work, chain = chains.setdefault(size, {}), plan.segments.start(frame.index, frame.shot)
-                work[chain] = work.get(chain, 0.0) + frame.work
-        alike = {size: list(work.values()) for size, work in chains.items() if len(work) > 1}
-        most = self.request.batch
-        if most is not None:
-            widths = {size: min(most, len(work)) for size, work in alike.items()}
-        elif self.devices[0].type == "cpu" or not alike:
-            return {}
-        else:
-            widths = self._measured_widths(alike, weights)
-        return {size: width for size, width in widths.items() if width > 1}
-
-    def _measured_widths(self, alike: Mapping[Size, Sequence[float]], weights: EncoderWeights) -> dict[Size, int]:
-        """What pays on a GPU, by what one picture and several take of its time and memory."""
-        commonest = max(alike, key=lambda size: len(alike[size]))
-        painter = Painter(self.settings, weights, self.styles, self.blend, self.devices[0])
-        gray = np.full((*commonest, 3), 128, np.uint8)
-        try:
-            costs = {width: painter.batch_costs(gray, width) for width in (1, PROBE_WIDTH)}
-        except OutOfMemoryError:
-            costs = {}
-        del painter
-        # Workers in other processes have what this one gives back alone.
-        torch.cuda.empty_cache()
-        if not costs:
-            return {}
-        (one, least), (some, more) = costs[1], costs[PROBE_WIDTH]
-        slope, bytes_each = max(0.0, some - one) / (PROBE_WIDTH - 1), max(1, (more - least) // (PROBE_WIDTH - 1))
-        free = GPU_MEMORY_SHARE * min(torch.cuda.mem_get_info(device)[0] for device in self.devices)
-        widths = {}
-        for size, work in alike.items():
-            share = size[0] * size[1] / (commonest[0] * commonest[1])
-            fits = int((free - (least - bytes_each)) / (bytes_each * share))
-            widths[size] = best_width(
-                sum(work),
-                max(work),
-                max(1, min(fits, len(work))),
-                len(self.devices),
-                lambda width, share=share: (one - slope) + slope * share * width,  # type: ignore[misc]
-            )
-        return widths
 
     def _require_job_apart(self) -> None:
         """--force clears the job's folder: it holds no content, and neither holds nor lies in an output folder."""
@@ -635,216 +397,6 @@ class _Run:
         if there:
             more = f" and {len(there) - 1} more" if len(there) > 1 else ""
             raise OutputError(f"{there[0]}{more} exists: choose another --output, or overwrite with --force")
-
-    def _plan(self) -> _Plan:
-        if self.content.skipped:
-            count = self.content.skipped
-            files = (
-                "1 file in the content is no image, or a link that leads out, and was"
-                if count == 1
-                else f"{count} files in the content are no images, or links that lead out, and were"
-            )
-            self.listener(Notice(f"{files} passed over"))
-        if self.content.renamed:
-            count, first = len(self.content.renamed), self.content.renamed[0]
-            whose = "1 photo has a name" if count == 1 else f"{count} photos have names"
-            self.listener(
-                Notice(f"{whose} that another has, or that is too long: {first.path} is painted to {first.target}")
-            )
-        if self.content.kind is ContentKind.SEQUENCE:
-            for gap in contents.missing_numbers(self.content.files):
-                self.listener(Notice(f"frames are missing, and the film is painted without them: {gap}"))
-        if self.settings.is_retuned:
-            self.listener(
-                Notice(
-                    f"these settings were tuned for the encoder weights {self.settings.tuned_for!r}; with "
-                    f"{self.settings.encoder.weights!r} the loss weights balance differently"
-                )
-            )
-        if not self.content.is_film:
-            if self.content.kind is ContentKind.IMAGE:
-                # One picture that cannot be painted is wrong input, not a job that is done in part.
-                array = self._at_painting_size(decoding.read_image(self.content.files[0].path))
-                require_size(
-                    (array.shape[0], array.shape[1]), self.settings.layers, f"content {self.content.files[0].path}"
-                )
-            output = self.request.output.absolute()
-            base = output.parent if self.content.kind is ContentKind.IMAGE else output
-            most = self.settings.iterations.first
-            return _Plan(
-                [
-                    PlannedFrame(index, index, file.name, str(base / file.target), work=most)
-                    for index, file in enumerate(self.content.files)
-                ]
-            )
-        return self._plan_film()
-
-    def _plan_film(self) -> _Plan:
-        path = self.content.files[0].path
-
-        def on_progress(read: int, declared: int | None) -> None:
-            self.listener(Scanning(path, read, declared))
-            if self.stop.requested:
-                raise Interrupted("stopped while reading the content; nothing was begun yet")
-
-        rate = self.request.rate
-        if rate is None and self.content.kind is ContentKind.SEQUENCE and self.to_video:
-            self.listener(
-                Notice(f"the video gets {contents.DEFAULT_SEQUENCE_RATE} frames a second; --fps says otherwise")
-            )
-        shots = self.settings.shots
-        cuts = shots.cuts or (None if shots.detect else ())
-        scan = contents.scan_film(self.content, self.request.frames.clip, cuts, rate, on_progress)
-        last = scan.first + scan.timing.frame_count - 1
-        for cut in shots.cuts:
-            if cut > last:
-                self.listener(Notice(f"cut {cut} lies beyond the last frame, {last}, and is passed over"))
-        wanted = self.request.frames.stop
-        if wanted is not None and wanted > scan.first + scan.timing.frame_count:
-            last = scan.first + scan.timing.frame_count
-            self.listener(Notice(f"{path} ends with frame {last - 1}: frames {scan.first}:{last} are painted"))
-        if scan.damage:
-            self.listener(Notice(f"{path} is damaged, and its good frames are painted: {scan.damage}"))
-        if scan.interlaced_count:
-            self.listener(Notice(f"{path} is interlaced: the two fields of a frame are made one picture (bwdif)"))
-        if scan.info is not None and scan.info.hdr:
-            self.listener(
-                Notice(f"{path} is of high dynamic range ({scan.info.hdr}): it is reduced to standard (BT.709, 8 bits)")
-            )
-        size = fit_within(scan.size, self.settings.size)
-        require_size(size, self.settings.layers, f"the content {path}")
-        if self.to_video:
-            # Not only once all is painted.
-            self.request.encoding.choose(self.request.output.suffix.lower(), size, scan.has_alpha)
-        segments = self._plan_segments(scan)
-        if self._flow_method() == "files":
-            self._require_flow_files(scan, segments)
-        frames = list(self._film_frames(scan, segments))
-        facts = {**_film_facts(scan), "anchors": list(segments.anchors)}
-        return _Plan(frames, facts, size, scan.index, segments)
-
-    def _plan_segments(self, scan: ContentScan) -> Segments:
-        asked, iterations = self.request.segments, self.settings.iterations
-        workers = _workers_of(self.request.executor, self.devices)
-        anchors: tuple[int, ...] = ()
-        if self._can_divide:
-            shots = [shot.frames for shot in scan.shots]
-            anchors = plan_anchors(shots, asked, workers, iterations.first, iterations.next)
-        segments = Segments(anchors, (shot.start for shot in scan.shots))
-        if segments:
-            divided = "1 shot is" if segments.divided_shots == 1 else f"{segments.divided_shots} shots are"
-            self.listener(Notice(f"{divided} painted in {segments.count} segments"))
-        elif asked is not None and asked > 1:
-            self.listener(Notice(f"no shot is long enough for two segments of {LEAST_FRAMES} frames"))
-        return segments
-
-    def _require_flow_files(self, scan: ContentScan, segments: Segments) -> None:
-        """What a job of days needs is there, and whole, before it begins; see `_linked`."""
-        files = FloFolder(Path(self.settings.flow.folder or ""))
-        size = fit_within(scan.size, self.settings.size)
-        start, held = self.settings.start.next, self.settings.temporal
-        to_previous = start == "warped" or (held.weight > 0 and 1 in held.distances)
-        neighbours = [(later, later - 1) for shot in scan.shots for later in shot.frames[1:]]
-        pairs = neighbours if (to_previous if self.passes == 1 else self.passes > 2) else []
-        if self.passes > 1:
-            pairs = pairs + [(earlier, later) for later, earlier in neighbours]
-        led_on = [
-            index for shot in scan.shots for index in shot.frames if segments.meets(index, shot.start) is not None
-        ]
-        pairs = pairs + [(index, index + 1) for index in led_on]
-        missing = [path.name for pair in pairs if not (path := files.path_of(*pair)).is_file()]
-        if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise InputError(f"flow file {missing[0]}{more} is not in {files.folder}: add it, or cut the film there")
-        for pair in pairs:
-            files.require(*pair, size)
-
-    def _film_frames(self, scan: ContentScan, segments: Segments) -> Iterator[PlannedFrame]:
-        shot_of = {index: shot.start for shot in scan.shots for index in shot.frames}
-        for place, pts in enumerate(scan.timing.times):
-            index = scan.first + place
-            if self.to_video:
-                path = f"{FRAMES_NAME}/{index:06d}.png"
-            elif self.content.kind is ContentKind.SEQUENCE:
-                path = str(self.request.output.absolute() / self.content.files[index].target)
-            else:
-                path = str(self.request.output.absolute() / f"{index:06d}.png")
-            name = self.content.files[index].name if self.content.kind is ContentKind.SEQUENCE else f"frame {index}"
-            shot = shot_of[index]
-            work = self._work(index, shot, segments)
-            for number in range(1 - self.passes, 1):
-                draft = f"{FRAMES_NAME}/pass-{number + self.passes:02d}/{index:06d}.png"
-                in_pass = f"{name}, pass {number + self.passes}" if self.passes > 1 else name
-                yield PlannedFrame(index, shot, in_pass, draft if number else path, pts, work, number)
-
-    def _work(self, index: int, shot: int, segments: Segments) -> int:
-        is_anchor = segments.is_anchor(index, shot)
-        return most_iterations(self.settings, self.passes, index, shot, is_anchor=is_anchor)
-
-    def _work_left(self, segments: Segments, pending: Sequence[FrameRecord | PlannedFrame]) -> int:
-        return sum(self._work(frame.index, frame.shot, segments) for frame in pending)
-
-    def _sizes(self, plan: _Plan) -> list[Size]:
-        """The size of each painting; (0, 0) for a picture that cannot be read, of which there will be none."""
-        if plan.size is not None:
-            return [plan.size] * len(plan.frames)
-        sizes = []
-        for file in self.content.files:
-            try:
-                sizes.append(fit_within(decoding.image_size(file.path), self.settings.size))
-            except InputError:
-                sizes.append((0, 0))
-        return sizes
-
-    def _disk_needed(self, plan: _Plan, pixels: Sequence[int]) -> dict[Path, int]:
-        """Bytes, from above, that paintings and output take in each folder: paintings hardly compress, PNG never
-        makes them larger by much, JPEG halves them, and a film of good quality takes an eighth of its frames."""
-        output, job = self.request.output.absolute().parent, self.request.job_folder.absolute().parent
-        needed = dict.fromkeys((output, job), 0)
-        for frame, count in zip(plan.frames, pixels, strict=True):
-            suffix = Path(frame.path).suffix.lower()
-            # A TIFF may be plain and have alpha.
-            halves = 3 if suffix in (".jpg", ".jpeg") else 8 if suffix in (".tif", ".tiff") else 6
-            needed[output if Path(frame.path).is_absolute() else job] += halves * count // 2 + 4096
-        kept = sum(pixels) // self.passes
-        if self.to_video:
-            film = self._video_bytes(kept)
-            needed[output] += film
-            if storage.disk_of(output) != storage.disk_of(job):
-                needed[job] += film  # It is made there, and then moved.
-        if self.passes > 1 and self._flow_method() != "files":
-            needed[job] += 2 * 8 * kept
-        if plan.segments:
-            gaps = sum(plan.segments.next(frame.index, frame.shot) is not None for frame in plan.frames)
-            led = sum(plan.segments.meets(frame.index, frame.shot) is not None for frame in plan.frames)
-            needed[job] += (3 * 4 * led + (2 * 8 * gaps if self._flow_method() != "files" else 0)) * pixels[0]
-        if self.request.compare:
-            needed[output] += self._video_bytes(2 * kept) if self.to_video else 6 * kept
-        return needed
-
-    def _video_bytes(self, pixel_count: int) -> int:
-        """From above, of so many pixels in all: without loss half of what they take plain, a GIF a byte for each, else
-        an eighth."""
-        if self.request.output.suffix.lower() == ".gif":
-            return pixel_count
-        lossless = self.request.encoding.codec in ("prores", "ffv1") or self.request.encoding.crf == 0
-        return 3 * pixel_count // (2 if lossless else 8)
-
-    def _require_space(self, plan: _Plan, pixels: Sequence[int]) -> None:
-        """Raises `StorageError` where a disk has not the room that the job takes."""
-        needed = self._disk_needed(plan, pixels)
-        by_disk: dict[int, tuple[Path, int]] = {}
-        for folder, size in needed.items():
-            disk = storage.disk_of(folder)
-            by_disk[disk] = folder, size + by_disk.get(disk, (folder, 0))[1]
-        for folder, size in by_disk.values():
-            free = storage.free_bytes(folder)
-            if size > free:
-                raise StorageError(
-                    f"the paintings and the output take up to {_megabytes(size)} in {folder}, and "
-                    f"{_megabytes(free)} are free there: free some, paint fewer --frames or at a smaller --size, or "
-                    "name another --output or --job"
-                )
 
     # --- going on where it stopped ---
 
@@ -938,7 +490,7 @@ class _Run:
             listener=self.listener,
             stop=self.stop,
         )
-        with self._executor(spec, where, _parts(segments, pending)) as executor:
+        with self._executor(spec, where, parts_of(segments, pending)) as executor:
             job.change_fact("workers", len(executor.devices))
             if self.request.executor == "ray":
                 self._notice(job, f"painting on {', '.join(executor.devices)}")
@@ -951,34 +503,6 @@ class _Run:
             return RayExecutor(spec, self.request.address, math.ceil(chain_count / spec.places), on_gpu)
         inline = kind == "inline" or (kind == "auto" and len(where) == 1)
         return InlineExecutor(spec, where[0]) if inline else ProcessExecutor(spec, where)
-
-    def _places(
-        self, facts: Mapping[str, Any], segments: Segments, frames: Sequence[FrameRecord | PlannedFrame]
-    ) -> list[torch.device]:
-        """A device for each worker: the CPU as often as its cores hold the job's threads, no more than can be busy."""
-        if self.request.executor == "inline":
-            return [self.devices[0]]
-        if self.devices[0].type == "cpu":
-            work = self._work_left(segments, frames) * facts["pixels"]
-            if self.request.executor == "auto" and work < PROCESSES_FROM:
-                return [self.devices[0]]
-            places = [self.devices[0]] * max(1, usable_cores() // facts["threads"])
-        else:
-            places = list(self.devices)
-        return places[: max(1, _parts(segments, frames))]
-
-    def _flow_method(self) -> str:
-        """`auto` decided: a folder is there to be read; RAFT pays on a GPU, but is not downloaded unasked."""
-        flow = self.settings.flow
-        if flow.method != "auto":
-            return flow.method
-        if flow.folder is not None:
-            return "files"
-        on_gpu = self.devices[0].type == "cuda"
-        return "raft" if on_gpu and has_raft_weights(flow.weights) else "dis"
-
-    def _at_painting_size(self, array: np.ndarray) -> np.ndarray:
-        return resize(array, fit_within((array.shape[0], array.shape[1]), self.settings.size))
 
     def _read_start_picture(self) -> np.ndarray | None:
         first = self.settings.start.first
@@ -1122,41 +646,9 @@ def _threads_set(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _film_facts(scan: ContentScan) -> dict[str, Any]:
-    timing, info = scan.timing, scan.info
-    return {
-        "first": scan.first,
-        "time_base": str(timing.time_base),
-        "rate": None if timing.rate is None else str(timing.rate),
-        "last_duration": timing.last_duration,
-        "is_partial": scan.is_partial,
-        "has_audio": info is not None and info.has_audio,
-        "has_alpha": scan.has_alpha,
-        "color": None if info is None else vars(info.color),
-        "content_colors": scan.colors,
-    }
-
-
-def _workers_of(executor: str, devices: Sequence[torch.device]) -> int:
-    """How many frames could be painted at the same time. GPUs alone are counted: a CPU's cores work on one frame
-    together, and what a cluster has is not known yet."""
-    return len(devices) if devices[0].type == "cuda" and executor in ("auto", "processes") else 1
-
-
 def _segments(facts: Mapping[str, Any], frames: Sequence[FrameRecord]) -> Segments:
     """How a job's shots are divided, of all its frames: decided as it was made, whoever goes on with it."""
     return Segments(facts.get("anchors", ()), (frame.shot for frame in frames))
-
-
-def _parts(segments: Segments, frames: Sequence[FrameRecord | PlannedFrame]) -> int:
-    """In how many places frames can be painted at the same time: segments, and shots that are not divided."""
-    return len({segments.start(frame.index, frame.shot) for frame in frames})
-
-
-def _megabytes(size: int) -> str:
-    if size < 1e6:
-        return f"{size / 1e3:.1f} kB"
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def _film_colors(job: Job) -> ColorStatistics | None:

@@ -20,7 +20,8 @@ sys.path.insert(0, str(FOLDER.parent))
 from pipeline.config import load_settings  # noqa: E402
 from pipeline.frames import FrameRange, resize  # noqa: E402
 from pipeline.images import read_image  # noqa: E402
-from pipeline.run import Request, stylize  # noqa: E402
+from pipeline.request import Request  # noqa: E402
+from pipeline.run import stylize  # noqa: E402
 from pipeline.video_reader import read_frames  # noqa: E402
 
 STRIP_RUNS = (FrameRange(0, 9), FrameRange(26, 35))

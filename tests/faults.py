@@ -32,7 +32,8 @@ from pipeline.config import load_settings
 from pipeline.errors import ImpastoError, Interrupted, JobLockedError
 from pipeline.events import Event, FrameDone, StopSignal
 from pipeline.job import Job, PlannedFrame, is_job
-from pipeline.run import Request, resume, stylize
+from pipeline.request import Request
+from pipeline.run import resume, stylize
 from pipeline.storage import TEMPORARY_MARK
 from samples import scenes
 from tests.conftest import TINY

@@ -92,7 +92,8 @@ def serve() -> None:
     from pipeline.errors import ImpastoError
     from pipeline.events import Event, FrameDone, FrameFailed, Losses, Notice
     from pipeline.optimize import StopReason
-    from pipeline.run import Request, stylize
+    from pipeline.request import Request
+    from pipeline.run import stylize
     from pipeline.stylize import FrameTask, PaintedFrame, Painter
     from tests.conftest import TINY
 

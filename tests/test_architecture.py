@@ -38,7 +38,7 @@ ROWS = (
     },
     {"optimize", "store"},
     {"checkpoint", "stylize", "job", "content", "motion", "scheduler", "segments"},
-    {"executors", "cluster", "report", "run", "painting", "measure", "assembly"},
+    {"executors", "cluster", "report", "request", "plan", "run", "painting", "measure", "assembly"},
 )
 """A module imports from rows above its own, and within its row only without a circle."""
 

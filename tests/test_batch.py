@@ -25,7 +25,8 @@ from pipeline.frames import resize
 from pipeline.images import write_image
 from pipeline.job import Job
 from pipeline.optimize import StopRule
-from pipeline.run import Request, resume, stylize
+from pipeline.request import Request
+from pipeline.run import resume, stylize
 from pipeline.stylize import Batch, Earlier, FrameTask, PaintedFrame, Painter
 from tests.conftest import TINY
 from tests.test_run import footage, notices, of_kind, request, settings, write_clip

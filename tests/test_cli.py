@@ -452,7 +452,7 @@ def test_a_film_on_a_terminal(here: Path) -> None:
 
 def test_the_live_view_through_the_whole_job(here: Path) -> None:
     """Without a process of its own: the real events of a job, drawn."""
-    from pipeline.run import Request
+    from pipeline.request import Request
     from pipeline.run import stylize as run
 
     file = io.StringIO()
@@ -798,7 +798,7 @@ def test_handlers_are_put_back(here: Path) -> None:
 
 def test_the_painting_is_what_the_library_paints(here: Path) -> None:
     """No logic in the command that a script would miss."""
-    from pipeline.run import Request
+    from pipeline.request import Request
     from pipeline.run import stylize as run
 
     assert impasto(*stylize("content.png", "a.png")).code == 0

@@ -16,7 +16,8 @@ import pytest
 from pipeline.errors import DeviceError, UsageError
 from pipeline.events import Event, FrameDone, FrameProgress
 from pipeline.job import FrameRecord, Job
-from pipeline.run import Request, resume, stylize
+from pipeline.request import Request
+from pipeline.run import resume, stylize
 from pipeline.video_reader import read_frames
 from tests.test_run import footage, notices, of_kind, request, settings, write_clip, write_frames
 

@@ -24,7 +24,8 @@ from pipeline.config import Settings
 from pipeline.errors import InputError, PartialError
 from pipeline.events import Event, FrameFailed
 from pipeline.media import Timing
-from pipeline.run import Request, stylize
+from pipeline.request import Request
+from pipeline.run import stylize
 from pipeline.video_writer import VideoWriter
 
 ROOT = Path(__file__).resolve().parent.parent

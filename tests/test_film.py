@@ -21,7 +21,8 @@ from pipeline.frames import FrameRange
 from pipeline.job import FrameRecord, Job
 from pipeline.optimize import StopRule
 from pipeline.painting import FOLLOW
-from pipeline.run import Request, dry_run, resume, stylize
+from pipeline.request import Request
+from pipeline.run import dry_run, resume, stylize
 from pipeline.stylize import FrameTask, Painter
 from samples import scenes
 from tests.test_cli import FAST, impasto, refused

@@ -16,7 +16,8 @@ from pipeline.config import Settings, load_settings
 from pipeline.errors import ImpastoError, InputError, OutputError, PartialError, SettingsError, StorageError, UsageError
 from pipeline.events import Event, FrameFailed, JobStarted, Notice
 from pipeline.media import Timing
-from pipeline.run import Request, stylize
+from pipeline.request import Request
+from pipeline.run import stylize
 from pipeline.video_writer import VideoWriter
 from tests.clips import H264, ffmpeg, moving_source, numbered, sine
 from tests.conftest import TINY

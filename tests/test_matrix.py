@@ -25,7 +25,8 @@ from pipeline.frames import Size
 from pipeline.job import Job
 from pipeline.media import ffmpeg_path
 from pipeline.optimize import StopReason
-from pipeline.run import Request, stylize
+from pipeline.request import Request
+from pipeline.run import stylize
 from pipeline.stylize import FrameTask, PaintedFrame
 from tests.clips import ffmpeg
 from tests.conftest import TINY

@@ -19,7 +19,8 @@ from pipeline.errors import DeviceError, FrameError, Interrupted, JobError, OutO
 from pipeline.events import Event, FrameDone, FrameFailed, FrameProgress, FrameStarted, JobStarted, Losses, StopSignal
 from pipeline.executors import Assignment, InlineExecutor, ProcessExecutor, Report
 from pipeline.job import FrameRecord, FrameState, Job
-from pipeline.run import Request, resume, stylize
+from pipeline.request import Request
+from pipeline.run import resume, stylize
 from pipeline.storage import temporary_beside
 from pipeline.stylize import FrameTask, pick_devices
 from pipeline.video_reader import read_frames

@@ -33,7 +33,8 @@ from pipeline.errors import Interrupted, JobError, JobMismatchError, OutputError
 from pipeline.events import Assembling, Event, FrameDone, FrameProgress, FrameStarted, Notice, StopSignal
 from pipeline.frames import FrameRange
 from pipeline.job import Job
-from pipeline.run import Request, resume, stylize
+from pipeline.request import Request
+from pipeline.run import resume, stylize
 from pipeline.storage import TEMPORARY_MARK
 from samples import scenes
 from tests.test_run import footage, of_kind, request, settings, tree, write_clip, write_frames

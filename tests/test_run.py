@@ -38,7 +38,8 @@ from pipeline.frames import FrameRange, to_tensor
 from pipeline.job import Job
 from pipeline.optimize import StopRule
 from pipeline.painting import CHANGED_ITERATIONS, CHANGED_PIXELS, FOLLOW
-from pipeline.run import Request, dry_run, resume, stylize
+from pipeline.request import Request
+from pipeline.run import dry_run, resume, stylize
 from pipeline.starts import ColorStatistics
 from pipeline.stylize import Earlier, FrameTask, Painter
 from samples import scenes

@@ -16,7 +16,8 @@ from pipeline.errors import InputError, Interrupted, JobMismatchError, PartialEr
 from pipeline.events import Event, FrameStarted
 from pipeline.frames import to_tensor
 from pipeline.job import FrameRecord, Job
-from pipeline.run import Request, dry_run, resume, stylize
+from pipeline.request import Request
+from pipeline.run import dry_run, resume, stylize
 from pipeline.scheduler import Chain, longest_way, simulate
 from pipeline.segments import ANCHOR_WORK, LEAST_FRAMES, LEAST_GAIN, MEETING_FRAMES, Segments, plan_anchors
 from samples import scenes

@@ -16,7 +16,8 @@ from pipeline.content import ContentKind, resolve_content
 from pipeline.errors import InputError, OutputError, UsageError
 from pipeline.events import Event, Notice
 from pipeline.media import Timing
-from pipeline.run import Request, stylize
+from pipeline.request import Request
+from pipeline.run import stylize
 from pipeline.video_writer import VideoWriter
 from tests.conftest import TINY
 

@@ -18,7 +18,8 @@ _CHILD = """
 import json, resource, sys
 from pathlib import Path
 from pipeline.config import load_settings
-from pipeline.run import Request, stylize
+from pipeline.request import Request
+from pipeline.run import stylize
 settings = load_settings("default", ["iterations={first: 5, next: 3, tolerance: 0}"])
 stylize(Request((Path(sys.argv[1]),), (Path(sys.argv[2]),), Path(sys.argv[3]), settings, device="cpu"))
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))

@@ -17,7 +17,8 @@ from pipeline.encoder import load_weights
 from pipeline.frames import Size, to_tensor
 from pipeline.images import read_image, write_image
 from pipeline.job import FrameRecord, Job
-from pipeline.run import Request, stylize
+from pipeline.request import Request
+from pipeline.run import stylize
 from pipeline.scheduler import longest_way
 from pipeline.segments import Segments
 from pipeline.stylize import Painter

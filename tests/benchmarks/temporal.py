@@ -24,7 +24,8 @@ from pipeline.frames import FrameRange, Size, fit_within, resize, to_tensor
 from pipeline.images import read_image, write_image
 from pipeline.job import FrameRecord, Job
 from pipeline.motion import MotionReader
-from pipeline.run import Request, stylize
+from pipeline.request import Request
+from pipeline.run import stylize
 from pipeline.storage import write_bytes
 from pipeline.stylize import Painter
 from pipeline.video_reader import read_frames
