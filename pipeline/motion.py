@@ -23,7 +23,7 @@ from pipeline.errors import FrameError, InputError
 from pipeline.flow import FloFolder, FlowEstimator, plain_dis, working_size
 from pipeline.frames import Size, fit_within, resize, size_of, to_tensor
 
-ANCHORS = ((8, 4), (32, 16), (128, 64))
+STILL_REFERENCES = ((8, 4), (32, 16), (128, 64))
 """(frames back, step): what stands still looks as it did in frames about so far back. Slow motion is told from the
 trembling of the estimate by the last of them. They are every so-many-th frame of the shot, so that few are kept."""
 
@@ -66,15 +66,15 @@ class MotionFrame:
     alpha: np.ndarray | None
 
 
-def anchors(index: int, shot: int) -> tuple[int, ...]:
+def still_references(index: int, shot: int) -> tuple[int, ...]:
     """The earlier frames that tell what stands still in frame `index` of the shot that begins with frame `shot`."""
-    found = {max(shot, shot + (index - back - shot) // step * step) for back, step in ANCHORS}
+    found = {max(shot, shot + (index - back - shot) // step * step) for back, step in STILL_REFERENCES}
     return tuple(sorted(found - {index}))
 
 
-def _is_anchor_later(index: int, now: int, shot: int) -> bool:
-    """Whether frame `index` will be among the anchors of a frame after `now`."""
-    return any((index - shot) % step == 0 and now - index < back + step for back, step in ANCHORS)
+def _is_reference_later(index: int, now: int, shot: int) -> bool:
+    """Whether frame `index` will be among the still references of a frame after `now`."""
+    return any((index - shot) % step == 0 and now - index < back + step for back, step in STILL_REFERENCES)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class MotionReader:
         self._sources: OrderedDict[int, np.ndarray] = OrderedDict()
         self._contents: OrderedDict[int, np.ndarray] = OrderedDict()
         self._alphas: dict[int, np.ndarray | None] = {}
-        self._anchors: dict[int, np.ndarray] = {}
+        self._still_references: dict[int, np.ndarray] = {}
         self._far: dict[int, np.ndarray] = {}
         self._flows: OrderedDict[tuple[int, int], tuple[np.ndarray | None, np.ndarray | None]] = OrderedDict()
         self._frames_kept = frames_kept + (_BLOCK if backward else 0)
@@ -157,7 +157,7 @@ class MotionReader:
 
     def _read(self, wanted: _Wanted) -> MotionFrame:
         index, shot, has_links = wanted.index, wanted.shot, bool(wanted.others or wanted.far)
-        looked_at = anchors(index, shot) if has_links and shot is not None else ()
+        looked_at = still_references(index, shot) if has_links and shot is not None else ()
         # Where frames between were set aside, the way goes past them.
         near = (index, *wanted.others)
         self._frames_kept = max(self._frames_kept, max(near) - min(near) + 2)
@@ -172,7 +172,7 @@ class MotionReader:
         first = min(
             *near,
             index,
-            *(looked for looked in looked_at if looked not in self._anchors),
+            *(looked for looked in looked_at if looked not in self._still_references),
             *behind,
         )
         for place in range(first, max(near) + 1):
@@ -182,18 +182,18 @@ class MotionReader:
                 if place in near or place in wanted.far:
                     raise
                 continue  # It could not be painted either.
-            if shot is not None and _is_anchor_later(place, index - 1, shot):
-                self._anchors[place] = content
+            if shot is not None and _is_reference_later(place, index - 1, shot):
+                self._still_references[place] = content
             if place in wanted.far:
                 self._far[place] = content
             if way and way[-1] < place <= index:
                 self._keep_flow(way[-1], place)
                 way.append(place)
         if shot is not None:
-            self._anchors = {
+            self._still_references = {
                 place: content
-                for place, content in self._anchors.items()
-                if place >= shot and _is_anchor_later(place, index - 1, shot)
+                for place, content in self._still_references.items()
+                if place >= shot and _is_reference_later(place, index - 1, shot)
             }
         content, alpha = self._content(index), self._alphas[index]
         still: np.ndarray | None = None
@@ -207,6 +207,7 @@ class MotionReader:
                 still = self._still(content, there, flow, looked_at)
             flow = flow * (1 - still[..., None])
             way_trust = temporal.trust(temporal.to_flow(flow), None if back is None else temporal.to_flow(back))
+            way_trust = way_trust * self._reliable(index, other, size_of(content))
             links.append(self._link(index, other, content, there, flow, way_trust, still))
         for other in wanted.far:
             if other > index and other not in kept:
@@ -237,9 +238,9 @@ class MotionReader:
             return nowhere
         still = _settled(content, there, flow, threshold)
         for index in looked_at:
-            if not still.any() or index not in self._anchors:
+            if not still.any() or index not in self._still_references:
                 return nowhere
-            earlier = self._anchors[index]
+            earlier = self._still_references[index]
             still = still * _settled(content, earlier, plain_dis(content, earlier), temporal.STILL_FAR)
         return _eroded(still)
 
@@ -344,10 +345,7 @@ class MotionReader:
             way, back = self._flow(places[-1], following, keep=True)
             step = temporal.to_flow(way)
             step_trust = temporal.trust(step, None if back is None else temporal.to_flow(back))
-            if isinstance(self._estimator, FloFolder):
-                reliable = self._estimator.reliable(places[-1], following, size)
-                if reliable is not None:
-                    step_trust = step_trust * temporal.to_mask(reliable)
+            step_trust = step_trust * self._reliable(places[-1], following, size)
             onward = temporal.warp(chained, step, "bilinear")
             chained = torch.cat([step + onward[:, :2], step_trust * onward[:, 2:]], 1)
             if other > index and self._store is not None:
@@ -391,6 +389,12 @@ class MotionReader:
                 "add it, or cut the film there"
             )
         return flow, back
+
+    def _reliable(self, index: int, other: int, size: Size) -> torch.Tensor | float:
+        """What a file says of the flow index → other (1×1×H×W), 1 where none does."""
+        files = self._estimator
+        reliable = files.reliable(index, other, size) if isinstance(files, FloFolder) else None
+        return 1.0 if reliable is None else temporal.to_mask(reliable)
 
     def _has_flow(self, index: int, other: int) -> bool:
         files = self._estimator
@@ -445,13 +449,9 @@ class MotionReader:
         mask = way_trust * temporal.likeness(here, moved)
         if still.any():
             # Unlike noise, what passed there since then is seen.
-            mask = torch.maximum(mask, temporal.to_mask(still) * temporal.likeness(here, other_there))
-        trusted = mask[0, 0].numpy()
-        if isinstance(self._estimator, FloFolder):
-            reliable = self._estimator.reliable(index, other, size_of(flow))
-            if reliable is not None:
-                trusted = trusted * reliable
-        return Link(other, there, flow, np.asarray(trusted))
+            seen = temporal.likeness(here, other_there) * self._reliable(index, other, size_of(flow))
+            mask = torch.maximum(mask, temporal.to_mask(still) * seen)
+        return Link(other, there, flow, np.asarray(mask[0, 0].numpy()))
 
 
 def _settled(content: np.ndarray, there: np.ndarray, flow: np.ndarray, threshold: float) -> torch.Tensor:

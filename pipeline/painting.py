@@ -81,12 +81,12 @@ def starts_cold(settings: Settings, index: int, shot: int) -> bool:
     return index == shot or settings.start.next not in ("previous", "warped")
 
 
-def most_iterations(settings: Settings, passes: int, index: int, shot: int, *, is_anchor: bool = False) -> int:
+def most_iterations(settings: Settings, passes: int, segments: Segments, index: int, shot: int) -> int:
     """The most that a frame takes in one pass."""
     if passes > 1:
         return settings.passes.iterations
     # Much has changed since the anchor before.
-    is_long = is_anchor or starts_cold(settings, index, shot)
+    is_long = segments.is_anchor(index, shot) or starts_cold(settings, index, shot)
     return settings.iterations.first if is_long else settings.iterations.next
 
 
@@ -275,8 +275,7 @@ class Painting:
         return sorted(frames, key=order)
 
     def _work(self, frame: FrameRecord) -> int:
-        is_anchor = self._segments.is_anchor(frame.index, frame.shot)
-        return most_iterations(self._settings, self._passes, frame.index, frame.shot, is_anchor=is_anchor)
+        return most_iterations(self._settings, self._passes, self._segments, frame.index, frame.shot)
 
     @contextlib.contextmanager
     def _lane(self, needs_flow: bool) -> Iterator[_Lane]:

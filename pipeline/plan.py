@@ -20,7 +20,7 @@ from pipeline.frame_index import FrameIndex
 from pipeline.frames import Size, fit_within, size_of
 from pipeline.job import FRAMES_NAME, FrameRecord, PlannedFrame
 from pipeline.layers import require_size
-from pipeline.painting import most_iterations
+from pipeline.painting import most_iterations, starts_cold
 from pipeline.request import Request
 from pipeline.scheduler import longest_way
 from pipeline.segments import LEAST_FRAMES, Segments, plan_anchors
@@ -209,13 +209,15 @@ class Planner:
         start, held = self.settings.start.next, self.settings.temporal
         to_previous = start == "warped" or (held.weight > 0 and 1 in held.distances)
         neighbours = [(later, later - 1) for shot in scan.shots for later in shot.frames[1:]]
-        pairs = neighbours if (to_previous if self.passes == 1 else self.passes > 2) else []
         if self.passes > 1:
+            pairs = neighbours if self.passes > 2 else []
             pairs = pairs + [(earlier, later) for later, earlier in neighbours]
+        else:
+            pairs = [pair for pair in neighbours if to_previous and not starts_cold(self.settings, *pair)]
         led_on = [
             index for shot in scan.shots for index in shot.frames if segments.meets(index, shot.start) is not None
         ]
-        pairs = pairs + [(index, index + 1) for index in led_on]
+        pairs += [(index, index + 1) for index in led_on]
         missing = [path.name for pair in pairs if not (path := files.path_of(*pair)).is_file()]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -242,8 +244,7 @@ class Planner:
                 yield PlannedFrame(index, shot, in_pass, draft if number else path, pts, work, number)
 
     def _work(self, index: int, shot: int, segments: Segments) -> int:
-        is_anchor = segments.is_anchor(index, shot)
-        return most_iterations(self.settings, self.passes, index, shot, is_anchor=is_anchor)
+        return most_iterations(self.settings, self.passes, segments, index, shot)
 
     def flow_method(self) -> str:
         """`auto` decided: a folder is there to be read; RAFT pays on a GPU, but is not downloaded unasked."""

@@ -1,4 +1,4 @@
-"""A job from end to end: content → shots → frame tasks → frames on the disk → output."""
+"""A job from end to end: request → plan → paintings → output."""
 
 import contextlib
 import dataclasses

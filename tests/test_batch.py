@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,15 +16,17 @@ from pipeline import optimize, painting
 from pipeline import run as run_module
 from pipeline import stylize as stylize_module
 from pipeline.config import Settings, load_settings
+from pipeline.content import resolve_content
 from pipeline.encoder import EncoderWeights
 from pipeline.errors import Interrupted, JobMismatchError, OutOfMemoryError, PartialError, WorkerLostError
-from pipeline.events import Event, FrameDone, FrameStarted, Losses, Notice
+from pipeline.events import Event, FrameDone, FrameStarted, Losses, Notice, StopSignal, ignore
 from pipeline.executors import Assignment, InlineExecutor, MeasureTask, PainterSpec, Report, Workbench, best_width
 from pipeline.flow import DisFlow
 from pipeline.frames import resize
 from pipeline.images import write_image
-from pipeline.job import Job
+from pipeline.job import Job, PlannedFrame
 from pipeline.optimize import StopRule
+from pipeline.plan import Plan, Planner
 from pipeline.request import Request
 from pipeline.run import resume, stylize
 from pipeline.stylize import Batch, Earlier, FrameTask, PaintedFrame, Painter
@@ -401,8 +403,6 @@ def test_a_film_goes_on_after_a_stop(material: Path) -> None:
     stylize(whole)
     assert widths(whole) == [[48, 64, 2]]
     parts = dataclasses.replace(asked(material, "parts", "cut.mp4", executor="inline"), settings=settings(*SLOW, *cuts))
-    from pipeline.events import StopSignal
-
     stop = StopSignal()
 
     def listener(event: Event) -> None:
@@ -528,6 +528,33 @@ def test_what_pictures_cost_is_measured_where_they_are_done_at_once(
             seconds, taken = painter.batch_costs(gray, width)
             pairs = painter.settings.optimizer.history - 4 if more.startswith("style") else 0
             assert seconds >= 0 and taken == 1000 + width * pairs * 2 * 4 * gray.size
+
+
+@pytest.mark.parametrize(("executor", "width"), [("inline", 8), ("processes", 4)])
+def test_photos_are_shared_out_to_the_gpus_that_paint(
+    material: Path, monkeypatch: pytest.MonkeyPatch, executor: str, width: int
+) -> None:
+    """`inline` paints on the first one alone, however many there are."""
+
+    class Costs:
+        def batch_costs(self, array: np.ndarray, width: int) -> tuple[float, int]:
+            return 1.0 + 0.1 * width, 1000 * width
+
+    asked_of: list[int] = []
+
+    def free(device: torch.device) -> tuple[int, int]:
+        asked_of.append(device.index)
+        return 10**9, 10**9
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", free)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    job = asked(material, "gpus", executor=executor, batch=None)
+    gpus = [torch.device("cuda", number) for number in (0, 1)]
+    frames = [PlannedFrame(index, index, f"{index}.png", f"{index}.png", work=100) for index in range(8)]
+    planner = Planner(job, resolve_content(job.content, job.output, "photos"), False, gpus, ignore, StopSignal())
+    facts = planner.batch_facts(Plan(frames), [SIZE] * 8, lambda: cast(Painter, Costs()))
+    assert facts == {"widths": [[*SIZE, width]], "size_order": []}
+    assert asked_of == [0] if executor == "inline" else [0, 1]
 
 
 @pytest.mark.gpu

@@ -673,6 +673,14 @@ def test_flow_files_are_looked_for_before_the_job_begins(flows: Path, here: Path
     assert stylize(asked).painted_count == 6
 
 
+@pytest.mark.parametrize("start", ["content", "matched"])
+def test_no_flow_file_is_needed_where_every_frame_starts_cold(flows: Path, here: Path, start: str) -> None:
+    for path in flows.iterdir():
+        path.unlink()
+    asked = film(here, Path("style.png"), (), "o", *FILES, f"start.next={start}")
+    assert stylize(asked).painted_count == 6
+
+
 def test_a_frame_that_breaks_in_a_pass_is_set_aside(flows: Path, here: Path, events: list[Event]) -> None:
     """A frame counts once in each pass."""
     path = flows / "forward_2_3.flo"

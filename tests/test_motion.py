@@ -21,7 +21,7 @@ from pipeline.content import FrameReader
 from pipeline.errors import FrameError, InputError
 from pipeline.flow import DisFlow, FloFolder, write_flo
 from pipeline.frames import Size, to_tensor
-from pipeline.motion import Link, MotionFrame, MotionReader, anchors
+from pipeline.motion import Link, MotionFrame, MotionReader, still_references
 from pipeline.storage import read_sealed
 from samples import scenes
 
@@ -349,8 +349,8 @@ def test_a_small_thing_is_never_still(speed: float, missed: bool) -> None:
             thing = (here == 1) | (before == 1)
             assert motion.still[thing].max() == 0, index
             held.append(motion.still[~thing].mean())
-            for anchor in anchors(index, 0):
-                assert motion.still[footage.owner(anchor) == 1].max(initial=0) == 0, "nor where it was farther back"
+            for reference in still_references(index, 0):
+                assert motion.still[footage.owner(reference) == 1].max(initial=0) == 0, "nor where it was farther back"
             wrong = misled(footage, index, link)
             wrong_pixels += wrong.sum()
             assert link.trust[wrong].max(initial=0) < 0.5, index
@@ -380,7 +380,7 @@ def test_only_what_stands_still_is_held() -> None:
     assert link.trust[footage.occluded(last, last - 1)].mean() < 0.1
 
 
-def test_nothing_is_still_without_frames_to_look_at(long_pan: scenes.Scene) -> None:
+def test_nothing_is_still_without_frames_to_look_at() -> None:
     footage = scenes.still(SIZE, 3, 5)
     with Looking(Film(footage.frame), estimator := TrueFlow(footage, tremble=0.1), None) as motion:
         link = only_link(motion, 2, 1)
@@ -405,23 +405,23 @@ def test_where_all_moves_no_more_is_estimated(long_pan: scenes.Scene, monkeypatc
 
 
 @pytest.mark.parametrize("shot", [0, 7, 100])
-def test_anchors_are_earlier_frames_of_the_shot(shot: int) -> None:
-    assert anchors(shot, shot) == ()
+def test_still_references_are_earlier_frames_of_the_shot(shot: int) -> None:
+    assert still_references(shot, shot) == ()
     for age in range(1, 500):
-        found = anchors(shot + age, shot)
+        found = still_references(shot + age, shot)
         assert found == tuple(sorted(set(found))) and 1 <= len(found) <= 3
-        assert found == tuple(shot + index for index in anchors(age, 0)), "they are counted from its beginning"
+        assert found == tuple(shot + index for index in still_references(age, 0)), "they are counted from its beginning"
         assert all(shot <= index < shot + age for index in found)
         ages = [shot + age - index for index in reversed(found)]
         for (least, most), needed in (((8, 11), 8), ((32, 47), 32), ((128, 191), 128)):
             if age >= needed:
                 assert any(least <= seen <= most for seen in ages), (age, ages)
         assert age >= 128 or shot in found, "a short shot is seen from its beginning"
-    assert anchors(shot + 400, shot) == (shot + 256, shot + 368, shot + 392)
+    assert still_references(shot + 400, shot) == (shot + 256, shot + 368, shot + 392)
 
 
 def test_few_frames_are_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a long shot in which nothing moves, so that all anchors are looked at; none is read again."""
+    """Of a long shot in which nothing moves, so that all references are looked at; none is read again."""
     monkeypatch.setattr(motion_module, "plain_dis", lambda a, _: np.zeros((*a.shape[:2], 2), np.float32))
     film = Film(lambda index: np.full((16, 24, 3), 90 + index % 2, np.uint8), forward_only=True)
     most_kept = most_alive = 0
@@ -430,11 +430,11 @@ def test_few_frames_are_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
             shot = 0 if index < 256 else 256
             frame = motion.take(index, (index - 1,) if index > shot else (), shot)
             assert index == shot or (motion.still.min() == 1 and frame.links[0].trust.min() == 1)
-            most_kept = max(most_kept, len(motion._contents.keys() | motion._anchors.keys()))
+            most_kept = max(most_kept, len(motion._contents.keys() | motion._still_references.keys()))
             most_alive = max(most_alive, film.frames_alive)
-            assert set(anchors(index, shot)) <= motion._anchors.keys()
+            assert set(still_references(index, shot)) <= motion._still_references.keys()
             if index == 260:
-                assert min(motion._anchors) == 256, "nothing is kept of the shot before"
+                assert min(motion._still_references) == 256, "nothing is kept of the shot before"
     assert 8 <= most_kept <= 14 and most_alive <= 16
     assert film.reads == list(range(300)) and estimator.calls == 298
 
@@ -470,7 +470,7 @@ def test_a_resumed_walk_gives_the_same(shot: int) -> None:
     for first in (200, 213):
         film = Film(footage.frame, forward_only=True)
         again = walk(first, film)
-        assert film.reads == list(range(anchors(first, shot)[0], 218))
+        assert film.reads == list(range(still_references(first, shot)[0], 218))
         assert all(same_frame(whole[index], again[index]) for index in range(first, 218))
 
 
@@ -571,7 +571,7 @@ def test_two_that_go_the_same_way_find_it_once(tmp_path: Path, long_pan: scenes.
 
 
 def test_a_long_way_takes_no_more_memory(tmp_path: Path, long_pan: scenes.Scene) -> None:
-    film, estimator = Film(long_pan.frame), TrueFlow(long_pan)
+    film = Film(long_pan.frame)
     most_frames = most_flows = 0
 
     class Counting(TrueFlow):
@@ -717,7 +717,7 @@ def test_a_frame_that_cannot_be_read_says_so_when_it_is_taken(scene: scenes.Scen
             motion.take(4, (3,))
 
 
-def test_a_block_read_back_leaves_out_what_cannot_be_read(scene: scenes.Scene, long_pan: scenes.Scene) -> None:
+def test_a_block_read_back_leaves_out_what_cannot_be_read(long_pan: scenes.Scene) -> None:
     """Frame 25 is in the block of those that are asked for, and is another frame's trouble."""
     film = Film(long_pan.frame, bad=25)
     with MotionReader(film, TrueFlow(long_pan), None, frames_kept=3, backward=True) as motion:
@@ -851,6 +851,22 @@ def test_a_certainty_file_multiplies(scene: scenes.Scene, flow_files: Path) -> N
     link = link_from_files(scene, flow_files)
     assert np.allclose(link.trust, plain * (certainty / 255), atol=1e-6)
     assert link_from_files(scene, flow_files, 0, 1).trust.max() == 0, "the other direction has a file of its own"
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_of_a_way_each_step_has_its_certainty_once(scene: scenes.Scene, tmp_path: Path, steps: int) -> None:
+    for later in range(1, steps + 1):
+        write_flo(tmp_path / f"backward_{later + 1}_{later}.flo", scene.flow(later, later - 1))
+    with MotionReader(Film(scene.frame), FloFolder(tmp_path), None, frames_kept=4) as motion:
+        plain = far_link(motion, steps, 0).trust
+    for later in range(1, steps + 1):
+        certainty = np.full(SIZE, 204 if later == 1 else 102, np.uint8)
+        header = f"P5 {SIZE[1]} {SIZE[0]} 255\n".encode()
+        (tmp_path / f"reliable_{later + 1}_{later}.pgm").write_bytes(header + certainty.tobytes())
+    with MotionReader(Film(scene.frame), FloFolder(tmp_path), None, frames_kept=4) as motion:
+        link = far_link(motion, steps, 0)
+    assert plain.mean() > 0.5
+    assert np.allclose(link.trust, plain * (0.8 if steps == 1 else 0.8 * 0.4), atol=1e-6)
 
 
 def test_no_certainty_is_no_trust_even_where_nothing_moves(tmp_path: Path) -> None:

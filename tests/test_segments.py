@@ -16,6 +16,7 @@ from pipeline.errors import InputError, Interrupted, JobMismatchError, PartialEr
 from pipeline.events import Event, FrameStarted
 from pipeline.frames import to_tensor
 from pipeline.job import FrameRecord, Job
+from pipeline.plan import Planner
 from pipeline.request import Request
 from pipeline.run import dry_run, resume, stylize
 from pipeline.scheduler import Chain, longest_way, simulate
@@ -328,7 +329,7 @@ def test_the_plan_is_made_once(material: Path, elsewhere: Path, monkeypatch: pyt
     """For the devices that there are then; whoever goes on paints the same."""
     asked = film(elsewhere, segments=None)
     assert dry_run(asked).segment_count == 0, "one worker has nothing to gain"
-    monkeypatch.setattr(run, "_workers_of", lambda *_: 2)
+    monkeypatch.setattr(Planner, "_worker_count", 2)
     listener, stop = stop_after(5)
     with pytest.raises(Interrupted):
         stylize(asked, listener, stop)
