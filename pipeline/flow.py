@@ -153,9 +153,9 @@ class DisFlow:
     What forward and backward flow disagree about in the end is left as it is. To fit it anew there too
     would bring the mean error down, but both directions would then agree on guesses: on market_5 they would
     about 72 % of what is hidden, not 29 %. A painting that follows the fit while the mask does not (0.90 px of
-    error on market_5, not 1.28) is no gain either: E × 1000 was 8.99 and not 9.13 there, and 9.58 and not 9.23
-    over ten frames of ambush_4, at 1.02 of the objective on both. DIS goes where the colours are those of the
-    frame, and strokes that come from there are less work.
+    error on market_5, not 1.28) is no gain either: E × 1000 was 8.99 and not 9.13 there, and 4.48 and not 4.31
+    on ambush_4, at 1.02 and 1.01 of the objective. DIS goes where the colours are those of the frame, and
+    strokes that come from there are less work.
 
     SIFT and the first DIS see each frame with its local contrast equalised. The last one sees the plain
     grey values: the equalisation differs from frame to frame, which costs sub-pixel precision (0.08 in
