@@ -207,8 +207,8 @@ class MotionReader:
                 still = self._still(content, there, flow, looked_at)
             flow = flow * (1 - still[..., None])
             way_trust = temporal.trust(temporal.to_flow(flow), None if back is None else temporal.to_flow(back))
-            way_trust = way_trust * self._reliable(index, other, size_of(content))
-            links.append(self._link(index, other, content, there, flow, way_trust, still))
+            reliable = self._reliable(index, other, size_of(content))
+            links.append(self._link(other, content, there, flow, way_trust * reliable, still, reliable))
         for other in wanted.far:
             if other > index and other not in kept:
                 self._read_on(index, other)
@@ -216,7 +216,8 @@ class MotionReader:
             flow, way_trust = self._chained(index, other, size_of(content))
             still_there = self._far_still(content, there, still, looked_at)
             flow = flow * (1 - still_there[..., None])
-            links.append(self._link(index, other, content, there, flow, way_trust, still_there))
+            reliable = self._reliable(index, other, size_of(content))
+            links.append(self._link(other, content, there, flow, way_trust, still_there, reliable))
         return MotionFrame(content, tuple(links), alpha)
 
     def _still(
@@ -432,25 +433,25 @@ class MotionReader:
 
     def _link(
         self,
-        index: int,
         other: int,
         content: np.ndarray,
         there: np.ndarray,
         flow: np.ndarray,
         way_trust: torch.Tensor,
         still: np.ndarray,
+        reliable: torch.Tensor | float,
     ) -> Link:
-        """A link along `flow`, trusted where frame `other`, so moved, shows what frame `index` does.
+        """A link along `flow`, trusted where frame `other`, so moved, shows what `content` does.
 
-        The flow says so, and the colours agree. What stands still hides nothing, whatever noise makes of its flow.
+        The flow says so (`way_trust`), and the colours agree. What stands still hides nothing, whatever noise makes of
+        its flow, but for what a file says of it (`reliable`).
         """
         here, other_there = to_tensor(content), to_tensor(there)
         moved = temporal.warp(other_there, temporal.to_flow(flow), "bilinear")
         mask = way_trust * temporal.likeness(here, moved)
         if still.any():
             # Unlike noise, what passed there since then is seen.
-            seen = temporal.likeness(here, other_there) * self._reliable(index, other, size_of(flow))
-            mask = torch.maximum(mask, temporal.to_mask(still) * seen)
+            mask = torch.maximum(mask, temporal.to_mask(still) * temporal.likeness(here, other_there) * reliable)
         return Link(other, there, flow, np.asarray(mask[0, 0].numpy()))
 
 
