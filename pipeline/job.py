@@ -166,7 +166,7 @@ class JobStatus:
     losses: Losses | None
     """Mean over the frames that are done; drafts of several passes do not count."""
     finished: bool
-    """Whether the output is complete under its name."""
+    """Whether the output is complete under its name, and no frame is put back to be painted."""
     owner: str | None
     """Who is working on it now, or None."""
     lost_owner: str | None
@@ -503,15 +503,21 @@ class Job:
         return self._meta("output_sha256")
 
     @property
+    def _is_finished(self) -> bool:
+        """Whether the output was written and no frame is to be painted: one that was lost is put back to be painted
+        while the film that was made of it is still whole."""
+        return self._meta("finished") is not None and not self.frames(FrameState.PENDING)
+
+    @property
     def is_cleaned(self) -> bool:
         """Whether the frames in the job's own folder were removed as no longer needed."""
         return self._meta("cleaned") is not None
 
     def disposable(self) -> list[Path]:
         """Files that a finished job no longer needs: the frames of which its film is made, drafts of earlier passes,
-        the flow between them, and what crashes left. Raises `JobError` for a job that is not finished, or of which
-        the film is not there as it was made."""
-        if self._meta("finished") is None:
+        the flow between them, and what crashes left. Raises `JobError` for a job that is not finished, of which a
+        frame is to be painted again, or of which the film is not there as it was made."""
+        if not self._is_finished:
             raise JobError(
                 f"the job in {self.folder} is not finished and needs its frames: resume it, or delete it whole"
             )
@@ -618,7 +624,7 @@ class Job:
             seconds_left=spent / worked * left / self.facts.get("workers", 1) if worked else None,
             iterations=int(iterations),
             losses=None if content is None else Losses(content, style, variation),
-            finished=self._meta("finished") is not None,
+            finished=self._is_finished,
             owner=owner,
             lost_owner=lost_owner,
             stalled_seconds=self._stalled_seconds() if owner is not None else None,

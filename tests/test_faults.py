@@ -303,11 +303,11 @@ class AnyOrder(RuleBasedStateMachine):
         with Job.read(self.asked.job_folder) as job:
             return {frame.path.name for frame in job.frames() if frame.sha256 is not None}
 
-    def is_finished(self) -> bool:
+    def has_written_its_film(self) -> bool:
         if not self.has_job():
             return False
         with Job.read(self.asked.job_folder) as job:
-            return job.status().finished
+            return job.output_sha256 is not None
 
     def missing(self) -> set[str]:
         """What the next run has to paint."""
@@ -373,7 +373,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(place=st.sampled_from(["started 0", "progress 1", "done 0", "done 2", "assembling 1", "assembling 3"]))
     def is_killed(self, place: str) -> None:
         expected = self.missing()
-        was_finished, was_there = self.is_finished(), self.asked.output.exists()
+        was_finished, was_there = self.has_written_its_film(), self.asked.output.exists()
         process = faults.SERVER.Process(target=_dying, args=(self.asked.to_values(), self.asked.job_folder, place))
         process.start()
         process.join(120)
@@ -429,16 +429,21 @@ class AnyOrder(RuleBasedStateMachine):
         path.write_bytes(faults.damaged(path.read_bytes(), random.Random(seed)))
         self.hurt.add(name)
 
-    @precondition(lambda self: self.is_finished() and not self.cleaned)
+    @precondition(lambda self: self.has_written_its_film() and not self.cleaned)
     @rule()
     def is_cleaned(self) -> None:
         before = self.hashes()
+        refusal = None
+        if len(self.done()) < 3:
+            refusal = "is not finished and needs its frames"
+        elif not self.asked.output.exists():
+            refusal = "is made again of the frames"
         with Job.open(self.asked.job_folder) as job:
-            if self.asked.output.exists():
+            if refusal is None:
                 job.clean()
                 self.cleaned = True
             else:
-                with pytest.raises(JobError, match="is made again of the frames"):
+                with pytest.raises(JobError, match=refusal):
                     job.clean()
                 assert self.hashes() == before
         # Frames that were hurt are no longer needed.
@@ -448,7 +453,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def the_film_is_deleted(self) -> None:
         self.asked.output.unlink()
-        if self.is_finished():
+        if self.has_written_its_film():
             self.hurt.add("o.mp4")
 
     # --- what holds ---

@@ -191,8 +191,15 @@ def test_the_output_is_finished_and_reopened(folder: Path) -> None:
     with make(folder) as job:
         assert job.output_sha256 is None
         assert not job.status().finished
+        for index in range(4):
+            paint(job, index)
         job.finish_output("cd" * 32)
         assert job.output_sha256 == "cd" * 32
+        assert job.status().finished
+        job.reset_frames([job.frames()[1]])
+        assert job.output_sha256 == "cd" * 32
+        assert not job.status().finished
+        paint(job, 1)
         assert job.status().finished
         job.finish_output(None)
         assert job.output_sha256 == ""

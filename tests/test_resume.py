@@ -32,7 +32,7 @@ from pipeline.encoder import bundled_path
 from pipeline.errors import Interrupted, JobError, JobMismatchError, OutputError, PartialError, StorageError
 from pipeline.events import Assembling, Event, FrameDone, FrameProgress, FrameStarted, Notice, StopSignal
 from pipeline.frames import FrameRange
-from pipeline.job import Job
+from pipeline.job import FrameState, Job
 from pipeline.request import Request
 from pipeline.run import resume, stylize
 from pipeline.storage import TEMPORARY_MARK
@@ -750,3 +750,25 @@ def test_an_unfinished_job_is_not_cleaned(tmp_path: Path, style_file: Path) -> N
     with Job.open(asked.job_folder) as job, pytest.raises(JobError, match="is not finished and needs its frames"):
         job.clean()
     assert len(list((asked.job_folder / "frames").iterdir())) == 1
+
+
+def test_a_finished_job_with_a_frame_to_paint_again_is_not_cleaned(tmp_path: Path, style_file: Path) -> None:
+    asked = request(write_frames(tmp_path / "in", footage()), style_file, tmp_path / "o.mp4", mode="sequence")
+    stylize(asked)
+    film, before = asked.output.read_bytes(), tree(asked.job_folder / "frames")
+    (asked.job_folder / "frames" / "000001.png").unlink()
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, FrameStarted):
+            raise RuntimeError("as if it were killed")
+
+    with pytest.raises(RuntimeError):
+        stylize(asked, on_event)
+    with Job.open(asked.job_folder) as job:
+        assert not job.status().finished and len(job.frames(FrameState.PENDING)) == 1
+        with pytest.raises(JobError, match="is not finished and needs its frames"):
+            job.clean()
+    assert stylize(asked).painted_count == 1
+    assert asked.output.read_bytes() == film and tree(asked.job_folder / "frames") == before
+    with Job.open(asked.job_folder) as job:
+        job.clean()
