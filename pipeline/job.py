@@ -517,7 +517,9 @@ class Job:
         """Files that a finished job no longer needs: the frames of which its film is made, drafts of earlier passes,
         the flow between them, and what crashes left. Raises `JobError` for a job that is not finished, of which a
         frame is to be painted again, or of which the film is not there as it was made."""
-        if not self._is_finished:
+        # Of a film a frame that failed is tried again by each run, and starts from its neighbours.
+        failed_inside = any(frame.path.is_relative_to(self.folder) for frame in self.frames(FrameState.FAILED))
+        if failed_inside or not self._is_finished:
             raise JobError(
                 f"the job in {self.folder} is not finished and needs its frames: resume it, or delete it whole"
             )
