@@ -752,7 +752,10 @@ def test_an_unfinished_job_is_not_cleaned(tmp_path: Path, style_file: Path) -> N
     assert len(list((asked.job_folder / "frames").iterdir())) == 1
 
 
-def test_a_finished_job_with_a_frame_to_paint_again_is_not_cleaned(tmp_path: Path, style_file: Path) -> None:
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_finished_job_with_a_frame_to_paint_again_is_not_cleaned(
+    tmp_path: Path, style_file: Path, failed: bool
+) -> None:
     asked = request(write_frames(tmp_path / "in", footage()), style_file, tmp_path / "o.mp4", mode="sequence")
     stylize(asked)
     film, before = asked.output.read_bytes(), tree(asked.job_folder / "frames")
@@ -766,22 +769,8 @@ def test_a_finished_job_with_a_frame_to_paint_again_is_not_cleaned(tmp_path: Pat
         stylize(asked, on_event)
     with Job.open(asked.job_folder) as job:
         assert not job.status().finished and len(job.frames(FrameState.PENDING)) == 1
-        with pytest.raises(JobError, match="is not finished and needs its frames"):
-            job.clean()
-    assert stylize(asked).painted_count == 1
-    assert asked.output.read_bytes() == film and tree(asked.job_folder / "frames") == before
-    with Job.open(asked.job_folder) as job:
-        job.clean()
-
-
-def test_a_finished_job_with_a_frame_that_failed_since_is_not_cleaned(tmp_path: Path, style_file: Path) -> None:
-    asked = request(write_frames(tmp_path / "in", footage()), style_file, tmp_path / "o.mp4", mode="sequence")
-    stylize(asked)
-    film, before = asked.output.read_bytes(), tree(asked.job_folder / "frames")
-    (asked.job_folder / "frames" / "000001.png").unlink()
-    with Job.open(asked.job_folder) as job:
-        job.reset_frames([job.frames()[1]])
-        job.fail_frame(1, "the device has no memory left")
+        if failed:
+            job.fail_frame(1, "the device has no memory left")
         with pytest.raises(JobError, match="is not finished and needs its frames"):
             job.clean()
     assert stylize(asked).painted_count == 1
