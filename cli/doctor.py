@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.words import duration, size_of
-from pipeline.errors import ImpastoError
+from ..errors import ImpastoError
+from .words import duration, size_of
 
 _MEASURED_SIZE = (96, 128)
 
@@ -62,9 +62,9 @@ def _speed(device: str) -> str:
     import numpy as np
     import torch
 
-    from pipeline.config import load_settings
-    from pipeline.encoder import load_weights
-    from pipeline.stylize import Painter
+    from ..paint.encoder_weights import load_weights
+    from ..paint.painter import Painter
+    from ..presets import load_settings
 
     noise = np.random.default_rng(0).integers(0, 256, (*_MEASURED_SIZE, 3), dtype=np.uint8)
     try:
@@ -86,16 +86,16 @@ def _memory() -> Finding:
 
 
 def _ffmpeg() -> Finding:
-    from pipeline import media
+    from ..media.ffmpeg import ffmpeg_path, ffmpeg_version
 
     try:
-        return Finding("ffmpeg", True, f"{media.ffmpeg_version()} ({media.ffmpeg_path()})")
+        return Finding("ffmpeg", True, f"{ffmpeg_version()} ({ffmpeg_path()})")
     except ImpastoError as error:
         return Finding("ffmpeg", False, str(error), remedy="pip install --force-reinstall imageio-ffmpeg")
 
 
 def _bundled_weights() -> Finding:
-    from pipeline.encoder import load_weights
+    from ..paint.encoder_weights import load_weights
 
     try:
         weights = load_weights("bundled")
@@ -105,7 +105,7 @@ def _bundled_weights() -> Finding:
 
 
 def _torchvision_weights() -> Finding:
-    from pipeline.encoder import torchvision_path
+    from ..paint.encoder_weights import torchvision_path
 
     path = torchvision_path()
     if path.is_file():

@@ -19,9 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from cli.words import counted, duration, loss, printable, short_path
-from pipeline.errors import ImpastoError
-from pipeline.events import (
+from ..errors import ImpastoError
+from ..events import (
     Assembling,
     Event,
     FrameDone,
@@ -35,6 +34,7 @@ from pipeline.events import (
     Scanning,
     to_record,
 )
+from .words import counted, duration, loss, printable, short_path
 
 Clock = Callable[[], float]
 

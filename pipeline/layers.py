@@ -7,7 +7,7 @@ Zisserman 2015, table 1, column E).
 import difflib
 from collections.abc import Iterable
 
-from pipeline.errors import InputError, SettingsError
+from .errors import InputError, SettingsError
 
 CONVOLUTIONS_PER_BLOCK = (2, 2, 4, 4, 4)
 CHANNELS_PER_BLOCK = (64, 128, 256, 512, 512)

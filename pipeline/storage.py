@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline.errors import StorageError
+from .errors import StorageError
 
 TEMPORARY_MARK = ".impasto-partial"
 """Part of the name of every unfinished file; such a file may be deleted at any time."""

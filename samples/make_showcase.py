@@ -7,22 +7,20 @@ their last bits from machine to machine.
 """
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-FOLDER = Path(__file__).resolve().parent
-sys.path.insert(0, str(FOLDER.parent))
+from impasto.media.images import read_image
+from impasto.media.video_reader import read_frames
+from impasto.pictures import resize
+from impasto.plan.request import FrameRange, Request
+from impasto.presets import load_settings
+from impasto.run.job_run import stylize
 
-from pipeline.config import load_settings  # noqa: E402
-from pipeline.frames import FrameRange, resize  # noqa: E402
-from pipeline.images import read_image  # noqa: E402
-from pipeline.request import Request  # noqa: E402
-from pipeline.run import stylize  # noqa: E402
-from pipeline.video_reader import read_frames  # noqa: E402
+FOLDER = Path(__file__).resolve().parent
 
 STRIP_RUNS = (FrameRange(0, 9), FrameRange(26, 35))
 """The beginnings of the two shots; the strip shows the first and the last frame of each."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.media import ffmpeg_path
+from impasto.media.ffmpeg import ffmpeg_path
 
 
 def ffmpeg(*arguments: str | Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.config import Settings, load_settings
-from pipeline.encoder import EncoderWeights, load_weights
-from pipeline.frames import resize
+from impasto.paint.encoder_weights import EncoderWeights, load_weights
+from impasto.pictures import resize
+from impasto.presets import load_settings
+from impasto.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "samples"

@@ -27,14 +27,16 @@ from typing import Any
 
 from PIL import Image
 
-from pipeline import store
-from pipeline.config import load_settings
-from pipeline.errors import ImpastoError, Interrupted, JobLockedError
-from pipeline.events import Event, FrameDone, StopSignal
-from pipeline.job import Job, PlannedFrame, is_job
-from pipeline.request import Request
-from pipeline.run import resume, stylize
-from pipeline.storage import TEMPORARY_MARK
+from impasto.errors import ImpastoError, Interrupted, JobLockedError
+from impasto.events import Event, FrameDone, StopSignal
+from impasto.job import store
+from impasto.job.folder import is_job
+from impasto.job.job import Job
+from impasto.job.records import PlannedFrame
+from impasto.plan.request import Request
+from impasto.presets import load_settings
+from impasto.run.job_run import resume, stylize
+from impasto.storage import TEMPORARY_MARK
 from samples import scenes
 from tests.conftest import TINY
 
@@ -176,7 +178,7 @@ class Work:
 def _child(arguments: list[str], scratch: str, inside: tuple[Fault, int] | None, pipe: Connection, place: str) -> None:
     import torch
 
-    from cli.main import main
+    from impasto.cli.main import main
 
     for number, name in ((1, "out"), (2, "err")):
         target = os.open(Path(scratch, name), os.O_WRONLY | os.O_CREAT, 0o600)

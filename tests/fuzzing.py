@@ -24,7 +24,9 @@ from typing import Any, Self
 
 from PIL import Image
 
-from pipeline.images import ANIMATED_SUFFIXES, HEIF_SUFFIXES, IMAGE_SUFFIXES
+from impasto.media.image_file import ANIMATED_SUFFIXES, HEIF_SUFFIXES, IMAGE_SUFFIXES
+from impasto.paint import encoder_weights
+from impasto.report import plots
 from tests.mutants import Mutant, Seed, in_turn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,17 +86,18 @@ class Finding:
 
 def serve() -> None:
     """Runs jobs: a line of JSON each on standard input, and one on standard output for what came of it."""
-    from pipeline import encoder, report
 
     # What has nothing to do with the files is done once.
-    encoder.load_weights = functools.cache(encoder.load_weights)  # type: ignore[assignment]
-    from pipeline.config import load_settings
-    from pipeline.errors import ImpastoError
-    from pipeline.events import Event, FrameDone, FrameFailed, Losses, Notice
-    from pipeline.optimize import StopReason
-    from pipeline.request import Request
-    from pipeline.run import stylize
-    from pipeline.stylize import FrameTask, PaintedFrame, Painter
+    encoder_weights.load_weights = functools.cache(encoder_weights.load_weights)  # type: ignore[assignment]
+    from impasto.errors import ImpastoError
+    from impasto.events import Event, FrameDone, FrameFailed, Losses, Notice
+    from impasto.paint import batch
+    from impasto.paint.painter import Painter
+    from impasto.paint.stopping import StopReason
+    from impasto.paint.task import FrameTask, PaintedFrame
+    from impasto.plan.request import Request
+    from impasto.presets import load_settings
+    from impasto.run.job_run import stylize
     from tests.conftest import TINY
 
     losses = Losses(1.0, 1.0, 1.0)
@@ -102,8 +105,8 @@ def serve() -> None:
     def identity(self: Painter, task: FrameTask, on_progress: object = None, checkpoint: object = None) -> PaintedFrame:
         return PaintedFrame(task.content, losses, StopReason.ITERATIONS, (losses,), None)
 
-    Painter.paint = identity  # type: ignore[method-assign]
-    report.plot_losses = lambda *_: None
+    batch.paint_one = identity
+    plots.plot_losses = lambda *_: None
     for line in sys.stdin:
         asked = json.loads(line)
         done: dict[str, str] = {}

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from pipeline import images
-from pipeline.flow import write_flo
+from impasto.media import image_colors, image_file
+from impasto.motion.flo_files import write_flo
 from samples import scenes
 from tests.clips import H264, ffmpeg, moving_source, sine
 
@@ -138,7 +138,7 @@ def _photos() -> Iterator[Seed]:
     exif = Image.Exif()
     exif[0x0112], exif[271] = 6, "Camera"
     exif.get_ifd(0x8825)[1] = "N"
-    profile = images._srgb_profile()  # Without the date of its making.
+    profile = image_colors.srgb_profile()  # Without the date of its making.
     made: dict[str, tuple[str, bytes]] = {
         "png with alpha": (".png", _saved(clear, "PNG", icc_profile=profile, exif=exif)),
         "png, palette": (".png", _saved(plain.quantize(16), "PNG", transparency=3)),
@@ -153,7 +153,7 @@ def _photos() -> Iterator[Seed]:
         "bmp": (".bmp", _saved(plain, "BMP")),
         "bmp, palette": (".bmp", _saved(plain.quantize(16), "BMP")),
     }
-    if images.heif_is_there():
+    if image_file.heif_is_there():
         made["heic"] = ".heic", _saved(plain, "HEIF", exif=exif, quality=60)
     for name, (suffix, data) in made.items():
         yield Seed(name, "photo", suffix, data)

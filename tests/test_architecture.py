@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import errors
+from impasto import errors
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,24 +12,31 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import optimize, painting
-from pipeline import run as run_module
-from pipeline import stylize as stylize_module
-from pipeline.config import Settings, load_settings
-from pipeline.content import resolve_content
-from pipeline.encoder import EncoderWeights
-from pipeline.errors import Interrupted, JobMismatchError, OutOfMemoryError, PartialError, WorkerLostError
-from pipeline.events import Event, FrameDone, FrameStarted, Losses, Notice, StopSignal, ignore
-from pipeline.executors import Assignment, InlineExecutor, MeasureTask, PainterSpec, Report, Workbench, best_width
-from pipeline.flow import DisFlow
-from pipeline.frames import resize
-from pipeline.images import write_image
-from pipeline.job import Job, PlannedFrame
-from pipeline.optimize import StopRule
-from pipeline.plan import Plan, Planner
-from pipeline.request import Request
-from pipeline.run import resume, stylize
-from pipeline.stylize import Batch, Earlier, FrameTask, PaintedFrame, Painter
+from impasto.errors import Interrupted, JobMismatchError, OutOfMemoryError, PartialError, WorkerLostError
+from impasto.events import Event, FrameDone, FrameStarted, Losses, Notice, StopSignal, ignore
+from impasto.job.job import Job
+from impasto.job.records import PlannedFrame
+from impasto.media.find_content import resolve_content
+from impasto.media.images import write_image
+from impasto.motion.dis import DisFlow
+from impasto.paint import batch as batch_module
+from impasto.paint import lbfgs
+from impasto.paint.batch import Batch, batch_costs, paint_one
+from impasto.paint.encoder_weights import EncoderWeights
+from impasto.paint.painter import Painter
+from impasto.paint.stopping import StopRule
+from impasto.paint.task import FrameTask, PaintedFrame, PaintedReference
+from impasto.pictures import resize
+from impasto.plan.planner import Plan, Planner
+from impasto.plan.request import Request
+from impasto.plan.resources import best_width
+from impasto.presets import load_settings
+from impasto.run import frame_loop, job_run
+from impasto.run.executor import Assignment, MeasureTask, PainterSpec, Report
+from impasto.run.inline import InlineExecutor
+from impasto.run.job_run import resume, stylize
+from impasto.run.workbench import Worker
+from impasto.settings import Settings
 from tests.conftest import TINY
 from tests.test_run import footage, notices, of_kind, request, settings, write_clip
 
@@ -47,10 +54,10 @@ def painter(request: pytest.FixtureRequest, weights: EncoderWeights, style_array
 def tasks(content_array: np.ndarray) -> list[FrameTask]:
     """Of all kinds: cold, from noise, and warm and held to two earlier ones, of different lengths."""
     pictures = [np.roll(content_array, 7 * number, axis=1) for number in range(5)]
-    flow, trust = np.full((*SIZE, 2), 0.4, np.float32), np.ones(SIZE, np.float32)
-    trust[:9] = 0
-    earlier = Earlier(255 - pictures[2], pictures[2], flow, trust)
-    other = dataclasses.replace(earlier, image=pictures[1], trust=1 - trust)
+    flow, visibility = np.full((*SIZE, 2), 0.4, np.float32), np.ones(SIZE, np.float32)
+    visibility[:9] = 0
+    earlier = PaintedReference(255 - pictures[2], pictures[2], flow, visibility)
+    other = dataclasses.replace(earlier, image=pictures[1], visibility=1 - visibility)
     return [
         FrameTask(0, pictures[0], "content", StopRule(6)),
         FrameTask(1, pictures[1], "noise", StopRule(11)),
@@ -92,7 +99,7 @@ def test_a_picture_is_the_same_whoever_is_beside_it(painter: Painter, tasks: lis
 
 def test_one_place_is_what_a_painter_paints(painter: Painter, tasks: list[FrameTask]) -> None:
     for task in tasks[:3]:
-        single, wide = painter.paint(task), alone(painter, task, 3)
+        single, wide = paint_one(painter, task), alone(painter, task, 3)
         assert same(single, alone(painter, task, 1))
         # Sums in another order: the same picture to the eye.
         assert wide.losses.objective == pytest.approx(single.losses.objective, rel=0.02)
@@ -126,9 +133,9 @@ def test_a_step_that_breaks_off_leaves_nothing_behind(
     batch.add(0, tasks[0])
     for _ in range(after):
         batch.step()
-    for late in ("_descent", "_wide"):
+    for late in ("_descent", "as_column"):
         with monkeypatch.context() as short:
-            at_all = getattr(optimize, late)
+            at_all = getattr(lbfgs, late)
             calls: list[int] = []
 
             def greedy(*arguments: Any, at_all: Any = at_all, calls: list[int] = calls) -> Any:
@@ -137,8 +144,8 @@ def test_a_step_that_breaks_off_leaves_nothing_behind(
                     torch.empty(2**50)
                 return at_all(*arguments)
 
-            short.setattr(optimize, late, greedy)
-            if late == "_wide" or isinstance(batch._minimizer, optimize.Lbfgs):
+            short.setattr(lbfgs, late, greedy)
+            if late == "as_column" or isinstance(batch._minimizer, lbfgs.Lbfgs):
                 with pytest.raises(OutOfMemoryError):
                     batch.step()
         left = batch.leave()
@@ -171,18 +178,18 @@ def test_what_is_no_longer_needed_is_given_up_at_once(painter: Painter, tasks: l
 @pytest.fixture
 def make_bench(
     weights: EncoderWeights, style_array: np.ndarray, tiny_settings: Settings
-) -> Callable[..., tuple[Workbench, threading.Event]]:
-    def make(**widths: int) -> tuple[Workbench, threading.Event]:
+) -> Callable[..., tuple[Worker, threading.Event]]:
+    def make(**widths: int) -> tuple[Worker, threading.Event]:
         sizes = {(48, 72): widths.get("wide", 1), (64, 48): widths.get("tall", 1)}
         put_away = threading.Event()
         spec = PainterSpec(tiny_settings, weights, (style_array,), (1.0,), None, 1, sizes)
         assert spec.places == max(sizes.values())
-        return Workbench(spec, CPU, put_away), put_away
+        return Worker(spec, CPU, put_away), put_away
 
     return make
 
 
-def run(bench: Workbench) -> list[Report]:
+def run(bench: Worker) -> list[Report]:
     reports: list[Report] = []
     while bench.load:
         reports += bench.step(lambda *_: None)
@@ -190,7 +197,7 @@ def run(bench: Workbench) -> list[Report]:
 
 
 def test_sizes_are_painted_one_after_the_other(
-    make_bench: Callable[..., tuple[Workbench, threading.Event]], tasks: list[FrameTask], content_array: np.ndarray
+    make_bench: Callable[..., tuple[Worker, threading.Event]], tasks: list[FrameTask], content_array: np.ndarray
 ) -> None:
     """In the order in which they came, so that no size waits for ever; and a file is measured in between."""
     tall = FrameTask(9, resize(content_array, (64, 48)), "content", StopRule(3))
@@ -227,7 +234,7 @@ def short_of_memory(painter: Painter, most: int, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("most", [1, 2])
 def test_a_batch_without_memory_is_split(
-    make_bench: Callable[..., tuple[Workbench, threading.Event]],
+    make_bench: Callable[..., tuple[Worker, threading.Event]],
     tasks: list[FrameTask],
     monkeypatch: pytest.MonkeyPatch,
     most: int,
@@ -246,7 +253,7 @@ def test_a_batch_without_memory_is_split(
 
 
 def test_one_picture_without_memory_fails(
-    make_bench: Callable[..., tuple[Workbench, threading.Event]],
+    make_bench: Callable[..., tuple[Worker, threading.Event]],
     tasks: list[FrameTask],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -262,7 +269,7 @@ def test_one_picture_without_memory_fails(
 
 
 def test_what_is_measured_finds_room_beside_a_batch(
-    make_bench: Callable[..., tuple[Workbench, threading.Event]],
+    make_bench: Callable[..., tuple[Worker, threading.Event]],
     tasks: list[FrameTask],
     content_array: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
@@ -294,13 +301,13 @@ def test_what_is_measured_finds_room_beside_a_batch(
 
 
 def test_a_second_try_without_memory_splits_the_batch(
-    make_bench: Callable[..., tuple[Workbench, threading.Event]],
+    make_bench: Callable[..., tuple[Worker, threading.Event]],
     tasks: list[FrameTask],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench, _ = make_bench(wide=2)
     painter = bench._painter
-    minimizer, has_stalled = painter.minimizer, stylize_module._has_stalled
+    minimizer, has_stalled = painter.minimizer, batch_module._has_stalled
 
     def greedy(*arguments: Any, careful: bool = False) -> Any:
         if careful and bench._batch is not None and bench._batch.width > 1:
@@ -309,7 +316,7 @@ def test_a_second_try_without_memory_splits_the_batch(
 
     monkeypatch.setattr(painter, "minimizer", greedy)
     monkeypatch.setattr(
-        stylize_module, "_has_stalled", lambda outcome, task: task.index == 0 or has_stalled(outcome, task)
+        batch_module, "_has_stalled", lambda outcome, task: task.index == 0 or has_stalled(outcome, task)
     )
     for ticket in range(2):
         bench.add(Assignment(ticket, tasks[ticket]))
@@ -424,7 +431,7 @@ def test_the_network_for_the_flow_is_there_once(material: Path, monkeypatch: pyt
         def __init__(self, *_: object) -> None:
             made.append(1)
 
-    monkeypatch.setattr(painting, "RaftFlow", Counted)
+    monkeypatch.setattr(frame_loop, "RaftFlow", Counted)
     write_clip(material / "cut.mp4", footage(6))
     more = ("shots.cuts=[2, 4]", "flow.method=raft", f"flow.weights={material / 'style.png'}")
     job = dataclasses.replace(
@@ -453,7 +460,7 @@ class Deadly(InlineExecutor):
 
 
 def test_what_ends_a_worker_is_told_from_what_was_beside_it(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "InlineExecutor", Deadly)
+    monkeypatch.setattr(job_run, "InlineExecutor", Deadly)
     monkeypatch.setattr(Deadly, "ends", 0)
     for number, frame in enumerate(footage(12)):
         write_image(material / "many" / f"{number:02}.png", frame)
@@ -466,7 +473,7 @@ def test_what_ends_a_worker_is_told_from_what_was_beside_it(material: Path, monk
 
 
 def test_memory_that_runs_out_is_said_and_kept(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.encoder import Encoder
+    from impasto.paint.encoder import Encoder
 
     forward = Encoder.forward
 
@@ -525,7 +532,7 @@ def test_what_pictures_cost_is_measured_where_they_are_done_at_once(
     for more in ("style.weight=0", "optimizer.history=2"):
         painter = Painter(load_settings("default", [*TINY, more]), weights, [style_array], [1.0], CPU)
         for width in (1, 2):
-            seconds, taken = painter.batch_costs(gray, width)
+            seconds, taken = batch_costs(painter, gray, width)
             pairs = painter.settings.optimizer.history - 4 if more.startswith("style") else 0
             assert seconds >= 0 and taken == 1000 + width * pairs * 2 * 4 * gray.size
 

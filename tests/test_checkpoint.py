@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import stylize
-from pipeline.checkpoint import Checkpoint, digest
-from pipeline.config import load_settings
-from pipeline.encoder import EncoderWeights
-from pipeline.errors import Interrupted, StorageError
-from pipeline.events import Losses
-from pipeline.optimize import StopRule
-from pipeline.stylize import Batch, FrameTask, Painter, task_digest
+from impasto.errors import Interrupted, StorageError
+from impasto.events import Losses
+from impasto.paint import batch
+from impasto.paint.batch import Batch, paint_one
+from impasto.paint.checkpoint import Checkpoint, digest
+from impasto.paint.encoder_weights import EncoderWeights
+from impasto.paint.painter import Painter
+from impasto.paint.stopping import StopRule
+from impasto.paint.task import FrameTask, task_digest
+from impasto.presets import load_settings
 from tests.conftest import TINY
 
 ITERATIONS = 30
@@ -52,16 +54,16 @@ def killed_after(count: int) -> Callable[[int, Losses], None]:
 def heard(painter: Painter, task: FrameTask, checkpoint: Checkpoint) -> tuple[np.ndarray, tuple[Losses, ...], int]:
     """The picture, its trace, and the first iteration that was heard of."""
     first: list[int] = []
-    painted = painter.paint(task, lambda iteration, _: first.append(iteration), checkpoint)
+    painted = paint_one(painter, task, lambda iteration, _: first.append(iteration), checkpoint)
     return painted.image, painted.trace, first[0]
 
 
 @pytest.mark.parametrize("count", [3, 4, 17, ITERATIONS])
 def test_the_same_bits_wherever_it_was_killed(painter: Painter, task: FrameTask, tmp_path: Path, count: int) -> None:
-    whole = painter.paint(task)
+    whole = paint_one(painter, task)
     checkpoint = Checkpoint(tmp_path / "frame", 0)
     with pytest.raises(KilledError):
-        painter.paint(task, killed_after(count), checkpoint)
+        paint_one(painter, task, killed_after(count), checkpoint)
     image, trace, first = heard(painter, task, checkpoint)
     assert first == count, "what was put away after the iteration before"
     assert trace == whole.trace and np.array_equal(image, whole.image)
@@ -72,21 +74,21 @@ def test_killed_again_and_again(painter: Painter, task: FrameTask, tmp_path: Pat
     checkpoint = Checkpoint(tmp_path / "frame", 0)
     for count in (5, 6, 12, 25):
         with pytest.raises(KilledError):
-            painter.paint(task, killed_after(count), checkpoint)
+            paint_one(painter, task, killed_after(count), checkpoint)
     image, trace, _ = heard(painter, task, checkpoint)
-    whole = painter.paint(task)
+    whole = paint_one(painter, task)
     assert trace == whole.trace and np.array_equal(image, whole.image)
 
 
 def test_what_is_damaged_is_not_used(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "frame", 0)
     with pytest.raises(KilledError):
-        painter.paint(task, killed_after(9), checkpoint)
+        paint_one(painter, task, killed_after(9), checkpoint)
     data = checkpoint.path.read_bytes()
     generator = np.random.default_rng(0)
     # The header tells names and places and the rest is numbers: both get their share.
     places = [*generator.integers(0, 1000, 30), *generator.integers(0, len(data), 30)]
-    wanted = painter.paint(task).image
+    wanted = paint_one(painter, task).image
     fell_back = 0
     for place in places:
         checkpoint.path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
@@ -107,7 +109,7 @@ def test_what_another_task_left_is_not_used(
 ) -> None:
     checkpoint = Checkpoint(tmp_path / "frame", 0)
     with pytest.raises(KilledError):
-        painter.paint(task, killed_after(9), checkpoint)
+        paint_one(painter, task, killed_after(9), checkpoint)
     changed = content_array.copy()
     changed[3, 4, 0] ^= 1
     others = (
@@ -137,7 +139,7 @@ def test_it_is_written_no_more_often_than_asked(painter: Painter, task: FrameTas
 def test_a_place_that_cannot_be_written_costs_nothing(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way of a folder")
     image, trace, _ = heard(painter, task, Checkpoint(tmp_path / "file" / "frame", 0))
-    whole = painter.paint(task)
+    whole = paint_one(painter, task)
     assert trace == whole.trace and np.array_equal(image, whole.image)
 
 
@@ -151,18 +153,18 @@ def test_a_disk_that_is_full_costs_nothing(painter: Painter, task: FrameTask, tm
         image, _, _ = heard(painter, task, checkpoint)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert np.array_equal(image, painter.paint(task).image)
+    assert np.array_equal(image, paint_one(painter, task).image)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_try_can_be_stopped(
     painter: Painter, task: FrameTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stylize, "_has_stalled", lambda outcome, _: outcome.iterations == ITERATIONS)
+    monkeypatch.setattr(batch, "_has_stalled", lambda outcome, _: outcome.iterations == ITERATIONS)
     heard_of: list[int] = []
     checkpoint = Checkpoint(tmp_path / "frame", is_wanted=lambda: len(heard_of) > ITERATIONS + 3)
     with pytest.raises(Interrupted):
-        painter.paint(task, lambda iteration, _: heard_of.append(iteration), checkpoint)
+        paint_one(painter, task, lambda iteration, _: heard_of.append(iteration), checkpoint)
     assert len(heard_of) <= ITERATIONS + 6
 
 

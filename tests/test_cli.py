@@ -21,13 +21,14 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-import pipeline
-from cli import doctor
-from cli.main import app
-from cli.views import LiveView
-from pipeline import config, errors, images, storage, video_reader
-from pipeline.errors import ImpastoError
-from pipeline.job import Job
+import impasto as package
+from impasto import errors, presets, storage
+from impasto.cli import doctor
+from impasto.cli.main import app
+from impasto.cli.views import LiveView
+from impasto.errors import ImpastoError
+from impasto.job.job import Job
+from impasto.media import images, video_reader
 from samples import scenes
 from tests.test_run import footage, settings, tree, write_clip, write_frames
 
@@ -94,7 +95,7 @@ def test_help_says_what_there_is() -> None:
     assert result.code == 0
     for name in COMMANDS:
         assert name in result.out
-    assert impasto("--version").out == f"impasto {pipeline.__version__}\n"
+    assert impasto("--version").out == f"impasto {package.__version__}\n"
     assert impasto().code == 2
 
 
@@ -103,7 +104,7 @@ def test_commands_that_look_import_no_torch(here: Path) -> None:
     script = """
 import json, sys
 from typer.testing import CliRunner
-from cli.main import app
+from impasto.cli.main import app
 runs = json.loads(sys.argv[1])
 found = {}
 for arguments in runs:
@@ -262,7 +263,7 @@ def test_every_error_is_one_line_and_its_code(
     def failing(*_: object) -> None:
         raise kind("this went [wrong]", []) if kind is errors.JobMismatchError else kind("this went [wrong]")
 
-    monkeypatch.setattr("pipeline.run.stylize", failing)
+    monkeypatch.setattr("impasto.run.job_run.stylize", failing)
     result = impasto(*stylize("content.png", "o.png"), *(["--json"] if as_json else []))
     assert result.code == kind.exit_code
     assert result.err == "impasto: this went [wrong]\n"
@@ -407,7 +408,7 @@ def on_terminal(arguments: Sequence[object], **environment: str) -> tuple[int, s
     """Runs the command with stderr on a terminal: exit code, stdout, stderr."""
     main, other = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", *map(str, arguments)],
+        [sys.executable, "-m", "impasto", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "OMP_NUM_THREADS": "1", **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -452,8 +453,8 @@ def test_a_film_on_a_terminal(here: Path) -> None:
 
 def test_the_live_view_through_the_whole_job(here: Path) -> None:
     """Without a process of its own: the real events of a job, drawn."""
-    from pipeline.request import Request
-    from pipeline.run import stylize as run
+    from impasto.plan.request import Request
+    from impasto.run.job_run import stylize as run
 
     file = io.StringIO()
     asked = Request((Path("in"),), (Path("style.png"),), Path("o.mp4"), settings(), rate=Fraction(25))
@@ -510,7 +511,7 @@ def test_status_tells_where_frames_were_painted(here: Path) -> None:
 def test_status_of_a_job_whose_owner_has_gone(here: Path) -> None:
     impasto(*stylize("in", "o.mp4"))
     Path("o.mp4.impasto/frames/000001.png").unlink()
-    script = "import os; from pathlib import Path; from pipeline.job import Job; "
+    script = "import os; from pathlib import Path; from impasto.job.job import Job; "
     script += "job = Job.open(Path('o.mp4.impasto')); job.reopen_output(); os._exit(9)"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
     with subprocess.Popen([sys.executable, "-c", script], env=environment) as process:
@@ -597,29 +598,29 @@ def test_configs() -> None:
     result = impasto("configs")
     assert result.code == 0
     assert result.out.split()[0] == "default"
-    for name in config.preset_names():
+    for name in presets.preset_names():
         assert f"\n{name} " in f"\n{result.out}"
         printed = impasto("configs", name)
         assert printed.code == 0
-        assert config.parse_settings(yaml.safe_load(printed.out)) == config.load_settings(name)
+        assert presets.parse_settings(yaml.safe_load(printed.out)) == presets.load_settings(name)
     keys = impasto("configs", "--keys").out
-    for key, *_ in config.documented_fields():
+    for key, *_ in presets.documented_fields():
         assert f"{key} = " in keys
     records = impasto("configs", "--keys", "--json").records
-    assert {record["key"] for record in records} == {key for key, *_ in config.documented_fields()}
+    assert {record["key"] for record in records} == {key for key, *_ in presets.documented_fields()}
     refused(2, "'nice'", "configs", "nice")
 
 
 def test_every_value_that_is_said_to_be_allowed_is() -> None:
     """`configs --keys` and the messages say `none or …`, `true, false`, `max, average`."""
-    for key, default, allowed, _ in config.documented_fields():
+    for key, default, allowed, _ in presets.documented_fields():
         for value in (default, *(allowed.split(", ") if "number" not in allowed and "layer" not in allowed else [])):
             if value not in ("text", ""):
                 # Flow from files needs a folder of them.
                 more = ["flow.folder=flows"] if value == "files" else []
-                config.load_settings("default", [*more, f"{key}={value}"])
+                presets.load_settings("default", [*more, f"{key}={value}"])
         if allowed.startswith("none or "):
-            assert config.load_settings("default", [f"{key}=none"])
+            assert presets.load_settings("default", [f"{key}=none"])
 
 
 def test_a_file_of_weights_may_have_any_name(here: Path) -> None:
@@ -632,7 +633,7 @@ def test_a_settings_file_names_its_base_from_where_it_lies(here: Path, monkeypat
     (here / "mine").mkdir()
     (here / "mine" / "base.yaml").write_text("base: default\nsize: 99\n")
     (here / "mine" / "top.yaml").write_text("base: base.yaml\n")
-    assert config.load_settings("mine/top.yaml").size == 99
+    assert presets.load_settings("mine/top.yaml").size == 99
 
 
 def test_measure(here: Path) -> None:
@@ -777,14 +778,14 @@ def interrupting(monkeypatch: pytest.MonkeyPatch, place: str, times: int) -> Non
 
 
 def test_one_interrupt_ends_what_paints_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupting(monkeypatch, "pipeline.measure.load_weights", 1)
+    interrupting(monkeypatch, "impasto.report.measure.load_weights", 1)
     result = impasto("measure", "content.png", "--content", "content.png", "-s", "style.png")
     assert result.code == 130
     assert "resume" not in result.err
 
 
 def test_one_interrupt_ends_a_dry_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupting(monkeypatch, "pipeline.run.Painter.seconds_per_iteration", 1)
+    interrupting(monkeypatch, "impasto.paint.painter.Painter.seconds_per_iteration", 1)
     result = impasto(*stylize("content.png", "o.png", "--dry-run"))
     assert result.code == 130
     assert "frame under way" not in result.err
@@ -798,21 +799,21 @@ def test_handlers_are_put_back(here: Path) -> None:
 
 def test_the_painting_is_what_the_library_paints(here: Path) -> None:
     """No logic in the command that a script would miss."""
-    from pipeline.request import Request
-    from pipeline.run import stylize as run
+    from impasto.plan.request import Request
+    from impasto.run.job_run import stylize as run
 
     assert impasto(*stylize("content.png", "a.png")).code == 0
-    own = config.load_settings("default", [option.removeprefix("--set=") for option in FAST[2:]] + ["size=64"])
+    own = presets.load_settings("default", [option.removeprefix("--set=") for option in FAST[2:]] + ["size=64"])
     own = own.model_copy(update={"iterations": own.iterations.model_copy(update={"first": 3, "next": 2})})
     run(Request((Path("content.png"),), (Path("style.png"),), Path("b.png"), own))
     np.testing.assert_array_equal(images.read_image(Path("a.png")), images.read_image(Path("b.png")))
 
 
 def test_iterations_of_several_passes_are_those_of_each(tmp_path: Path) -> None:
-    from cli.main import _settings
+    from impasto.cli.options import settings_from_options
 
-    settings = _settings("multipass", None, None, "30", None)
+    settings = settings_from_options("multipass", None, None, "30", None)
     assert (settings.iterations.first, settings.passes.iterations) == (30, 30)
-    assert _settings("default", None, None, "30", None).passes.iterations == 100
+    assert settings_from_options("default", None, None, "30", None).passes.iterations == 100
     own = ("--config", "multipass", "--iterations", "30,4")
     refused(2, "give one", "stylize", "x.png", "--style", "y.png", "--output", tmp_path / "z.png", *own)

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import DeviceError, UsageError
-from pipeline.events import Event, FrameDone, FrameProgress
-from pipeline.job import FrameRecord, Job
-from pipeline.request import Request
-from pipeline.run import resume, stylize
-from pipeline.video_reader import read_frames
+from impasto.errors import DeviceError, UsageError
+from impasto.events import Event, FrameDone, FrameProgress
+from impasto.job.job import Job
+from impasto.job.records import FrameRecord
+from impasto.media import images
+from impasto.media.video_reader import read_frames
+from impasto.plan.request import Request
+from impasto.run.job_run import resume, stylize
 from tests.test_run import footage, notices, of_kind, request, settings, write_clip, write_frames
 
 ray = pytest.importorskip("ray")
@@ -48,7 +50,6 @@ def machines() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory, style_array: Any) -> Path:
-    from pipeline import images
 
     folder = tmp_path_factory.mktemp("material")
     images.write_image(folder / "style.png", style_array)

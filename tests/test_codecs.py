@@ -7,12 +7,13 @@ import av
 import numpy as np
 import pytest
 
-from pipeline import codecs
-from pipeline.codecs import CODECS, Encoding, codecs_of, pixel_formats
-from pipeline.errors import MediaError, UsageError
-from pipeline.media import OUTPUT_SUFFIXES, Timing
-from pipeline.video_reader import probe, read_frames, scan
-from pipeline.video_writer import VideoWriter
+from impasto.errors import MediaError, UsageError
+from impasto.media import codecs
+from impasto.media.codecs import CODECS, Encoding, codecs_of, pixel_formats
+from impasto.media.containers import OUTPUT_SUFFIXES
+from impasto.media.timing import Timing
+from impasto.media.video_reader import probe, read_frames, scan
+from impasto.media.video_writer import VideoWriter
 from tests.clips import number, numbered
 
 PAIRS = [(name, suffix) for name, codec in CODECS.items() for suffix in codec.suffixes]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from pipeline.config import (
+from impasto.errors import SettingsError
+from impasto.presets import (
     PRESET_FOLDER,
-    Settings,
     differences,
     documented_fields,
     fingerprint,
@@ -24,7 +24,7 @@ from pipeline.config import (
     to_values,
     to_yaml,
 )
-from pipeline.errors import SettingsError
+from impasto.settings import Settings
 
 RUDER_LAYERS = {"relu1_1": 1, "relu2_1": 1, "relu3_1": 1, "relu4_1": 1, "relu5_1": 1}
 

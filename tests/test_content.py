@@ -9,19 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import images, media, video_reader, video_writer
-from pipeline.content import (
-    ContentFile,
-    ContentKind,
-    FrameReader,
-    Mode,
-    missing_numbers,
-    require_outside,
-    resolve_content,
-    scan_film,
-)
-from pipeline.errors import ImpastoError, InputError, OutputError, UsageError
-from pipeline.frames import FrameRange
+from impasto.errors import ImpastoError, InputError, OutputError, UsageError
+from impasto.media import images, timing, video_reader, video_writer
+from impasto.media.content import ContentFile, ContentKind, Mode
+from impasto.media.find_content import missing_numbers, require_outside, resolve_content
+from impasto.media.frame_reader import FrameReader
+from impasto.plan.film_scan import scan_film
+from impasto.plan.request import FrameRange
 from samples import scenes
 
 NAMES = """
@@ -294,7 +288,7 @@ def test_a_sequence_is_scanned(tmp_path: Path, footage: list[np.ndarray]) -> Non
     scan = scan_film(content, FrameRange().clip, None, Fraction(30000, 1001), lambda *read: seen.append(read))
     assert scan.size == (48, 64)
     assert [(shot.start, shot.stop) for shot in scan.shots] == [(0, 6), (6, 12)]
-    assert scan.timing == media.Timing.constant(Fraction(30000, 1001), 12)
+    assert scan.timing == timing.Timing.constant(Fraction(30000, 1001), 12)
     assert (scan.first, scan.is_partial, scan.damage) == (0, False, None)
     assert seen == [(index + 1, 12) for index in range(12)]
     part = scan_film(content, FrameRange(4, 7).clip, None, None, lambda *_: None)
@@ -317,7 +311,7 @@ def test_frames_of_a_sequence_have_one_size(tmp_path: Path, footage: list[np.nda
 
 def test_frames_of_a_video_are_read_in_any_order(tmp_path: Path, footage: list[np.ndarray]) -> None:
     path = tmp_path / "in.mkv"
-    with video_writer.VideoWriter(path, (48, 64), media.Timing.constant(25, 12)) as writer:
+    with video_writer.VideoWriter(path, (48, 64), timing.Timing.constant(25, 12)) as writer:
         for frame in footage:
             writer.write(frame)
     truth = [frame.image for frame in video_reader.read_frames(path)]

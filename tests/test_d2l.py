@@ -13,12 +13,17 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline.config import Settings, load_settings
-from pipeline.encoder import Encoder, EncoderWeights, bundled_path
-from pipeline.frames import to_tensor
-from pipeline.losses import Objective, content_targets, style_targets
-from pipeline.optimize import Adam, StopReason, StopRule
-from pipeline.stylize import FrameTask, Painter, loss_weights
+from impasto.paint.adam import Adam
+from impasto.paint.batch import paint_one
+from impasto.paint.encoder import Encoder
+from impasto.paint.encoder_weights import EncoderWeights, bundled_path
+from impasto.paint.objective import Objective, content_targets, style_targets
+from impasto.paint.painter import Painter, loss_weights
+from impasto.paint.stopping import StopReason, StopRule
+from impasto.paint.task import FrameTask
+from impasto.pictures import to_tensor
+from impasto.presets import load_settings
+from impasto.settings import Settings
 
 STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 CONTENT_LAYER = "conv4_2"
@@ -179,7 +184,7 @@ def test_the_painter_follows_the_recipe(
     another.
     """
     painter = Painter(settings, weights, [style_array], [1.0], torch.device("cpu"))
-    painted = painter.paint(FrameTask(0, content, "content", StopRule(EPOCHS)))
+    painted = paint_one(painter, FrameTask(0, content, "content", StopRule(EPOCHS)))
     assert painted.stop is StopReason.ITERATIONS and painted.retried is None
     ours = [(step.content, step.style, step.total_variation) for step in painted.trace]
     theirs = SameWeights(weights).losses(content, style_array, EPOCHS)

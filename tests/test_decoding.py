@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import decoding, images, video_reader
-from pipeline.config import Settings
-from pipeline.errors import InputError, PartialError
-from pipeline.events import Event, FrameFailed
-from pipeline.media import Timing
-from pipeline.request import Request
-from pipeline.run import stylize
-from pipeline.video_writer import VideoWriter
+from impasto.errors import InputError, PartialError
+from impasto.events import Event, FrameFailed
+from impasto.media import decoding, image_metadata, images, video_reader
+from impasto.media.timing import Timing
+from impasto.media.video_writer import VideoWriter
+from impasto.plan.request import Request
+from impasto.run.job_run import stylize
+from impasto.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -93,7 +93,7 @@ def is_gone(pid: int) -> bool:
 def test_photos_are_the_same(photo: Path) -> None:
     np.testing.assert_array_equal(decoding.read_image(photo), images.read_image(photo))
     assert decoding.image_size(photo) == images.image_size(photo) == (40, 60)
-    extras, expected = decoding.read_extras(photo), images.read_extras(photo)
+    extras, expected = decoding.read_extras(photo), image_metadata.read_extras(photo)
     assert extras.alpha is not None and expected.alpha is not None
     np.testing.assert_array_equal(extras.alpha, expected.alpha)
     assert (extras.exif, extras.xmp, extras.dpi) == (expected.exif, expected.xmp, expected.dpi)
@@ -158,10 +158,10 @@ def test_what_no_reader_foresaw_is_one_line(photo: Path, monkeypatch: pytest.Mon
 
 
 def test_the_current_folder_is_no_place_to_import_from(tmp_path: Path, photo: Path) -> None:
-    for name in ("numpy", "pipeline", "queue", "av"):
+    for name in ("numpy", "impasto", "queue", "av"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('from the current folder')")
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from pipeline import decoding; "
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from impasto.media import decoding; "
         f"sys.path.insert(0, ''); print(decoding.image_size(Path({str(photo)!r})))"
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -171,7 +171,7 @@ def test_the_current_folder_is_no_place_to_import_from(tmp_path: Path, photo: Pa
 def test_a_script_without_a_main_guard_is_not_run_again(tmp_path: Path, photo: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        f"import sys; sys.path.append({str(ROOT)!r})\nfrom pathlib import Path\nfrom pipeline import decoding\n"
+        f"import sys; sys.path.append({str(ROOT)!r})\nfrom pathlib import Path\nfrom impasto.media import decoding\n"
         f"print('once', decoding.image_size(Path({str(photo)!r})))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
@@ -358,7 +358,7 @@ def test_no_descriptors_are_left_open(clip: Path, photo: Path) -> None:
 IN_THE_MIDDLE = """
 import sys, time
 from pathlib import Path
-from pipeline import decoding
+from impasto.media import decoding
 frames = decoding.read_frames(Path(sys.argv[1]))
 next(frames)
 decoding.warm_up()
@@ -437,7 +437,7 @@ def test_ctrl_c_reaches_the_one_who_asks_alone(start: Callable[..., "subprocess.
 def test_a_forked_process_asks_its_own_children(clip: Path, photo: Path) -> None:
     """And does not keep those of its parent alive."""
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom pipeline import decoding\n"
+        "import os, sys\nfrom pathlib import Path\nfrom impasto.media import decoding\n"
         "frames, photo = decoding.read_frames(Path(sys.argv[1])), Path(sys.argv[2])\n"
         "next(frames); decoding.image_size(photo)\n"
         "if os.fork() == 0:\n"

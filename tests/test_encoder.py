@@ -13,11 +13,13 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from pipeline import encoder as encoder_module
-from pipeline.encoder import Encoder, EncoderWeights, bundled_path, load_weights, torchvision_path
-from pipeline.errors import SettingsError, WeightsError
-from pipeline.frames import IMAGENET_MEAN, IMAGENET_STD, normalize, to_tensor
-from pipeline.layers import CHANNELS_PER_BLOCK, CONVOLUTIONS, LAYERS
+from impasto import storage
+from impasto.errors import SettingsError, WeightsError
+from impasto.layers import CHANNELS_PER_BLOCK, CONVOLUTIONS, LAYERS
+from impasto.paint import encoder_weights
+from impasto.paint.encoder import Encoder
+from impasto.paint.encoder_weights import EncoderWeights, bundled_path, load_weights, torchvision_path
+from impasto.pictures import IMAGENET_MEAN, IMAGENET_STD, normalize, to_tensor
 
 RELU_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 
@@ -229,7 +231,7 @@ def test_a_flipped_byte_in_the_bundled_weights(tmp_path: Path, monkeypatch: pyte
     data[len(data) // 2] ^= 1
     path = tmp_path / "weights.bin"
     path.write_bytes(data)
-    monkeypatch.setattr(encoder_module, "bundled_path", lambda: path)
+    monkeypatch.setattr(encoder_weights, "bundled_path", lambda: path)
     refused("bundled", str(path), "corrupted", "pip install --force-reinstall")
 
 
@@ -446,13 +448,13 @@ def test_a_cached_file_with_torchvisions_hash_is_taken(
 
     made = tmp_path / "made.pth"
     torch.save(torchvision_state(), made)
-    name = f"vgg19-{encoder_module.hash_file(made)[:8]}.pth"
+    name = f"vgg19-{storage.hash_file(made)[:8]}.pth"
     shutil.copy(made, torch_home.with_name(name))
     url = f"https://download.pytorch.org/models/{name}"
     monkeypatch.setattr(
         VGG19_Weights.IMAGENET1K_V1, "_value_", type(VGG19_Weights.IMAGENET1K_V1.value)(url, lambda x: x, {})
     )
-    monkeypatch.setattr(encoder_module, "_TORCHVISION_FILE", name)
+    monkeypatch.setattr(encoder_weights, "_TORCHVISION_FILE", name)
     loaded = load_weights("torchvision")
     assert loaded.source == "torchvision" and loaded.sha256 == load_weights(str(made)).sha256
 

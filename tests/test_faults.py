@@ -24,12 +24,15 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pipeline import images, run
-from pipeline.config import load_settings
-from pipeline.encoder import EncoderWeights
-from pipeline.errors import Interrupted, JobError, JobMismatchError
-from pipeline.events import Assembling, Event, FrameDone, FrameProgress, FrameStarted, StopSignal
-from pipeline.job import Job, is_job
+from impasto.errors import Interrupted, JobError, JobMismatchError
+from impasto.events import Assembling, Event, FrameDone, FrameProgress, FrameStarted, StopSignal
+from impasto.job.folder import is_job
+from impasto.job.job import Job
+from impasto.media import images
+from impasto.paint.encoder_weights import EncoderWeights
+from impasto.plan import request as request_module
+from impasto.presets import load_settings
+from impasto.run import job_run
 from samples import scenes
 from tests import faults
 from tests.conftest import TINY
@@ -78,7 +81,7 @@ def test_faults_from_inside_the_process(tmp_path: Path, fault: faults.Fault) -> 
 def test_bytes_that_change_at_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: EncoderWeights, state: str
 ) -> None:
-    monkeypatch.setattr(run, "load_weights", lambda _: weights)
+    monkeypatch.setattr(job_run, "load_weights", lambda _: weights)
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -108,8 +111,8 @@ def test_a_disk_without_locks_is_refused(tmp_path: Path, error: str, begun: bool
     script = """
 import sys
 from pathlib import Path
-from pipeline.job import Job, PlannedFrame
-from pipeline.errors import StorageError
+from impasto.job.job import Job; from impasto.job.records import PlannedFrame
+from impasto.errors import StorageError
 folder = Path(sys.argv[1])
 try:
     Job.open(folder) if folder.exists() else Job.create(folder, {}, {}, {}, [PlannedFrame(0, 0, "a", "a")])
@@ -175,7 +178,7 @@ def terminal(
         "os.execv(sys.argv[1], sys.argv[1:])"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script, sys.executable, "-m", "cli", "stylize", *arguments],
+        [sys.executable, "-c", script, sys.executable, "-m", "impasto", "stylize", *arguments],
         stdin=side,
         stdout=side,
         stderr=side,
@@ -244,7 +247,7 @@ def test_the_frame_under_way_has_its_time_and_no_more(tmp_path: Path, content_fi
     now = [0.0]
     stop = StopSignal(30, lambda: now[0])
     settings = load_settings("default", (*TINY, "iterations={first: 1000, next: 1000}"))
-    asked = run.Request((content_file,), (style_file,), tmp_path / "o.png", settings, device="cpu")
+    asked = request_module.Request((content_file,), (style_file,), tmp_path / "o.png", settings, device="cpu")
     events: list[Event] = []
 
     def on_event(event: Event) -> None:
@@ -255,7 +258,7 @@ def test_the_frame_under_way_has_its_time_and_no_more(tmp_path: Path, content_fi
             now[0] += 10
 
     with pytest.raises(Interrupted, match="impasto resume"):
-        run.stylize(asked, on_event, stop)
+        job_run.stylize(asked, on_event, stop)
     assert [event.iteration for event in events if isinstance(event, FrameProgress)][-1] in (5, 6)
     assert not (tmp_path / "o.png").exists()
     with Job.read(asked.job_folder) as job:
@@ -287,7 +290,7 @@ class AnyOrder(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
     @property
-    def asked(self) -> run.Request:
+    def asked(self) -> request_module.Request:
         output = self.folder / "place" / "o.mp4"
         return request(self.content, self.material / "style.png", output)
 
@@ -330,7 +333,7 @@ class AnyOrder(RuleBasedStateMachine):
                 stop.request()
 
         try:
-            run.stylize(self.asked, on_event, stop)
+            job_run.stylize(self.asked, on_event, stop)
             ended = True
         except Interrupted:
             ended = False
@@ -365,7 +368,7 @@ class AnyOrder(RuleBasedStateMachine):
     def is_resumed(self) -> None:
         expected = self.missing()
         was_there = self.asked.output.exists()
-        done = run.resume(self.asked.job_folder)
+        done = job_run.resume(self.asked.job_folder)
         assert done.painted_count == len(expected)
         self.cleaned = self.cleaned and was_there
         self.hurt.clear()
@@ -396,10 +399,10 @@ class AnyOrder(RuleBasedStateMachine):
         self.is_refused(self.asked)
         path.write_bytes(kept)
 
-    def is_refused(self, asked: run.Request) -> None:
+    def is_refused(self, asked: request_module.Request) -> None:
         before = self.hashes()
         with pytest.raises(JobMismatchError):
-            run.stylize(asked)
+            job_run.stylize(asked)
         assert self.hashes() == before
         # Whoever opens a job puts its store right.
         self.hurt -= {"job.db", "job.copy"}
@@ -478,9 +481,9 @@ class AnyOrder(RuleBasedStateMachine):
                 assert digest == self.whole[name]
 
 
-def request(content: Path, style: Path, output: Path, *own: str) -> run.Request:
+def request(content: Path, style: Path, output: Path, *own: str) -> request_module.Request:
     settings = load_settings("default", (*TINY, "iterations={first: 2, next: 1}", *own))
-    return run.Request((content,), (style,), output, settings, device="cpu")
+    return request_module.Request((content,), (style,), output, settings, device="cpu")
 
 
 def _dying(values: dict[str, Any], job: Path, place: str) -> None:
@@ -500,17 +503,17 @@ def _dying(values: dict[str, Any], job: Path, place: str) -> None:
         if at is not False and at == int(number):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run.stylize(run.Request.from_values(values, job), on_event)
+    job_run.stylize(request_module.Request.from_values(values, job), on_event)
 
 
 def test_anything_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: EncoderWeights) -> None:
-    monkeypatch.setattr(run, "load_weights", lambda _: weights)
+    monkeypatch.setattr(job_run, "load_weights", lambda _: weights)
     for index in range(3):
         images.write_image(tmp_path / "content" / f"f{index}.png", scenes.pan((48, 64), 3, 3).frame(index))
     images.write_image(tmp_path / "style.png", scenes.pan((48, 60), 1, 8).frame(0))
     AnyOrder.material = tmp_path
     asked = request(tmp_path / "content", tmp_path / "style.png", tmp_path / "whole" / "o.mp4")
-    run.stylize(asked)
+    job_run.stylize(asked)
     files = [asked.output, *(asked.job_folder / "frames").iterdir()]
     AnyOrder.whole = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     few = hypothesis.settings(

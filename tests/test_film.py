@@ -12,18 +12,22 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import images, temporal, video_reader
-from pipeline.encoder import EncoderWeights
-from pipeline.errors import InputError, Interrupted, JobMismatchError, PartialError, UsageError
-from pipeline.events import Event, FrameDone, FrameFailed, FrameStarted, JobDone, JobStarted, StopSignal
-from pipeline.flow import DisFlow, FloFolder, write_flo
-from pipeline.frames import FrameRange
-from pipeline.job import FrameRecord, Job
-from pipeline.optimize import StopRule
-from pipeline.painting import FOLLOW
-from pipeline.request import Request
-from pipeline.run import dry_run, resume, stylize
-from pipeline.stylize import FrameTask, Painter
+from impasto.errors import InputError, Interrupted, JobMismatchError, PartialError, UsageError
+from impasto.events import Event, FrameDone, FrameFailed, FrameStarted, JobDone, JobStarted, StopSignal
+from impasto.job.job import Job
+from impasto.job.records import FrameRecord
+from impasto.media import images, video_reader
+from impasto.motion.dis import DisFlow
+from impasto.motion.flo_files import FloFolder, write_flo
+from impasto.paint.batch import paint_one
+from impasto.paint.encoder_weights import EncoderWeights
+from impasto.paint.painter import Painter
+from impasto.paint.stopping import StopRule
+from impasto.paint.task import FrameTask
+from impasto.plan.frame_rules import FOLLOW
+from impasto.plan.request import FrameRange, Request
+from impasto.report import stability
+from impasto.run.job_run import dry_run, resume, stylize
 from samples import scenes
 from tests.test_cli import FAST, impasto, refused
 from tests.test_resume import SERVER, flipped, killed_at, no_traces
@@ -104,7 +108,7 @@ def error_of(asked: Request, scene: scenes.Footage) -> float:
         )
         flow = torch.from_numpy(scene.flow(index, index - 1)).permute(2, 0, 1)[None]
         seen = torch.from_numpy((~scene.occluded(index, index - 1)).astype(np.float32))[None, None]
-        errors.append(1000 * temporal.warping_error(now, before, flow, seen).item())
+        errors.append(1000 * stability.warping_error(now, before, flow, seen).item())
     return float(np.mean(errors))
 
 
@@ -528,8 +532,8 @@ def test_a_blend_of_nothing_keeps_a_frames_own_last_pass(tmp_path: Path, style: 
     stylize(asked)
     painter = Painter(own, weights, [read(style)], [1.0], torch.device("cpu"))
     for index, content in enumerate(frames):
-        first = painter.paint(FrameTask(index, content, "content", StopRule(3))).image
-        second = painter.paint(FrameTask(index, content, "given", StopRule(3), first, warm=True)).image
+        first = paint_one(painter, FrameTask(index, content, "content", StopRule(3))).image
+        second = paint_one(painter, FrameTask(index, content, "given", StopRule(3), first, warm=True)).image
         draft = asked.job_folder / "frames" / "pass-01" / f"{index:06d}.png"
         np.testing.assert_array_equal(read(draft), first)
         np.testing.assert_array_equal(read(asked.job_folder / "frames" / draft.name), second)

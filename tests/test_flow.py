@@ -15,11 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.optical_flow import Raft_Large_Weights, raft_small
 
-from pipeline import flow as flow_module
-from pipeline.errors import InputError, WeightsError
-from pipeline.flow import DisFlow, FloFolder, FlowEstimator, RaftFlow, read_flo, resize_flow, working_size, write_flo
-from pipeline.frames import Size
-from pipeline.images import read_image
+from impasto.errors import InputError, WeightsError
+from impasto.media.images import read_image
+from impasto.motion import dis, flow_fit, flow_refinement
+from impasto.motion.dis import DisFlow
+from impasto.motion.flo_files import FloFolder, read_flo, write_flo
+from impasto.motion.flow import FlowEstimator, resize_flow, working_size
+from impasto.motion.raft import RaftFlow
+from impasto.pictures import Size
 from samples import scenes
 from tests.conftest import DATA
 
@@ -228,7 +231,7 @@ class TestDisFlow:
             return float((errors_of(flow, exact, border) > 1).mean())
 
         chosen = share_beyond_a_pixel()
-        monkeypatch.setattr("pipeline.flow._propagated", lambda flow, *_: flow)
+        monkeypatch.setattr("impasto.motion.dis.propagate_flow", lambda flow, *_: flow)
         assert chosen < 0.7 * share_beyond_a_pixel()
 
     def test_what_leaves_the_frame_does_not_take_another_motion(self) -> None:
@@ -240,7 +243,7 @@ class TestDisFlow:
         flow = exact.copy()
         flow[:, 118:147] = 0  # which what leaves, to its right, could take from here
         everywhere = np.ones(size, bool)
-        mended = flow_module._propagated(flow, a, b, everywhere)
+        mended = flow_refinement.propagate_flow(flow, a, b, everywhere)
         leaving = np.zeros(size, bool)
         leaving[:, 150:] = leaving[:5, :108] = True
         assert np.array_equal(mended[leaving], exact[leaving])
@@ -274,7 +277,7 @@ class TestRefitted:
         flow = exact.copy()
         flow[20:36, 40:60] = (30.0, 20.0)
         before = flow.copy(), back.copy()
-        refitted = flow_module._refitted(flow, back)
+        refitted = flow_fit.refit_flow(flow, back)
         assert errors_of(refitted, exact)[20:36, 40:60].max() < 0.5
         confirmed = self.inside(flow)
         confirmed[20:36, 40:60] = False
@@ -287,16 +290,16 @@ class TestRefitted:
         leaving = ~self.inside(exact)
         flow[leaving] *= 1.7
         assert leaving.sum() > 300 and errors_of(flow, exact, leaving).min() > 2
-        assert errors_of(flow_module._refitted(flow, back), exact, leaving).max() < 0.5
+        assert errors_of(flow_fit.refit_flow(flow, back), exact, leaving).max() < 0.5
 
     def test_where_nothing_is_confirmed_nothing_changes(self) -> None:
         flow = np.full((*self.SIZE, 2), 9.0, np.float32)
-        assert np.array_equal(flow_module._refitted(flow, flow), flow)
+        assert np.array_equal(flow_fit.refit_flow(flow, flow), flow)
 
     def test_on_real_footage_it_is_nearer_to_the_truth(self, monkeypatch: pytest.MonkeyPatch) -> None:
         a, b, size, exact, _ = sintel_pair("market_5")
         fitted = errors_of(DisFlow()(a, b, size), exact).mean()
-        monkeypatch.setattr(flow_module, "_refitted", lambda flow, _: flow)
+        monkeypatch.setattr(dis, "refit_flow", lambda flow, _: flow)
         assert fitted < 0.95 * errors_of(DisFlow()(a, b, size), exact).mean()
 
 
@@ -437,14 +440,14 @@ class TestFloFiles:
         write_flo(tmp_path / "backward_5_4.flo", np.full((40, 60, 2), (6.0, 4.0), np.float32))
         cv2.imwrite(str(tmp_path / "reliable_5_4.pgm"), np.repeat(np.uint8([[255], [0]]), 20, 0).repeat(60, 1))
         folder = FloFolder(tmp_path)
-        flow, trust = folder.read(4, 3, (20, 30)), folder.reliable(4, 3, (20, 30))
+        flow, visibility = folder.read(4, 3, (20, 30)), folder.reliable(4, 3, (20, 30))
         assert flow is not None
-        assert trust is not None
+        assert visibility is not None
         assert flow.shape == (20, 30, 2)
         assert np.allclose(flow, (3.0, 2.0))
-        assert trust.dtype == np.float32
-        assert (trust[:10] == 1).all()
-        assert (trust[10:] == 0).all()
+        assert visibility.dtype == np.float32
+        assert (visibility[:10] == 1).all()
+        assert (visibility[10:] == 0).all()
 
     def test_files_of_another_shape_belong_to_another_film(self, tmp_path: Path) -> None:
         write_flo(tmp_path / "backward_2_1.flo", np.zeros((10, 300, 2), np.float32))
@@ -488,22 +491,22 @@ class TestFloFiles:
         assert folder.reliable(1, 0, (4, 4)) is None
 
     @pytest.mark.parametrize("mark", [np.nan, np.inf, -np.inf, 1.7e9, -1e10])
-    def test_unknown_flow_is_zero_and_not_trusted(self, tmp_path: Path, mark: float) -> None:
+    def test_unknown_flow_is_zero_and_not_visible(self, tmp_path: Path, mark: float) -> None:
         flow = np.full((4, 8, 2), 3.0, np.float32)
         flow[:, :3, 1] = mark
         write_flo(tmp_path / "forward_1_2.flo", flow)
         folder = FloFolder(tmp_path)
-        read, trust = folder.read(0, 1, (4, 8)), folder.reliable(0, 1, (4, 8))
+        read, visibility = folder.read(0, 1, (4, 8)), folder.reliable(0, 1, (4, 8))
         assert read is not None
-        assert trust is not None
+        assert visibility is not None
         assert (read[:, :3] == 0).all()
         assert (read[:, 3:] == 3).all()
-        assert np.array_equal(trust, np.repeat(np.float32([[0, 0, 0, 1, 1, 1, 1, 1]]), 4, 0))
-        smaller, trust = folder.read(0, 1, (2, 4)), folder.reliable(0, 1, (2, 4))
+        assert np.array_equal(visibility, np.repeat(np.float32([[0, 0, 0, 1, 1, 1, 1, 1]]), 4, 0))
+        smaller, visibility = folder.read(0, 1, (2, 4)), folder.reliable(0, 1, (2, 4))
         assert smaller is not None
-        assert trust is not None
+        assert visibility is not None
         assert np.allclose(smaller[0], [[0, 0], [1.5, 1.5], [1.5, 1.5], [1.5, 1.5]]), "unknown vectors are not averaged"
-        assert np.allclose(trust[0], [0, 0.5, 1, 1])
+        assert np.allclose(visibility[0], [0, 0.5, 1, 1])
 
     @pytest.mark.parametrize(
         ("content", "message"),
@@ -561,9 +564,9 @@ class TestFloFiles:
     )
     def test_kinds_of_certainty(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "reliable_1_2.pgm").write_bytes(content)
-        trust = FloFolder(tmp_path).reliable(0, 1, (1, 2))
-        assert trust is not None
-        assert trust.tolist() == [[1, 0]]
+        visibility = FloFolder(tmp_path).reliable(0, 1, (1, 2))
+        assert visibility is not None
+        assert visibility.tolist() == [[1, 0]]
 
     def test_a_missing_file_and_a_wrong_shape(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be read"):

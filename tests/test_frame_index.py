@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import decoding, painting, run
-from pipeline.content import FAR_FRAMES, FrameReader, resolve_content
-from pipeline.errors import InputError
-from pipeline.frame_index import FrameIndex
-from pipeline.frames import FrameRange
-from pipeline.job import Job
-from pipeline.video_reader import VideoFrame, read_frames, scan
+from impasto.errors import InputError
+from impasto.job.job import Job
+from impasto.media import decoding
+from impasto.media.find_content import resolve_content
+from impasto.media.frame_index import FrameIndex
+from impasto.media.frame_reader import FAR_FRAMES, FrameReader
+from impasto.media.video_info import VideoFrame
+from impasto.media.video_reader import read_frames, scan
+from impasto.plan.request import FrameRange
+from impasto.run import frame_loop, job_run
 from tests import mutants
 from tests.clips import H264, ffmpeg, moving_source, sine
 from tests.test_run import request, settings
@@ -233,13 +236,13 @@ def test_a_job_keeps_it_and_paints_the_same(tmp_path: Path, style_file: Path, mo
     path = make(tmp_path, "in.mp4", CLIPS["h264, closed.mp4"])
     few = settings("iterations={first: 1, next: 1}")
     asked = request(path, style_file, tmp_path / "out", settings=few, frames=FrameRange(40, 43))
-    run.stylize(asked)
+    job_run.stylize(asked)
     with Job.read(asked.job_folder) as job:
         assert job.frame_index is not None
         assert FrameIndex.from_text(job.frame_index) == scan(path).index
         sought = [frame.sha256 for frame in job.frames()]
-    monkeypatch.setattr(painting, "frame_index_of", lambda job: None)
+    monkeypatch.setattr(frame_loop, "frame_index_of", lambda job: None)
     other = request(path, style_file, tmp_path / "other", settings=few, frames=FrameRange(40, 43))
-    run.stylize(other)
+    job_run.stylize(other)
     with Job.read(other.job_folder) as job:
         assert [frame.sha256 for frame in job.frames()] == sought

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.errors import SettingsError
-from pipeline.frames import (
+from impasto.errors import SettingsError
+from impasto.paint.variables import BoundedVariable, FreeVariable
+from impasto.pictures import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    FrameRange,
     denormalize,
     fit_within,
     normalize,
@@ -19,7 +19,7 @@ from pipeline.frames import (
     to_array,
     to_tensor,
 )
-from pipeline.optimize import BoundedVariable, FreeVariable
+from impasto.plan.request import FrameRange
 
 SIDES = st.integers(1, 20_000)
 

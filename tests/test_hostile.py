@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import images, video_reader
-from pipeline.codecs import Encoding
-from pipeline.config import Settings, load_settings
-from pipeline.errors import ImpastoError, InputError, OutputError, PartialError, SettingsError, StorageError, UsageError
-from pipeline.events import Event, FrameFailed, JobStarted, Notice
-from pipeline.media import Timing
-from pipeline.request import Request
-from pipeline.run import stylize
-from pipeline.video_writer import VideoWriter
+from impasto.errors import ImpastoError, InputError, OutputError, PartialError, SettingsError, StorageError, UsageError
+from impasto.events import Event, FrameFailed, JobStarted, Notice
+from impasto.media import color as color_module
+from impasto.media import image_file, video_reader
+from impasto.media.codecs import Encoding
+from impasto.media.timing import Timing
+from impasto.media.video_writer import VideoWriter
+from impasto.plan.request import Request
+from impasto.presets import load_settings
+from impasto.run.job_run import stylize
+from impasto.settings import Settings
 from tests.clips import H264, ffmpeg, moving_source, numbered, sine
 from tests.conftest import TINY
 from tests.mutants import make_seeds
@@ -267,7 +269,7 @@ def test_broken_sound_costs_the_sound(tmp_path: Path, paint: Paint) -> None:
 
 def test_a_kind_of_side_data_without_a_name(tmp_path: Path) -> None:
     """The EXIF of a picture comes with its frame, and PyAV does not know it."""
-    if not images.heif_is_there():
+    if not image_file.heif_is_there():
         pytest.skip("pillow-heif is not installed")
     seeds = make_seeds(tmp_path)
     (data,) = (seed.data for seed in seeds if seed.suffix == ".heic")
@@ -294,18 +296,18 @@ def test_a_playlist_is_no_image(tmp_path: Path, paint: Paint) -> None:
 def test_colours_of_every_name_are_written(tmp_path: Path) -> None:
     """What reading calls them, writing knows."""
     kinds = {
-        "matrix": video_reader._MATRICES,
-        "primaries": video_reader._PRIMARIES,
-        "transfer": video_reader._TRANSFERS,
+        "matrix": color_module._MATRICES,
+        "primaries": color_module._PRIMARIES,
+        "transfer": color_module._TRANSFERS,
     }
     path = tmp_path / "a.mkv"
     for kind, names in kinds.items():
         for name in names.values():
-            color = video_reader.VideoColor(**{kind: name})
+            color = color_module.VideoColor(**{kind: name})
             with VideoWriter(path, (16, 16), Timing.constant(25, 1), color=color, preset="ultrafast") as writer:
                 writer.write(numbered(3, (16, 16)))
             kept = getattr(video_reader.probe(path).color, kind)
-            computed = kind != "matrix" or name in video_reader._SWSCALE_MATRICES
+            computed = kind != "matrix" or name in color_module.SWSCALE_MATRICES
             # High dynamic range is reduced when it is read, and Matroska has no number for one of the primaries.
             is_other = name in ("smpte2084", "arib-std-b67", "jedec-p22")
             assert kept == {"bt2020c": "bt2020nc"}.get(name, name) or not computed or is_other, (kind, name)

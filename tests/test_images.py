@@ -11,19 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from pipeline import images
-from pipeline.errors import InputError, OutputError, StorageError
-from pipeline.images import (
-    IMAGE_SUFFIXES,
-    Extras,
-    image_size,
-    is_image_name,
-    list_images,
-    read_extras,
-    read_image,
-    write_image,
-)
-from pipeline.storage import TEMPORARY_MARK
+from impasto.errors import InputError, OutputError, StorageError
+from impasto.media import image_file
+from impasto.media.image_file import IMAGE_SUFFIXES, is_image_name
+from impasto.media.image_folders import list_images
+from impasto.media.image_metadata import Extras, read_extras
+from impasto.media.images import image_size, read_image, write_image
+from impasto.storage import TEMPORARY_MARK
 
 
 def picture(height: int = 13, width: int = 21, seed: int = 0) -> np.ndarray:
@@ -459,7 +453,7 @@ def test_broken_metadata_is_left_out(tmp_path: Path, damage: bytes) -> None:
 
 def test_heic_without_its_package_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = with_extras(tmp_path, ".heic")
-    monkeypatch.setattr(images, "heif_is_there", lambda: False)
+    monkeypatch.setattr(image_file, "heif_is_there", lambda: False)
     for read in (read_image, read_extras, image_size):
         with pytest.raises(InputError, match="pip install pillow-heif"):
             read(path)

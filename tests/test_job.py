@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 
-from pipeline import storage, store
-from pipeline.errors import ImpastoError, JobError, JobLockedError, JobMismatchError, StorageError
-from pipeline.events import Losses
-from pipeline.job import LOG_NAME, SCHEMA_VERSION, DevicePace, FrameState, Job, PlannedFrame, default_folder, is_job
-from pipeline.store import COPY_NAME, STORE_NAME
+from impasto import storage
+from impasto.errors import ImpastoError, JobError, JobLockedError, JobMismatchError, StorageError
+from impasto.events import Losses
+from impasto.job import store
+from impasto.job.folder import LOG_NAME, default_folder, is_job
+from impasto.job.job import SCHEMA_VERSION, Job
+from impasto.job.records import DevicePace, FrameState, PlannedFrame
+from impasto.job.store import COPY_NAME, STORE_NAME
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE: dict[str, Any] = {"output": "/nowhere/out.mp4", "content": {"kind": "video", "a.mp4": "00"}, "size": 64}
@@ -59,7 +62,7 @@ def other_process(folder: Path) -> "Iterator[subprocess.Popen[str]]":
     script = """
 import sys
 from pathlib import Path
-from pipeline.job import Job
+from impasto.job.job import Job
 with Job.open(Path(sys.argv[1])):
     print("open", flush=True)
     sys.stdin.readline()
@@ -508,7 +511,7 @@ def test_a_job_at_work_copies_its_store_now_and_then(
     folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, kept: int
 ) -> None:
     """So much is there of a job whose store is damaged in a crash; what is missing is painted again."""
-    monkeypatch.setattr("pipeline.job.COPY_SECONDS", seconds)
+    monkeypatch.setattr("impasto.job.job.COPY_SECONDS", seconds)
     with make(folder) as job:
         for index in range(2):
             paint(job, index)
@@ -572,7 +575,7 @@ def test_one_thread_reads_while_another_writes(folder: Path) -> None:
 import sys, threading
 from pathlib import Path
 from pipeline.events import Losses
-from pipeline.job import Job
+from impasto.job.job import Job
 with Job.open(Path(sys.argv[1])) as job:
     def write():
         for turn in range(400):
@@ -634,7 +637,7 @@ def test_a_kill_in_the_middle_of_create(folder: Path) -> None:
     script = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.job import Job, PlannedFrame
+from impasto.job.job import Job; from impasto.job.records import PlannedFrame
 os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 Job.create(Path(sys.argv[1]), {}, {}, {}, [PlannedFrame(0, 0, "a", "a")])
 """

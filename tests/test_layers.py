@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipeline.errors import InputError, SettingsError
-from pipeline.layers import CONVOLUTIONS, LAYERS, deepest, require_layer, require_size, smallest_side
+from impasto.errors import InputError, SettingsError
+from impasto.layers import CONVOLUTIONS, LAYERS, deepest, require_layer, require_size, smallest_side
 
 
 def test_the_layers_are_those_of_configuration_e() -> None:

@@ -7,22 +7,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.encoder import Encoder, EncoderWeights
-from pipeline.frames import normalize
-from pipeline.layers import CHANNELS_PER_BLOCK, CONVOLUTIONS
-from pipeline.losses import (
-    LossTerms,
-    LossWeights,
-    Objective,
-    TemporalReference,
-    content_loss,
-    content_targets,
-    gram_matrix,
-    style_loss,
-    style_targets,
-    temporal_loss,
-    total_variation,
-)
+from impasto.layers import CHANNELS_PER_BLOCK, CONVOLUTIONS
+from impasto.paint.encoder import Encoder
+from impasto.paint.encoder_weights import EncoderWeights
+from impasto.paint.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation
+from impasto.paint.objective import LossTerms, LossWeights, Objective, TemporalReference, content_targets, style_targets
+from impasto.pictures import normalize
 
 FORMS = ("absolute_sum", "absolute_mean", "squared_sum")
 

@@ -18,16 +18,17 @@ import av
 import numpy as np
 import pytest
 
-from pipeline import executors, images
-from pipeline.config import load_settings
-from pipeline.events import Losses, Notice
-from pipeline.frames import Size
-from pipeline.job import Job
-from pipeline.media import ffmpeg_path
-from pipeline.optimize import StopReason
-from pipeline.request import Request
-from pipeline.run import stylize
-from pipeline.stylize import FrameTask, PaintedFrame
+from impasto.events import Losses, Notice
+from impasto.job.job import Job
+from impasto.media import images
+from impasto.media.ffmpeg import ffmpeg_path
+from impasto.paint.stopping import StopReason
+from impasto.paint.task import FrameTask, PaintedFrame
+from impasto.pictures import Size
+from impasto.plan.request import Request
+from impasto.presets import load_settings
+from impasto.run import workbench
+from impasto.run.job_run import stylize
 from tests.clips import ffmpeg
 from tests.conftest import TINY
 
@@ -260,7 +261,7 @@ class Untouched:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_painted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executors, "Batch", Untouched)
+    monkeypatch.setattr(workbench, "Batch", Untouched)
 
 
 def test_the_cases_cover_every_pair() -> None:

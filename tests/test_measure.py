@@ -14,35 +14,28 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cli.main import app
-from pipeline import measure as measure_module
-from pipeline.codecs import Encoding
-from pipeline.config import Settings, load_settings
-from pipeline.encoder import EncoderWeights
-from pipeline.errors import InputError, UsageError
-from pipeline.events import Losses
-from pipeline.flow import FloFolder, write_flo
-from pipeline.frames import Size, resize
-from pipeline.images import read_image, write_image
-from pipeline.measure import (
-    DISTANCES,
-    FilmFrame,
-    FlowPair,
-    Measured,
-    Stability,
-    StabilityMeter,
-    course,
-    flow_from_files,
-    is_film,
-    luma,
-    measure,
-    summarise,
-)
-from pipeline.media import Timing
-from pipeline.optimize import StopRule
-from pipeline.stylize import FrameTask, Painter
-from pipeline.video_reader import read_frames
-from pipeline.video_writer import VideoWriter
+from impasto.cli.main import app
+from impasto.errors import InputError, UsageError
+from impasto.events import Losses
+from impasto.media.codecs import Encoding
+from impasto.media.images import read_image, write_image
+from impasto.media.timing import Timing
+from impasto.media.video_reader import read_frames
+from impasto.media.video_writer import VideoWriter
+from impasto.motion.flo_files import FloFolder, write_flo
+from impasto.paint.batch import paint_one
+from impasto.paint.encoder_weights import EncoderWeights
+from impasto.paint.painter import Painter
+from impasto.paint.stopping import StopRule
+from impasto.paint.task import FrameTask
+from impasto.pictures import Size, resize
+from impasto.presets import load_settings
+from impasto.report import measure as measure_module
+from impasto.report.matching import is_film
+from impasto.report.measure import luma, measure
+from impasto.report.stability import DISTANCES, FilmFrame, FlowPair, Stability, StabilityMeter, flow_from_files
+from impasto.report.summary import Measured, course, summarise
+from impasto.settings import Settings
 from samples import scenes
 from samples.textures import Floats
 from tests.conftest import TINY
@@ -340,9 +333,9 @@ def test_a_film_that_moves_as_its_content_does_holds_still(
     for pair in measured[-1].stability:
         assert pair.content_warping_error == pair.warping_error
     near, far = measured[-1].stability
-    # What left the frame is not trusted: 2 columns and a row after one frame, 20 and 10 after ten.
-    assert near.trusted_share == pytest.approx(62 * 47 / (64 * 48), abs=1e-6)
-    assert far.trusted_share == pytest.approx(44 * 38 / (64 * 48), abs=1e-6)
+    # What left the frame is not visible: 2 columns and a row after one frame, 20 and 10 after ten.
+    assert near.visible_share == pytest.approx(62 * 47 / (64 * 48), abs=1e-6)
+    assert far.visible_share == pytest.approx(44 * 38 / (64 * 48), abs=1e-6)
 
 
 @pytest.mark.parametrize("change", [lambda flow: -flow, lambda flow: flow[..., ::-1]], ids=["sign", "swapped"])
@@ -368,7 +361,7 @@ def test_estimated_flow_follows_the_content(tmp_path: Path, style_file: Path, ti
     for one in good[1:]:
         (pair,) = one.stability
         assert pair.content_warping_error == pytest.approx(pair.warping_error, rel=1e-3)
-        assert pair.trusted_share > 0.7
+        assert pair.visible_share > 0.7
 
 
 def test_frames_painted_each_for_itself(tmp_path: Path, style_file: Path, tiny_settings: Settings) -> None:
@@ -382,7 +375,7 @@ def test_frames_painted_each_for_itself(tmp_path: Path, style_file: Path, tiny_s
     measured = list(measure(film, content, [style_file], tiny_settings, flow_folder=flows))
     assert errors(measured, 1) == pytest.approx([2 * (sigma / 255) ** 2] * 2, rel=0.1)
     assert [pair.content_warping_error for one in measured for pair in one.stability] == [0, 0]
-    assert [pair.trusted_share for one in measured for pair in one.stability] == [1, 1]
+    assert [pair.visible_share for one in measured for pair in one.stability] == [1, 1]
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -427,7 +420,7 @@ def frame(index: int, size: Size = SIZE, seed: int = 0) -> FilmFrame:
 
 
 def test_flow_without_a_way_back(tmp_path: Path, style_file: Path, tiny_settings: Settings) -> None:
-    """The frame and its motion boundaries still say what is not to be trusted, and a reliable file may say more."""
+    """The frame and its motion boundaries still say what is not to be visible, and a reliable file may say more."""
     scene = pan(3)
     film = write_film(tmp_path / "film", frames_of(scene))
     flows = write_flows(tmp_path / "flow", scene, both=False)
@@ -436,8 +429,8 @@ def test_flow_without_a_way_back(tmp_path: Path, style_file: Path, tiny_settings
     (flows / "reliable_3_2.pgm").write_bytes(b"P5 64 48 255\n" + left.tobytes())
     measured = list(measure(film, film, [style_file], tiny_settings, flow_folder=flows))
     (all_of_it,), (half,) = measured[1].stability, measured[2].stability
-    assert all_of_it.trusted_share == pytest.approx(62 * 47 / (64 * 48), abs=1e-6)
-    assert half.trusted_share == pytest.approx(30 * 47 / (64 * 48), abs=1e-6)
+    assert all_of_it.visible_share == pytest.approx(62 * 47 / (64 * 48), abs=1e-6)
+    assert half.visible_share == pytest.approx(30 * 47 / (64 * 48), abs=1e-6)
 
 
 def test_a_missing_file_is_named(tmp_path: Path, style_file: Path, tiny_settings: Settings) -> None:
@@ -563,7 +556,7 @@ def test_means_of_what_is_there() -> None:
     measured[2] = dataclasses.replace(measured[2], objective_to_cold=2.5, size=(1, 1))
     summary = summarise(measured)
     (pair,) = summary.stability
-    assert (pair.distance, pair.pair_count, pair.trusted_share) == (1, 3, 0.25)
+    assert (pair.distance, pair.pair_count, pair.visible_share) == (1, 3, 0.25)
     assert (pair.warping_error, pair.content_warping_error) == pytest.approx((0.2, 0.5))
     assert (summary.sharpness_to_cold, summary.objective_to_cold, summary.cold_count) == (0.5, 2.0, 2)
     assert (summary.size, summary.shot_count) == (None, 2)
@@ -585,7 +578,7 @@ def test_a_cold_start_is_its_own_equal(
     given = resize(style_array, (32, 32)) if start == "file" else None
     kind = "given" if start == "file" else start
     tasks = [FrameTask(index, image, kind, StopRule(3), given) for index, image in enumerate(contents)]  # type: ignore[arg-type]
-    film = write_film(tmp_path / "film", [painter.paint(task).image for task in tasks])
+    film = write_film(tmp_path / "film", [paint_one(painter, task).image for task in tasks])
     content = write_film(tmp_path / "content", contents)
     every = list(measure(film, content, [style_file], settings, cold_iterations=3, cold_every=1))
     assert [(one.sharpness_to_cold, one.objective_to_cold) for one in every] == [(1.0, 1.0)] * 2
@@ -598,7 +591,7 @@ def test_a_cold_start_is_its_own_equal(
 def test_without_asking_nothing_is_painted(
     content_file: Path, style_file: Path, tiny_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure_module.Painter, "paint", None)
+    monkeypatch.setattr(measure_module, "paint_one", None)
     (one,) = measure(content_file, content_file, [style_file], tiny_settings)
     assert one.objective_to_cold is None
 
@@ -628,7 +621,7 @@ def test_the_command_says_it_all_in_json(tmp_path: Path, style_file: Path) -> No
     assert set(records[0]) == frame_keys
     assert [record["objective_to_cold"] is not None for record in records[:-1]] == [True, *[False] * 4] * 2 + [True]
     near, far = records[10]["stability"]
-    assert set(near) == {"distance", "warping_error_x1000", "content_warping_error_x1000", "trusted_share"}
+    assert set(near) == {"distance", "warping_error_x1000", "content_warping_error_x1000", "visible_share"}
     assert (near["distance"], far["distance"]) == (1, 10)
     totals = records[-1]
     assert set(totals) == {

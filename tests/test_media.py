@@ -20,14 +20,17 @@ import av
 import numpy as np
 import pytest
 
-from pipeline import hdr, media, video_writer
-from pipeline.codecs import Encoding
-from pipeline.errors import ImpastoError, InputError, MediaError, OutputError, StorageError
-from pipeline.media import OUTPUT_SUFFIXES, Timing, VideoColor, ffmpeg_path, ffmpeg_version, is_video_name
-from pipeline.storage import TEMPORARY_MARK
-from pipeline.tracks import read_tracks
-from pipeline.video_reader import probe, read_frames, scan
-from pipeline.video_writer import VideoWriter
+from impasto.errors import ImpastoError, InputError, MediaError, OutputError, StorageError
+from impasto.media import containers, hdr, video_writer
+from impasto.media.codecs import Encoding
+from impasto.media.color import VideoColor
+from impasto.media.containers import OUTPUT_SUFFIXES, is_video_name
+from impasto.media.ffmpeg import ffmpeg_path, ffmpeg_version
+from impasto.media.timing import Timing
+from impasto.media.tracks import read_tracks
+from impasto.media.video_reader import probe, read_frames, scan
+from impasto.media.video_writer import VideoWriter
+from impasto.storage import TEMPORARY_MARK
 from tests.clips import H264, ffmpeg, moving_source, number, numbered, sine
 
 NTSC = Fraction(30000, 1001)
@@ -388,7 +391,7 @@ def test_a_picture_that_changes_its_size_keeps_the_first(tmp_path: Path) -> None
 def test_frames_of_an_absurd_size_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "clip.mp4"
     write(path, Timing.constant(25, 2))
-    monkeypatch.setattr(media, "MAX_PIXELS", 48 * 64 - 1)
+    monkeypatch.setattr(containers, "MAX_PIXELS", 48 * 64 - 1)
     with refused(InputError, "64×48 pixels", path):
         probe(path)
 
@@ -805,7 +808,7 @@ def test_frames_that_do_not_fit(tmp_path: Path) -> None:
 
 
 def test_an_ffmpeg_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_writer, "ffmpeg_path", lambda: tmp_path / "nowhere")
+    monkeypatch.setattr(ffmpeg, "ffmpeg_path", lambda: tmp_path / "nowhere")
     with (
         refused(MediaError, "could not start ffmpeg"),
         VideoWriter(tmp_path / "a.mp4", (48, 64), Timing.constant(25, 1)),
@@ -818,7 +821,7 @@ def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> N
     program = tmp_path / "ffmpeg-fake"
     program.write_text(f"#!{sys.executable}\nimport os, signal, sys, time\n{body}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(video_writer, "ffmpeg_path", lambda: program)
+    monkeypatch.setattr(ffmpeg, "ffmpeg_path", lambda: program)
 
 
 def test_messages_without_end_do_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -864,7 +867,7 @@ def test_an_ffmpeg_that_will_not_end_is_ended(tmp_path: Path, monkeypatch: pytes
 def test_a_writer_that_dies_takes_ffmpeg_along(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, numpy as np\nfrom pathlib import Path\n"
-        "from pipeline.media import Timing\nfrom pipeline.video_writer import VideoWriter\n"
+        "from impasto.media.timing import Timing\nfrom impasto.media.video_writer import VideoWriter\n"
         f"w = VideoWriter(Path({str(tmp_path)!r}) / 'a.mp4', (48, 64), Timing.constant(25, 9)).__enter__()\n"
         "w.write(np.zeros((48, 64, 3), np.uint8)); print(w._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
@@ -927,9 +930,9 @@ def test_a_file_that_may_not_grow_is_told(tmp_path: Path, suffix: str) -> None:
     # Where no small disk can be had: a limit on the size of files fails the writes of ffmpeg alike.
     code = (
         "import resource, signal, sys, numpy as np\nfrom pathlib import Path\n"
-        "from pipeline.codecs import Encoding\nfrom pipeline.errors import MediaError, StorageError\n"
-        "from pipeline.media import Timing\n"
-        "from pipeline.video_writer import VideoWriter\n"
+        "from impasto.media.codecs import Encoding\nfrom impasto.errors import MediaError, StorageError\n"
+        "from impasto.media.timing import Timing\n"
+        "from impasto.media.video_writer import VideoWriter\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try:\n"
@@ -953,7 +956,7 @@ def test_a_file_that_may_not_grow_is_told(tmp_path: Path, suffix: str) -> None:
 def test_the_program_is_there_and_tells_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ffmpeg_path().is_file()
     assert re.match(r"N-|n?\d+\.", ffmpeg_version())
-    monkeypatch.setattr(media, "ffmpeg_path", lambda: tmp_path / "nowhere")
+    monkeypatch.setattr(ffmpeg, "ffmpeg_path", lambda: tmp_path / "nowhere")
     with refused(MediaError, "does not run"):
         ffmpeg_version()
 

@@ -15,14 +15,16 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline import motion as motion_module
-from pipeline import temporal
-from pipeline.content import FrameReader
-from pipeline.errors import FrameError, InputError
-from pipeline.flow import DisFlow, FloFolder, write_flo
-from pipeline.frames import Size, to_tensor
-from pipeline.motion import Link, MotionFrame, MotionReader, still_references
-from pipeline.storage import read_sealed
+from impasto.errors import FrameError, InputError
+from impasto.media.frame_reader import FrameReader
+from impasto.motion import flow as flow_module
+from impasto.motion import occlusion, static, warp
+from impasto.motion import reader as motion_reader
+from impasto.motion.dis import DisFlow
+from impasto.motion.flo_files import FloFolder, write_flo
+from impasto.motion.reader import FlowLink, MotionFrame, MotionReader, still_references
+from impasto.pictures import Size, to_tensor
+from impasto.storage import read_sealed
 from samples import scenes
 
 SIZE = (48, 80)
@@ -101,15 +103,15 @@ def long_pan() -> scenes.Scene:
     return scenes.pan(SIZE, 40, 2, velocity=(0.7, -0.4))
 
 
-def trust_of(content: np.ndarray, other: np.ndarray, flow: np.ndarray, back: np.ndarray | None) -> np.ndarray:
+def visibility_of(content: np.ndarray, other: np.ndarray, flow: np.ndarray, back: np.ndarray | None) -> np.ndarray:
     """What the flow says, and whether the colours agree."""
-    way = temporal.to_flow(flow)
-    mask = temporal.trust(way, None if back is None else temporal.to_flow(back))
-    mask = mask * temporal.likeness(to_tensor(content), temporal.warp(to_tensor(other), way, "bilinear"))
+    way = flow_module.to_flow(flow)
+    mask = occlusion.visibility_mask(way, None if back is None else flow_module.to_flow(back))
+    mask = mask * occlusion.color_agreement(to_tensor(content), warp.warp(to_tensor(other), way, "bilinear"))
     return np.asarray(mask[0, 0].numpy())
 
 
-def only_link(motion: MotionReader, index: int, other: int, shot: int | None = None) -> Link:
+def only_link(motion: MotionReader, index: int, other: int, shot: int | None = None) -> FlowLink:
     (link,) = motion.take(index, (other,), shot).links
     return link
 
@@ -124,13 +126,13 @@ def test_a_link_goes_from_the_frame_to_the_other(scene: scenes.Scene, index: int
     (link,) = frame.links
     assert np.array_equal(frame.content, scene.frame(index))
     assert link.index == other and np.array_equal(link.content, scene.frame(other))
-    assert link.flow.dtype == np.float32 and link.trust.dtype == np.float32
+    assert link.flow.dtype == np.float32 and link.visibility.dtype == np.float32
     assert np.array_equal(link.flow, scene.flow(index, other))
     assert not np.allclose(link.flow, -scene.flow(other, index), atol=1), "or the direction would not show"
     flows = scene.flow(index, other), scene.flow(other, index)
-    assert np.array_equal(link.trust, trust_of(scene.frame(index), scene.frame(other), *flows))
+    assert np.array_equal(link.visibility, visibility_of(scene.frame(index), scene.frame(other), *flows))
     hidden = scene.occluded(index, other)
-    assert link.trust[hidden].mean() < 0.1 and link.trust[~hidden].mean() > 0.85
+    assert link.visibility[hidden].mean() < 0.1 and link.visibility[~hidden].mean() > 0.85
 
 
 def test_links_come_in_the_order_that_was_asked_for(scene: scenes.Scene) -> None:
@@ -149,7 +151,7 @@ def test_flow_is_estimated_on_more_than_the_paintings_size(scene: scenes.Scene) 
         frame = motion.take(1, (0,))
     assert estimator.sizes == [(SIZE, (24, 40))]
     assert frame.content.shape == frame.links[0].content.shape == (24, 40, 3)
-    assert frame.links[0].flow.shape == (24, 40, 2) and frame.links[0].trust.shape == (24, 40)
+    assert frame.links[0].flow.shape == (24, 40, 2) and frame.links[0].visibility.shape == (24, 40)
 
 
 def test_without_links_no_flow_is_needed(scene: scenes.Scene) -> None:
@@ -209,7 +211,7 @@ def test_later_passes_read_the_flow_from_the_disk(scene: scenes.Scene, tmp_path:
         again_forward = [only_link(motion, index, index - 1) for index in range(1, 6)]
     assert set(first.counts.values()) == {1} and not second.pairs
     for link, same in zip(forward + backward, again_forward + again, strict=True):
-        assert np.array_equal(link.flow, same.flow) and np.array_equal(link.trust, same.trust)
+        assert np.array_equal(link.flow, same.flow) and np.array_equal(link.visibility, same.visibility)
     # Both ways of a pair stand in one file, there and back.
     stored = read_sealed(tmp_path / "1-2")
     assert stored is not None
@@ -281,7 +283,7 @@ def test_a_still_scene_has_no_flow_at_all(sigma: float, seed: int) -> None:
         for index in range(1, 41):
             link = only_link(motion, index, index - 1, 0)
             assert np.array_equal(link.flow, np.zeros((*GROUND, 2))), index
-            assert link.trust.mean() > 0.999, "and what stands still hides nothing"
+            assert link.visibility.mean() > 0.999, "and what stands still hides nothing"
 
 
 def test_a_still_scene_has_hardly_any_flow_in_strong_noise() -> None:
@@ -291,7 +293,7 @@ def test_a_still_scene_has_hardly_any_flow_in_strong_noise() -> None:
         for index in range(1, 41):
             link = only_link(motion, index, index - 1, 0)
             assert (link.flow == 0).all(2).mean() > 0.95
-            assert link.trust.mean() > 0.995
+            assert link.visibility.mean() > 0.995
             drawn += link.flow
     assert np.linalg.norm(drawn, axis=2).max() < 1, "and nothing is drawn away by it"
 
@@ -321,11 +323,11 @@ def test_a_slow_pan_keeps_its_exact_flow(speed: float) -> None:
         exact = footage.flow(12, 11)
         assert np.array_equal(link.flow, exact)
         near = only_link(motion, 12, 11, 11)
-    if speed < temporal.STILL_NEAR:
+    if speed < static.STILL_NEAR:
         assert np.abs(near.flow).mean() < 0.1 * np.abs(exact).mean(), "seen from the frame before it would stand still"
 
 
-def misled(footage: scenes.Scene, index: int, link: Link) -> np.ndarray:
+def misled(footage: scenes.Scene, index: int, link: FlowLink) -> np.ndarray:
     """Where the flow brings the ground onto the square or the square onto the ground, a pixel off the outline."""
     here, there = footage.owner(index), footage.owner(link.index).astype(np.uint8)
     y, x = np.mgrid[: here.shape[0], : here.shape[1]]
@@ -338,7 +340,7 @@ def misled(footage: scenes.Scene, index: int, link: Link) -> np.ndarray:
 
 @pytest.mark.parametrize(("speed", "missed"), [(0.5, False), (3.0, False), (0.5, True), (3.0, True), (12.0, True)])
 def test_a_small_thing_is_never_still(speed: float, missed: bool) -> None:
-    """Though its flow may be lost in that of its surroundings; where it is lost there is no trust."""
+    """Though its flow may be lost in that of its surroundings; where it is lost there is no visibility."""
     count = 26 if speed < 10 else 12
     footage = small_square(count, speed)
     wrong_pixels, held = 0, []
@@ -353,19 +355,19 @@ def test_a_small_thing_is_never_still(speed: float, missed: bool) -> None:
                 assert motion.still[footage.owner(reference) == 1].max(initial=0) == 0, "nor where it was farther back"
             wrong = misled(footage, index, link)
             wrong_pixels += wrong.sum()
-            assert link.trust[wrong].max(initial=0) < 0.5, index
+            assert link.visibility[wrong].max(initial=0) < 0.5, index
     assert np.mean(held) > 0.7, "and the ground is"
     if missed and speed > 1:
         assert wrong_pixels > count, "or this shows nothing"
 
 
-def test_what_passed_before_a_still_ground_is_not_trusted() -> None:
+def test_what_passed_before_a_still_ground_is_not_visible() -> None:
     """A square that was here four frames ago, and neither one nor eight ago."""
     footage = small_square(24, 5.0)
     with MotionReader(Film(footage.frame), DisFlow(), None, frames_kept=6) as motion:
         for index in range(12, 24):
             _, far = motion.take(index, (index - 1, index - 4), 0).links
-            assert far.trust[misled(footage, index, far)].max(initial=0) < 0.5
+            assert far.visibility[misled(footage, index, far)].max(initial=0) < 0.5
 
 
 def test_only_what_stands_still_is_held() -> None:
@@ -377,7 +379,7 @@ def test_only_what_stands_still_is_held() -> None:
     thing, exact = footage.owner(last) == 1, footage.flow(last, last - 1)
     assert (link.flow == 0).all(2)[:, :20].mean() > 0.98, "far from where the object has been"
     assert np.abs(link.flow - exact).max(2)[thing].max() < 0.5
-    assert link.trust[footage.occluded(last, last - 1)].mean() < 0.1
+    assert link.visibility[footage.occluded(last, last - 1)].mean() < 0.1
 
 
 def test_nothing_is_still_without_frames_to_look_at() -> None:
@@ -395,7 +397,7 @@ def test_where_all_moves_no_more_is_estimated(long_pan: scenes.Scene, monkeypatc
     def refused(*_: np.ndarray) -> np.ndarray:
         raise AssertionError
 
-    monkeypatch.setattr(motion_module, "plain_dis", refused)
+    monkeypatch.setattr(motion_reader, "plain_dis", refused)
     with MotionReader(Film(long_pan.frame), TrueFlow(long_pan), None) as motion:
         for index in range(1, 12):
             assert np.array_equal(only_link(motion, index, index - 1, 0).flow, long_pan.flow(index, index - 1))
@@ -422,14 +424,14 @@ def test_still_references_are_earlier_frames_of_the_shot(shot: int) -> None:
 
 def test_few_frames_are_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a long shot in which nothing moves, so that all references are looked at; none is read again."""
-    monkeypatch.setattr(motion_module, "plain_dis", lambda a, _: np.zeros((*a.shape[:2], 2), np.float32))
+    monkeypatch.setattr(motion_reader, "plain_dis", lambda a, _: np.zeros((*a.shape[:2], 2), np.float32))
     film = Film(lambda index: np.full((16, 24, 3), 90 + index % 2, np.uint8), forward_only=True)
     most_kept = most_alive = 0
     with Looking(film, estimator := NoFlow(), None) as motion:
         for index in range(300):
             shot = 0 if index < 256 else 256
             frame = motion.take(index, (index - 1,) if index > shot else (), shot)
-            assert index == shot or (motion.still.min() == 1 and frame.links[0].trust.min() == 1)
+            assert index == shot or (motion.still.min() == 1 and frame.links[0].visibility.min() == 1)
             most_kept = max(most_kept, len(motion._contents.keys() | motion._still_references.keys()))
             most_alive = max(most_alive, film.frames_alive)
             assert set(still_references(index, shot)) <= motion._still_references.keys()
@@ -444,7 +446,7 @@ def same_frame(one: MotionFrame, two: MotionFrame) -> bool:
         a.index == b.index
         and a.content.tobytes() == b.content.tobytes()
         and a.flow.tobytes() == b.flow.tobytes()
-        and a.trust.tobytes() == b.trust.tobytes()
+        and a.visibility.tobytes() == b.visibility.tobytes()
         for a, b in zip(one.links, two.links, strict=True)
     )
 
@@ -479,7 +481,7 @@ def test_a_resumed_walk_gives_the_same(shot: int) -> None:
 FAR = 12
 
 
-def far_link(motion: MotionReader, index: int, other: int, shot: int | None = None) -> Link:
+def far_link(motion: MotionReader, index: int, other: int, shot: int | None = None) -> FlowLink:
     (link,) = motion.take(index, (), shot, (other,)).links
     return link
 
@@ -499,14 +501,14 @@ def test_the_way_to_a_far_frame_leads_from_each_to_the_next(tmp_path: Path, kind
     (link,) = frame.links
     assert np.array_equal(frame.content, footage.frame(index))
     assert link.index == other and np.array_equal(link.content, footage.frame(other))
-    assert link.flow.dtype == np.float32 and link.trust.dtype == np.float32
+    assert link.flow.dtype == np.float32 and link.visibility.dtype == np.float32
     # Exact steps, and what linear interpolation between pixels adds to them: nothing, for an affine motion.
     assert miss(link.flow, footage, index, other) < 0.01
     assert miss(-link.flow, footage, index, other) > 5, "the other way is another one"
     hidden = footage.occluded(index, other)
     assert hidden.mean() > 0.05 or (kind == "zoom" and other == 0), "or nothing has left the frame"
     # Between pixels the border of what is left is soft.
-    assert link.trust[hidden].sum() <= 0.03 * hidden.sum() and link.trust[~hidden].mean() > 0.85
+    assert link.visibility[hidden].sum() <= 0.03 * hidden.sum() and link.visibility[~hidden].mean() > 0.85
 
 
 @pytest.mark.parametrize(("index", "other"), [(FAR, 0), (0, FAR)])
@@ -519,8 +521,8 @@ def test_what_passes_between_is_not_trusted_at_either_end(tmp_path: Path, index:
     for between in range(1, FAR):
         covered |= footage.occluded(index, between)
     assert (covered & ~hidden).any(), "some of it was hidden in between alone"
-    assert link.trust[hidden].mean() < 0.05 and link.trust[covered].mean() < 0.1
-    assert link.trust[~covered & ~hidden].mean() > 0.6
+    assert link.visibility[hidden].mean() < 0.05 and link.visibility[covered].mean() < 0.1
+    assert link.visibility[~covered & ~hidden].mean() > 0.6
 
 
 @pytest.mark.parametrize("kind", ["pan", "zoom", "rotation"])
@@ -529,14 +531,14 @@ def test_the_way_is_followed_along_estimated_flow(tmp_path: Path, kind: str) -> 
     with MotionReader(Film(footage.frame), DisFlow(), None, way_store=tmp_path) as motion:
         back, on = far_link(motion, FAR, 0), far_link(motion, 0, FAR)
     for link, index in ((back, FAR), (on, 0)):
-        trusted = link.trust > 0.5
-        assert trusted.mean() > 0.5
-        error = np.linalg.norm(link.flow - footage.flow(index, link.index), axis=2)[trusted]
+        visible = link.visibility > 0.5
+        assert visible.mean() > 0.5
+        error = np.linalg.norm(link.flow - footage.flow(index, link.index), axis=2)[visible]
         assert np.median(error) < 0.5 and np.quantile(error, 0.9) < 1
 
 
 def test_the_way_is_estimated_once(tmp_path: Path, long_pan: scenes.Scene) -> None:
-    """For an anchor, the frames that lead up to it, and whoever else comes that way, also in another reader."""
+    """For a keyframe, the frames that lead up to it, and whoever else comes that way, also in another reader."""
     first, second = TrueFlow(long_pan), TrueFlow(long_pan)
     with MotionReader(film := Film(long_pan.frame), first, None, frames_kept=3, way_store=tmp_path) as motion:
         far_link(motion, FAR, 0, 0)
@@ -549,7 +551,7 @@ def test_the_way_is_estimated_once(tmp_path: Path, long_pan: scenes.Scene) -> No
             assert np.array_equal(links[0].flow, long_pan.flow(index, index - 1))
             assert miss(links[1].flow, long_pan, index, FAR) < 0.01
     assert not second.pairs
-    assert film.jumps_back <= 1, "to the anchor and back"
+    assert film.jumps_back <= 1, "to the keyframe and back"
     with MotionReader(Film(long_pan.frame), TrueFlow(long_pan), None, frames_kept=3, way_store=tmp_path) as motion:
         motion.take(20, (19,), 0)
     assert not (tmp_path / "19-20").exists(), "what leads to no far frame is not kept"
@@ -596,7 +598,7 @@ def test_a_damaged_way_is_mended(tmp_path: Path, long_pan: scenes.Scene) -> None
     with MotionReader(Film(long_pan.frame), estimator, None, way_store=tmp_path) as motion:
         again = far_link(motion, FAR, 0)
     assert estimator.counts == {frozenset((3, 4)): 1, frozenset((7, 8)): 1}
-    assert np.array_equal(again.flow, whole.flow) and np.array_equal(again.trust, whole.trust)
+    assert np.array_equal(again.flow, whole.flow) and np.array_equal(again.visibility, whole.visibility)
     assert read_sealed(tmp_path / "3-4") is not None
 
 
@@ -629,12 +631,12 @@ def test_a_still_scene_has_no_flow_to_a_far_frame(tmp_path: Path, sigma: float, 
     with MotionReader(Film(footage.frame), DisFlow(), None, way_store=tmp_path) as motion:
         trembling = far_link(motion, 24, 0)
         assert np.abs(trembling.flow).max() > 0.1
-        anchor = far_link(motion, 24, 0, 0)
-        assert np.array_equal(anchor.flow, still) and anchor.trust.mean() > 0.999
+        keyframe = far_link(motion, 24, 0, 0)
+        assert np.array_equal(keyframe.flow, still) and keyframe.visibility.mean() > 0.999
         for index in (9, 16, 23):
             near, far = motion.take(index, (index - 1,), 0, (24,)).links
             assert np.array_equal(near.flow, still) and np.array_equal(far.flow, still), index
-            assert far.trust.mean() > 0.999
+            assert far.visibility.mean() > 0.999
 
 
 def test_a_slow_pan_is_not_still_towards_a_far_frame(tmp_path: Path) -> None:
@@ -793,7 +795,7 @@ def flow_files(scene: scenes.Scene, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def link_from_files(scene: scenes.Scene, folder: Path, index: int = 1, other: int = 0) -> Link:
+def link_from_files(scene: scenes.Scene, folder: Path, index: int = 1, other: int = 0) -> FlowLink:
     with MotionReader(Film(scene.frame), FloFolder(folder), None) as motion:
         return only_link(motion, index, other)
 
@@ -803,7 +805,7 @@ def test_flow_from_files_goes_both_ways(scene: scenes.Scene, flow_files: Path) -
         link = link_from_files(scene, flow_files, index, other)
         assert np.array_equal(link.flow, scene.flow(index, other))
         flows = scene.flow(index, other), scene.flow(other, index)
-        assert np.array_equal(link.trust, trust_of(scene.frame(index), scene.frame(other), *flows))
+        assert np.array_equal(link.visibility, visibility_of(scene.frame(index), scene.frame(other), *flows))
 
 
 @pytest.mark.parametrize(
@@ -838,19 +840,19 @@ def test_without_the_way_back_consistency_is_left_out(scene: scenes.Scene, flow_
     (flow_files / "forward_1_2.flo").unlink()
     link = link_from_files(scene, flow_files)
     assert np.array_equal(link.flow, both.flow)
-    assert np.array_equal(link.trust, trust_of(scene.frame(1), scene.frame(0), scene.flow(1, 0), None))
-    assert both.trust.max() == 0 and link.trust.mean() > 0.8, "the way back did not fit"
+    assert np.array_equal(link.visibility, visibility_of(scene.frame(1), scene.frame(0), scene.flow(1, 0), None))
+    assert both.visibility.max() == 0 and link.visibility.mean() > 0.8, "the way back did not fit"
 
 
 def test_a_certainty_file_multiplies(scene: scenes.Scene, flow_files: Path) -> None:
-    plain = link_from_files(scene, flow_files).trust
+    plain = link_from_files(scene, flow_files).visibility
     certainty = np.random.default_rng(1).integers(0, 256, SIZE, dtype=np.uint8)
     header = f"P5 {SIZE[1]} {SIZE[0]} 255\n".encode()
     (flow_files / "reliable_2_1.pgm").write_bytes(header + certainty.tobytes())
     (flow_files / "reliable_1_2.pgm").write_bytes(header + bytes(SIZE[0] * SIZE[1]))
     link = link_from_files(scene, flow_files)
-    assert np.allclose(link.trust, plain * (certainty / 255), atol=1e-6)
-    assert link_from_files(scene, flow_files, 0, 1).trust.max() == 0, "the other direction has a file of its own"
+    assert np.allclose(link.visibility, plain * (certainty / 255), atol=1e-6)
+    assert link_from_files(scene, flow_files, 0, 1).visibility.max() == 0, "the other direction has a file of its own"
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -858,7 +860,7 @@ def test_of_a_way_each_step_has_its_certainty_once(scene: scenes.Scene, tmp_path
     for later in range(1, steps + 1):
         write_flo(tmp_path / f"backward_{later + 1}_{later}.flo", scene.flow(later, later - 1))
     with MotionReader(Film(scene.frame), FloFolder(tmp_path), None, frames_kept=4) as motion:
-        plain = far_link(motion, steps, 0).trust
+        plain = far_link(motion, steps, 0).visibility
     for later in range(1, steps + 1):
         certainty = np.full(SIZE, 204 if later == 1 else 102, np.uint8)
         header = f"P5 {SIZE[1]} {SIZE[0]} 255\n".encode()
@@ -866,7 +868,7 @@ def test_of_a_way_each_step_has_its_certainty_once(scene: scenes.Scene, tmp_path
     with MotionReader(Film(scene.frame), FloFolder(tmp_path), None, frames_kept=4) as motion:
         link = far_link(motion, steps, 0)
     assert plain.mean() > 0.5
-    assert np.allclose(link.trust, plain * (0.8 if steps == 1 else 0.8 * 0.4), atol=1e-6)
+    assert np.allclose(link.visibility, plain * (0.8 if steps == 1 else 0.8 * 0.4), atol=1e-6)
 
 
 def test_no_certainty_is_no_trust_even_where_nothing_moves(tmp_path: Path) -> None:
@@ -874,20 +876,20 @@ def test_no_certainty_is_no_trust_even_where_nothing_moves(tmp_path: Path) -> No
     footage = scenes.still(SIZE, 2, 5)
     write_flo(tmp_path / "backward_2_1.flo", footage.flow(1, 0))
     with MotionReader(Film(footage.frame), FloFolder(tmp_path), None) as motion:
-        assert only_link(motion, 1, 0, 0).trust.min() == 1
+        assert only_link(motion, 1, 0, 0).visibility.min() == 1
         certainty = np.full(SIZE, 51, np.uint8)
         certainty[:, 40:] = 0
         header = f"P5 {SIZE[1]} {SIZE[0]} 255\n".encode()
         (tmp_path / "reliable_2_1.pgm").write_bytes(header + certainty.tobytes())
-        assert np.allclose(only_link(motion, 1, 0, 0).trust, certainty / 255)
+        assert np.allclose(only_link(motion, 1, 0, 0).visibility, certainty / 255)
         (tmp_path / "reliable_2_1.pgm").write_bytes(header + bytes(certainty.size))
-        assert only_link(motion, 1, 0, 0).trust.max() == 0
+        assert only_link(motion, 1, 0, 0).visibility.max() == 0
 
 
-def test_unknown_flow_in_a_file_is_not_trusted(scene: scenes.Scene, flow_files: Path) -> None:
+def test_unknown_flow_in_a_file_is_not_visible(scene: scenes.Scene, flow_files: Path) -> None:
     flow = scene.flow(1, 0)
     flow[10:20, 30:40] = 1e10
     write_flo(flow_files / "backward_2_1.flo", flow)
     link = link_from_files(scene, flow_files)
-    assert link.trust[10:20, 30:40].max() == 0 and link.flow[10:20, 30:40].any() == 0
-    assert link.trust.mean() > 0.5
+    assert link.visibility[10:20, 30:40].max() == 0 and link.flow[10:20, 30:40].any() == 0
+    assert link.visibility.mean() > 0.5

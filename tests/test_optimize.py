@@ -9,21 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.events import Losses
-from pipeline.frames import denormalize, normalize, to_array, to_tensor
-from pipeline.losses import LossTerms
-from pipeline.optimize import (
-    GAMUT_MARGIN,
-    MOST_SHORTENINGS,
-    Adam,
-    BoundedVariable,
-    Lbfgs,
-    Outcome,
-    StopReason,
-    StopRule,
-    _CurvatureMemory,
-    _preconditioner,
-)
+from impasto.events import Losses
+from impasto.paint.adam import Adam
+from impasto.paint.lbfgs import MOST_SHORTENINGS, Lbfgs, _CurvatureMemory, _preconditioner
+from impasto.paint.objective import LossTerms
+from impasto.paint.stopping import Outcome, StopReason, StopRule
+from impasto.paint.variables import GAMUT_MARGIN, BoundedVariable
+from impasto.pictures import denormalize, normalize, to_array, to_tensor
 
 Images = torch.Tensor
 Value = Callable[[Images, torch.Tensor], torch.Tensor]

@@ -14,16 +14,26 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import executors, images, painting, run
-from pipeline.errors import DeviceError, FrameError, Interrupted, JobError, OutOfMemoryError, PartialError
-from pipeline.events import Event, FrameDone, FrameFailed, FrameProgress, FrameStarted, JobStarted, Losses, StopSignal
-from pipeline.executors import Assignment, InlineExecutor, ProcessExecutor, Report
-from pipeline.job import FrameRecord, FrameState, Job
-from pipeline.request import Request
-from pipeline.run import resume, stylize
-from pipeline.storage import temporary_beside
-from pipeline.stylize import FrameTask, pick_devices
-from pipeline.video_reader import read_frames
+from impasto.errors import DeviceError, FrameError, Interrupted, JobError, OutOfMemoryError, PartialError
+from impasto.events import Event, FrameDone, FrameFailed, FrameProgress, FrameStarted, JobStarted, Losses, StopSignal
+from impasto.job.job import Job
+from impasto.job.records import FrameRecord, FrameState
+from impasto.media import images
+from impasto.media.video_reader import read_frames
+from impasto.paint import stopping as stopping_module
+from impasto.paint import task as task_module
+from impasto.paint.batch import paint_one
+from impasto.paint.devices import pick_devices
+from impasto.paint.task import FrameTask
+from impasto.plan import resources
+from impasto.plan.request import Request
+from impasto.run import executor as executor_module
+from impasto.run import frame_loop, job_run
+from impasto.run.executor import Assignment, Report
+from impasto.run.inline import InlineExecutor
+from impasto.run.job_run import resume, stylize
+from impasto.run.processes import ProcessExecutor
+from impasto.storage import temporary_beside
 from samples import scenes
 from tests.test_resume import flipped
 from tests.test_run import footage, notices, of_kind, read, request, settings, write_clip, write_frames
@@ -58,7 +68,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
         tried: list[int] = []
         monkeypatch.setattr(Faulty, "faults", dict(faults))
         monkeypatch.setattr(Faulty, "tried", tried)
-        monkeypatch.setattr(run, "InlineExecutor", Faulty)
+        monkeypatch.setattr(job_run, "InlineExecutor", Faulty)
         return tried
 
     return make
@@ -239,7 +249,7 @@ def test_nothing_is_made_of_a_film_that_failed_all_over(material: Path, tmp_path
 def test_a_device_that_paints_nothing_is_not_tried_for_ever(
     material: Path, tmp_path: Path, faulty: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(painting, "FAILURES_IN_A_ROW", 3)
+    monkeypatch.setattr(frame_loop, "FAILURES_IN_A_ROW", 3)
     tried = faulty(dict.fromkeys(range(1, COUNT), 2))
     asked = film(material, tmp_path)
     with pytest.raises(FrameError, match=r"3 frames in a row .*impasto resume"):
@@ -309,7 +319,7 @@ class FaultyMeasure(InlineExecutor):
     faults = 0
 
     def wait(self, on_progress: Any, timeout: float | None = None) -> Report | None:
-        if self._waiting and isinstance(self._waiting[0].task, executors.MeasureTask) and FaultyMeasure.faults:
+        if self._waiting and isinstance(self._waiting[0].task, executor_module.MeasureTask) and FaultyMeasure.faults:
             FaultyMeasure.faults -= 1
             return Report(self._waiting.pop(0).ticket, OutOfMemoryError("not enough memory on cpu"), 0.1, "cpu")
         return super().wait(on_progress, timeout)
@@ -319,7 +329,7 @@ class FaultyMeasure(InlineExecutor):
 def test_a_photo_that_cannot_be_measured_is_set_aside(
     material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: int, failed: list[str]
 ) -> None:
-    monkeypatch.setattr(run, "InlineExecutor", FaultyMeasure)
+    monkeypatch.setattr(job_run, "InlineExecutor", FaultyMeasure)
     monkeypatch.setattr(FaultyMeasure, "faults", faults)
     asked = request(material / "photos", material / "style.png", tmp_path / "out", image_format="jpg")
     with contextlib.nullcontext() if not failed else pytest.raises(PartialError, match="1 of 6"):
@@ -424,7 +434,7 @@ def workers() -> list[int]:
         with contextlib.suppress(OSError, ValueError):
             command = (entry / "cmdline").read_bytes()
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            if b"pipeline.executors" in command and parent == os.getpid():
+            if b"run.processes" in command and parent == os.getpid():
                 found.append(int(entry.name))
     return found
 
@@ -462,12 +472,12 @@ def test_a_film_in_processes_is_the_film(material: Path, tmp_path: Path) -> None
     assert sha256(spread.output) == sha256(inline.output)
 
 
-def spec(style: np.ndarray, weights: Any) -> executors.PainterSpec:
-    return executors.PainterSpec(settings(), weights, (style,), (1.0,), None, 1)
+def spec(style: np.ndarray, weights: Any) -> executor_module.PainterSpec:
+    return executor_module.PainterSpec(settings(), weights, (style,), (1.0,), None, 1)
 
 
 def test_a_worker_that_cannot_begin_says_why(style_array: np.ndarray, weights: Any) -> None:
-    broken = executors.PainterSpec(settings(), None, (style_array,), (1.0,), None, 1)  # type: ignore[arg-type]
+    broken = executor_module.PainterSpec(settings(), None, (style_array,), (1.0,), None, 1)  # type: ignore[arg-type]
     with pytest.raises((DeviceError, AttributeError)), ProcessExecutor(broken, pick_devices("cpu")):
         pass
     assert workers() == []
@@ -477,7 +487,7 @@ def test_a_worker_that_is_killed_as_it_starts_is_replaced(
     style_array: np.ndarray, weights: Any, content_array: np.ndarray
 ) -> None:
     with ProcessExecutor(spec(style_array, weights), pick_devices("cpu")) as executor:
-        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", painting.StopRule(100_000))))
+        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", stopping_module.StopRule(100_000))))
         (first,) = workers()
 
         def kill_another() -> None:
@@ -491,9 +501,9 @@ def test_a_worker_that_is_killed_as_it_starts_is_replaced(
         report = executor.wait(lambda *_: None)
         killer.join()
         assert report is not None and "(SIGKILL)" in str(report.result)
-        executor.submit(Assignment(2, FrameTask(0, content_array, "noise", painting.StopRule(2))))
+        executor.submit(Assignment(2, FrameTask(0, content_array, "noise", stopping_module.StopRule(2))))
         report = executor.wait(lambda *_: None)
-        assert report is not None and report.ticket == 2 and isinstance(report.result, painting.PaintedFrame)
+        assert report is not None and report.ticket == 2 and isinstance(report.result, task_module.PaintedFrame)
 
 
 def test_workers_that_are_all_killed_as_they_start_are_an_error(
@@ -510,11 +520,11 @@ def test_workers_that_are_all_killed_as_they_start_are_an_error(
 def test_workers_leave_it_to_the_job_to_stop(style_array: np.ndarray, weights: Any, content_array: np.ndarray) -> None:
     """As a cluster's scheduler tells every process of a job that its time is up."""
     with ProcessExecutor(spec(style_array, weights), pick_devices("cpu")) as executor:
-        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", painting.StopRule(20))))
+        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", stopping_module.StopRule(20))))
         for number in (signal.SIGTERM, signal.SIGHUP):
             os.kill(workers()[0], number)
         report = executor.wait(lambda *_: None)
-        assert report is not None and isinstance(report.result, painting.PaintedFrame)
+        assert report is not None and isinstance(report.result, task_module.PaintedFrame)
 
 
 def test_workers_end_with_whoever_made_them(style_array: np.ndarray, weights: Any) -> None:
@@ -530,7 +540,7 @@ class TestContract:
     @pytest.fixture(params=["inline", "processes"])
     def executor(
         self, request: pytest.FixtureRequest, style_array: np.ndarray, weights: Any
-    ) -> Iterator[executors.Executor]:
+    ) -> Iterator[executor_module.Executor]:
         given = spec(style_array, weights)
         (device,) = pick_devices("cpu")
         made = InlineExecutor(given, device) if request.param == "inline" else ProcessExecutor(given, [device])
@@ -538,9 +548,9 @@ class TestContract:
             yield executor
 
     def test_it_reports_what_was_assigned(
-        self, executor: executors.Executor, content_array: np.ndarray, style_array: np.ndarray, weights: Any
+        self, executor: executor_module.Executor, content_array: np.ndarray, style_array: np.ndarray, weights: Any
     ) -> None:
-        task = FrameTask(3, content_array, "noise", painting.StopRule(5))
+        task = FrameTask(3, content_array, "noise", stopping_module.StopRule(5))
         heard: list[tuple[int, int]] = []
         assert executor.wait(lambda *_: None, 0.01) is None, "nothing is under way"
         assert "cpu" in executor.submit(Assignment(7, task))
@@ -548,23 +558,27 @@ class TestContract:
         assert report is not None and report.ticket == 7
         assert heard == [(7, iteration) for iteration in range(1, 6)]
         painter = spec(style_array, weights).painter(torch.device("cpu"))
-        assert isinstance(report.result, painting.PaintedFrame)
-        assert np.array_equal(report.result.image, painter.paint(task).image)
-        executor.submit(Assignment(8, executors.MeasureTask(report.result.image, content_array)))
+        assert isinstance(report.result, task_module.PaintedFrame)
+        assert np.array_equal(report.result.image, paint_one(painter, task).image)
+        executor.submit(Assignment(8, executor_module.MeasureTask(report.result.image, content_array)))
         measured = executor.wait(lambda *_: None)
         assert measured is not None and isinstance(measured.result, Losses)
         assert measured.result == report.result.losses
 
-    def test_an_error_is_a_report(self, executor: executors.Executor) -> None:
-        executor.submit(Assignment(1, FrameTask(0, np.zeros((2, 2, 3), np.uint8), "content", painting.StopRule(1))))
+    def test_an_error_is_a_report(self, executor: executor_module.Executor) -> None:
+        executor.submit(
+            Assignment(1, FrameTask(0, np.zeros((2, 2, 3), np.uint8), "content", stopping_module.StopRule(1)))
+        )
         report = executor.wait(lambda *_: None)
         assert report is not None and "needs at least" in str(report.result)
 
-    def test_a_frame_is_put_away(self, executor: executors.Executor, content_array: np.ndarray, tmp_path: Path) -> None:
-        from pipeline.checkpoint import Checkpoint
+    def test_a_frame_is_put_away(
+        self, executor: executor_module.Executor, content_array: np.ndarray, tmp_path: Path
+    ) -> None:
+        from impasto.paint.checkpoint import Checkpoint
 
         place = Checkpoint(tmp_path / "frame")
-        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", painting.StopRule(10_000)), place))
+        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", stopping_module.StopRule(10_000)), place))
         report = executor.wait(lambda _, iteration, __: executor.put_away() if iteration == 3 else None)
         assert report is not None and isinstance(report.result, Interrupted)
         assert place.path.exists()
@@ -574,7 +588,7 @@ def test_a_wait_ends_in_time_while_a_frame_is_under_way(
     style_array: np.ndarray, weights: Any, content_array: np.ndarray
 ) -> None:
     with ProcessExecutor(spec(style_array, weights), pick_devices("cpu")) as executor:
-        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", painting.StopRule(1_000_000))))
+        executor.submit(Assignment(1, FrameTask(0, content_array, "noise", stopping_module.StopRule(1_000_000))))
         began = time.monotonic()
         assert executor.wait(lambda *_: None, 0.2) is None
         assert time.monotonic() - began < 60
@@ -598,5 +612,5 @@ def test_a_wait_ends_in_time_while_a_frame_is_under_way(
 def test_cores_go_to_chains_as_far_as_there_are_chains_and_memory(
     chains: list[float], cores: int, gigabytes: float, threads: int
 ) -> None:
-    found = executors.best_threads(sum(chains), max(chains), 10_000, cores, gigabytes * 2**30)
+    found = resources.best_threads(sum(chains), max(chains), 10_000, cores, gigabytes * 2**30)
     assert found == threads and cores % found == 0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import media, video_reader
+from impasto.media import ffmpeg, video_reader
 from tests.clips import numbered
 from tests.conftest import TINY
 
@@ -54,7 +54,7 @@ def command(tmp_path: Path, style_file: Path) -> list[str]:
         Image.fromarray(numbered(index)).save(folder / f"{index}.png")
     options = [part for override in TINY for part in ("--set", override)]
     arguments = ["stylize", str(folder), "--style", str(style_file), "--output", str(tmp_path / "o.mp4"), *options]
-    return [sys.executable, "-m", "cli", *arguments]
+    return [sys.executable, "-m", "impasto", *arguments]
 
 
 def start(
@@ -64,7 +64,7 @@ def start(
     if slow:
         # The real program, told to take a film of half a second in five.
         script = tmp_path / "ffmpeg"
-        script.write_text(f'#!/bin/sh\nexec "{media.ffmpeg_path()}" -readrate 0.1 -readrate_initial_burst 0.01 "$@"\n')
+        script.write_text(f'#!/bin/sh\nexec "{ffmpeg.ffmpeg_path()}" -readrate 0.1 -readrate_initial_burst 0.01 "$@"\n')
         script.chmod(0o755)
         environment["IMAGEIO_FFMPEG_EXE"] = str(script)
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import StorageError
-from pipeline.events import Losses
-from pipeline.measure import Measured, Stability
-from pipeline.report import plot_losses, plot_measures
+from impasto.errors import StorageError
+from impasto.events import Losses
+from impasto.report.plots import plot_losses, plot_measures
+from impasto.report.stability import Stability
+from impasto.report.summary import Measured
 
 COLORS = ((0x2A, 0x6F, 0x97), (0xBC, 0x47, 0x49), (0x6A, 0x99, 0x4E))
 """Content, style, total variation."""

@@ -27,15 +27,17 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline import images, storage, store, video_reader
-from pipeline.encoder import bundled_path
-from pipeline.errors import Interrupted, JobError, JobMismatchError, OutputError, PartialError, StorageError
-from pipeline.events import Assembling, Event, FrameDone, FrameProgress, FrameStarted, Notice, StopSignal
-from pipeline.frames import FrameRange
-from pipeline.job import FrameState, Job
-from pipeline.request import Request
-from pipeline.run import resume, stylize
-from pipeline.storage import TEMPORARY_MARK
+from impasto import storage
+from impasto.errors import Interrupted, JobError, JobMismatchError, OutputError, PartialError, StorageError
+from impasto.events import Assembling, Event, FrameDone, FrameProgress, FrameStarted, Notice, StopSignal
+from impasto.job import store
+from impasto.job.job import Job
+from impasto.job.records import FrameState
+from impasto.media import images, video_reader
+from impasto.paint.encoder_weights import bundled_path
+from impasto.plan.request import FrameRange, Request
+from impasto.run.job_run import resume, stylize
+from impasto.storage import TEMPORARY_MARK
 from samples import scenes
 from tests.test_run import footage, of_kind, request, settings, tree, write_clip, write_frames
 
@@ -601,7 +603,7 @@ LAYERS = ["--set", "style.layers={relu1_1: 1}", "--set", "content.layers={relu2_
 
 def command(*arguments: str | Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "cli", *map(str, arguments)],
+        [sys.executable, "-m", "impasto", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

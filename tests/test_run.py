@@ -15,12 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline import images, media, temporal, video_reader, video_writer
-from pipeline.codecs import Encoding
-from pipeline.config import Settings, load_settings
-from pipeline.encoder import EncoderWeights
-from pipeline.errors import InputError, JobMismatchError, OutputError, PartialError, StorageError, UsageError
-from pipeline.events import (
+from impasto.errors import InputError, JobMismatchError, OutputError, PartialError, StorageError, UsageError
+from impasto.events import (
     Assembling,
     Event,
     FrameDone,
@@ -32,16 +28,26 @@ from pipeline.events import (
     Notice,
     Scanning,
 )
-from pipeline.executors import usable_cores
-from pipeline.flow import DisFlow
-from pipeline.frames import FrameRange, to_tensor
-from pipeline.job import Job
-from pipeline.optimize import StopRule
-from pipeline.painting import CHANGED_ITERATIONS, CHANGED_PIXELS, FOLLOW
-from pipeline.request import Request
-from pipeline.run import dry_run, resume, stylize
-from pipeline.starts import ColorStatistics
-from pipeline.stylize import Earlier, FrameTask, Painter
+from impasto.job.job import Job
+from impasto.media import ffmpeg, image_metadata, images, video_reader, video_writer
+from impasto.media import timing as timing_module
+from impasto.media.codecs import Encoding
+from impasto.motion import occlusion, warp
+from impasto.motion.dis import DisFlow
+from impasto.paint.batch import paint_one
+from impasto.paint.encoder_weights import EncoderWeights
+from impasto.paint.initial import ColorStatistics
+from impasto.paint.painter import Painter
+from impasto.paint.stopping import StopRule
+from impasto.paint.task import FrameTask, PaintedReference
+from impasto.pictures import to_tensor
+from impasto.plan.frame_rules import FOLLOW
+from impasto.plan.request import FrameRange, Request
+from impasto.plan.resources import usable_cores
+from impasto.presets import load_settings
+from impasto.run.frame_loop import CHANGED_ITERATIONS, CHANGED_PIXELS
+from impasto.run.job_run import dry_run, resume, stylize
+from impasto.settings import Settings
 from samples import scenes
 from tests.conftest import TINY
 
@@ -67,8 +73,8 @@ def write_frames(folder: Path, frames: Sequence[np.ndarray]) -> Path:
     return folder
 
 
-def write_clip(path: Path, frames: Sequence[np.ndarray], timing: media.Timing | None = None) -> Path:
-    timing = timing or media.Timing.constant(NTSC, len(frames))
+def write_clip(path: Path, frames: Sequence[np.ndarray], timing: timing_module.Timing | None = None) -> Path:
+    timing = timing or timing_module.Timing.constant(NTSC, len(frames))
     with video_writer.VideoWriter(path, frames[0].shape[:2], timing) as writer:
         for frame in frames:
             writer.write(frame)
@@ -77,7 +83,7 @@ def write_clip(path: Path, frames: Sequence[np.ndarray], timing: media.Timing | 
 
 def with_sound(path: Path, clip: Path) -> Path:
     """The clip with a tone under it."""
-    command = [str(media.ffmpeg_path()), "-nostdin", "-v", "error", "-y", "-i", str(clip)]
+    command = [str(ffmpeg.ffmpeg_path()), "-nostdin", "-v", "error", "-y", "-i", str(clip)]
     command += ["-f", "lavfi", "-i", "sine=440:r=48000:d=0.3", "-c:v", "copy", "-c:a", "aac", str(path)]
     subprocess.run(command, check=True)
     return path
@@ -217,7 +223,7 @@ def paint(
     """One frame, painted apart from any job."""
     own = own or settings()
     painter = Painter(own, weights, styles, blend, torch.device("cpu"), colors_of(film) if film else None)
-    return painter.paint(FrameTask(index, content, start, StopRule(4, 0.0, 50), given)).image
+    return paint_one(painter, FrameTask(index, content, start, StopRule(4, 0.0, 50), given)).image
 
 
 @pytest.mark.parametrize("kind", ["content", "matched", "noise"])
@@ -343,11 +349,11 @@ def check_chain(
             elif stop == "iterations":
                 reference += FOLLOW * max(0.0, reached - 1.05 * reference)
             earlier = earlier_of(content, frames[place - 1], read(painted[place - 1]))
-            changed = (1 - earlier.trust).sum() >= CHANGED_PIXELS
+            changed = (1 - earlier.visibility).sum() >= CHANGED_PIXELS
             rule = StopRule(2, 0.0, 50, target=1.05 * reference, floor=CHANGED_ITERATIONS if changed else 1)
             held = {"earlier": earlier, "references": (earlier,), "temporal": own.temporal.weight}
             task = FrameTask(index, content, "warped", rule, warm=True, **held)
-        again = painter.paint(task)
+        again = paint_one(painter, task)
         np.testing.assert_array_equal(again.image, read(path), err_msg=f"frame {index}")
         reached, stop = again.losses.objective, str(again.stop)
 
@@ -357,13 +363,13 @@ def colors_of(film: Sequence[np.ndarray]) -> ColorStatistics:
     return ColorStatistics(torch.from_numpy(colors.mean(0)), torch.from_numpy(np.cov(colors.T, bias=True)))
 
 
-def earlier_of(content: np.ndarray, before: np.ndarray, painting: np.ndarray) -> Earlier:
+def earlier_of(content: np.ndarray, before: np.ndarray, painting: np.ndarray) -> PaintedReference:
     """The frame before, as a frame sees it of which nothing stands still."""
     back, flow = DisFlow().pair(before, content, SIZE)
     there, home = (torch.from_numpy(one).permute(2, 0, 1)[None] for one in (flow, back))
-    moved = temporal.warp(to_tensor(before), there, "bilinear")
-    trust = temporal.trust(there, home) * temporal.likeness(to_tensor(content), moved)
-    return Earlier(painting, before, flow, trust[0, 0].numpy())
+    moved = warp.warp(to_tensor(before), there, "bilinear")
+    visibility = occlusion.visibility_mask(there, home) * occlusion.color_agreement(to_tensor(content), moved)
+    return PaintedReference(painting, before, flow, visibility[0, 0].numpy())
 
 
 def check_starts(events: Sequence[Event], starts: Sequence[tuple[int, str, int]]) -> None:
@@ -426,7 +432,7 @@ def test_a_range_of_a_video(
 
 
 def test_times_that_vary(tmp_path: Path, style_file: Path) -> None:
-    timing = media.Timing(Fraction(1, 1000), (0, 40, 120, 130, 500, 520), None, 80)
+    timing = timing_module.Timing(Fraction(1, 1000), (0, 40, 120, 130, 500, 520), None, 80)
     clip = write_clip(tmp_path / "in.mp4", footage(), timing)
     stylize(request(clip, style_file, tmp_path / "o.mp4"))
     written = video_reader.scan(tmp_path / "o.mp4")
@@ -490,7 +496,7 @@ def test_a_start_from_the_frame_before_as_it_is(
     for index in (1, 2):
         given = read(tmp_path / "out" / f"f{index}.png")
         task = FrameTask(index, frames[index], "given", StopRule(2, 0.0, 50), given, warm=True)
-        np.testing.assert_array_equal(painter.paint(task).image, read(tmp_path / "out" / f"f{index + 1}.png"))
+        np.testing.assert_array_equal(paint_one(painter, task).image, read(tmp_path / "out" / f"f{index + 1}.png"))
 
 
 @pytest.mark.parametrize("kind", ["content", "matched", "noise"])
@@ -796,7 +802,7 @@ def test_photos_keep_their_transparency_and_metadata(tmp_path: Path, style_file:
     asked = request(tmp_path / "in", style_file, tmp_path / "kept")
     stylize(asked)
     for name in ("a.png", "b.webp"):
-        extras = images.read_extras(tmp_path / "kept" / name)
+        extras = image_metadata.read_extras(tmp_path / "kept" / name)
         assert np.array_equal(extras.alpha, alpha)  # type: ignore[arg-type]
         assert extras.exif is not None
         assert b"Camera" in extras.exif
@@ -809,7 +815,7 @@ def test_photos_keep_their_transparency_and_metadata(tmp_path: Path, style_file:
     own = request(tmp_path / "in", style_file, tmp_path / "bare", image_format="jpg", strip=True)
     stylize(own, events.append)
     assert set(tree(tmp_path / "bare")) == {"a.jpg", "b.jpg"}
-    assert images.read_extras(tmp_path / "bare" / "a.jpg") == images.Extras()
+    assert image_metadata.read_extras(tmp_path / "bare" / "a.jpg") == image_metadata.Extras()
     assert notices(events).count("no transparency") == 1
     assert stylize(own).painted_count == 0
     with pytest.raises(JobMismatchError, match="strip"):
@@ -854,21 +860,21 @@ def test_a_disk_that_is_too_small_is_told_before_the_job_begins(
     write_frames(content, footage())
     if name.startswith("video"):
         content = tmp_path / "in.mkv"
-        write_clip(content, footage(), media.Timing.constant(25, 6))
+        write_clip(content, footage(), timing_module.Timing.constant(25, 6))
     asked = request(content, style_file, tmp_path / name, settings=settings("iterations={first: 1, next: 1}"), **more)
     needed = dry_run(asked).disk_bytes
     assert least <= needed < least + 7 * 4096
-    monkeypatch.setattr("pipeline.storage.free_bytes", lambda folder: needed - 1)
+    monkeypatch.setattr("impasto.storage.free_bytes", lambda folder: needed - 1)
     before = set(tmp_path.rglob("*"))
     with pytest.raises(StorageError, match=r"take up to [1-9]\d*\.\d kB in .*, and [1-9]\d*\.\d kB are free"):
         stylize(asked)
     assert set(tmp_path.rglob("*")) == before
-    monkeypatch.setattr("pipeline.storage.free_bytes", lambda folder: needed)
+    monkeypatch.setattr("impasto.storage.free_bytes", lambda folder: needed)
     assert stylize(asked).painted_count == 6
     written = [path for path in set(tmp_path.rglob("*")) - before if path.is_file() and "plots" not in path.parts]
     pictures = [path for path in written if path.suffix not in (".db", ".txt", "")]
     assert needed > sum(path.stat().st_size for path in pictures)
-    monkeypatch.setattr("pipeline.storage.free_bytes", lambda folder: 0)
+    monkeypatch.setattr("impasto.storage.free_bytes", lambda folder: 0)
     assert stylize(asked).painted_count == 0, "what has begun is not asked again"
 
 
@@ -880,15 +886,15 @@ def test_each_disk_is_asked_for_what_it_gets(tmp_path: Path, style_file: Path, m
     asked = request(
         tmp_path / "in", style_file, tmp_path / "small" / "o.mp4", mode="sequence", job=tmp_path / "big" / "j"
     )
-    monkeypatch.setattr("pipeline.storage.disk_of", lambda folder: hash(folder.name))
+    monkeypatch.setattr("impasto.storage.disk_of", lambda folder: hash(folder.name))
     film = 6 * PLAIN // 8
     # The film is made beside its frames, and then moved.
     room = {"big": 6 * (PLAIN + 4096) + film, "small": film}
     for short in room:
         monkeypatch.setattr(
-            "pipeline.storage.free_bytes", lambda folder, short=short: room[folder.name] - (folder.name == short)
+            "impasto.storage.free_bytes", lambda folder, short=short: room[folder.name] - (folder.name == short)
         )
         with pytest.raises(StorageError, match=f"in .*{short}"):
             stylize(asked)
-    monkeypatch.setattr("pipeline.storage.free_bytes", lambda folder: room[folder.name])
+    monkeypatch.setattr("impasto.storage.free_bytes", lambda folder: room[folder.name])
     assert stylize(asked).painted_count == 6

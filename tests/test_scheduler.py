@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import scheduler as scheduling
-from pipeline.scheduler import QUANTUM_SHARE, Chain, Scheduler, Turn, makespan, simulate
+from impasto.plan import scheduler as scheduler_module
+from impasto.plan.scheduler import QUANTUM_SHARE, Chain, Scheduler, Turn, makespan, simulate
 
 
 def switches(chains: list[Chain], turns: list[Turn]) -> int:
@@ -74,9 +74,9 @@ def test_one_worker_goes_from_the_first_to_the_last() -> None:
 
 def test_a_chain_waits_for_those_before_it() -> None:
     """Segments of a shot begin when the frames between them are painted, and what is long behind them counts."""
-    anchors, segments = Chain(3, 4, 4.0), [Chain(key, 12, 12.0, (3,)) for key in (4, 5, 6, 7)]
+    keyframes, segments = Chain(3, 4, 4.0), [Chain(key, 12, 12.0, (3,)) for key in (4, 5, 6, 7)]
     others = [Chain(key, 5, 5.0) for key in (0, 1, 2)]
-    turns = list(simulate([*others, anchors, *segments], 4))
+    turns = list(simulate([*others, keyframes, *segments], 4))
     end = max(turn.end for turn in turns)
     began = {key: min(turn.begin for turn in turns if turn.chain == key) for key in range(8)}
     assert began[3] == 0, "its own work is the least, and the most waits for it"
@@ -180,8 +180,8 @@ def test_of_many_frames_the_end_is_near_enough(slots: int, monkeypatch: pytest.M
     photos = [Chain(1000 + key, 1, 300.0 + key % 7) for key in range(20_000)]
     after = [Chain(30_000 + key, 1, 300.0, (1000 + key, 1001 + key)) for key in range(100)]
     for chains in (film(1, 300), photos, [*film(1, 300), *photos, *after]):
-        monkeypatch.setattr(scheduling, "STEPS", 10**9)
+        monkeypatch.setattr(scheduler_module, "STEPS", 10**9)
         exact = makespan(chains, slots)
-        monkeypatch.setattr(scheduling, "STEPS", 3000)
+        monkeypatch.setattr(scheduler_module, "STEPS", 3000)
         assert makespan(chains, slots) == pytest.approx(exact, rel=0.02)
-        assert sum(1 for _ in simulate(scheduling._in_steps(chains), slots)) < 2.5 * 3000
+        assert sum(1 for _ in simulate(scheduler_module._in_steps(chains), slots)) < 2.5 * 3000

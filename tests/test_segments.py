@@ -11,16 +11,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import executors, images, run, storage, temporal
-from pipeline.errors import InputError, Interrupted, JobMismatchError, PartialError
-from pipeline.events import Event, FrameStarted
-from pipeline.frames import to_tensor
-from pipeline.job import FrameRecord, Job
-from pipeline.plan import Planner
-from pipeline.request import Request
-from pipeline.run import dry_run, resume, stylize
-from pipeline.scheduler import Chain, longest_way, simulate
-from pipeline.segments import ANCHOR_WORK, LEAST_FRAMES, LEAST_GAIN, MEETING_FRAMES, Segments, plan_anchors
+from impasto import storage
+from impasto.errors import InputError, Interrupted, JobMismatchError, PartialError
+from impasto.events import Event, FrameStarted
+from impasto.job.job import Job
+from impasto.job.records import FrameRecord
+from impasto.media import images
+from impasto.motion import flow as flow_module
+from impasto.pictures import to_tensor
+from impasto.plan import resources
+from impasto.plan.planner import Planner
+from impasto.plan.request import Request
+from impasto.plan.scheduler import Chain, longest_way, simulate
+from impasto.plan.segments import KEYFRAME_WORK, LEAST_FRAMES, LEAST_GAIN, MEETING_FRAMES, Segments, plan_keyframes
+from impasto.report import stability
+from impasto.run import job_run
+from impasto.run.job_run import dry_run, resume, stylize
 from samples import scenes
 from tests.test_cli import FAST, refused
 from tests.test_film import ONE_SHOT, stop_after, write_flows
@@ -29,7 +35,7 @@ from tests.test_resume import SERVER, flipped, killed_at, no_traces
 from tests.test_run import SIZE, notices, of_kind, read, request, settings, tree, write_clip, write_frames
 
 COUNT = 20
-"""Two segments of ten frames: anchors are 0 and 10."""
+"""Two segments of ten frames: keyframes are 0 and 10."""
 
 SCENE = scenes.pan(SIZE, COUNT, 3)
 
@@ -48,7 +54,7 @@ def shots_of(lengths: Sequence[int]) -> list[range]:
 
 
 @pytest.mark.parametrize(
-    ("lengths", "segments", "anchors"),
+    ("lengths", "segments", "keyframes"),
     [
         ([48], 4, (0, 12, 24, 36)),
         ([48], 1, ()),
@@ -58,9 +64,9 @@ def shots_of(lengths: Sequence[int]) -> list[range]:
         ([30, 10, 17], 3, (0, 10, 20, 40, 48)),
     ],
 )
-def test_a_shot_is_divided_as_it_is_told(lengths: list[int], segments: int, anchors: tuple[int, ...]) -> None:
+def test_a_shot_is_divided_as_it_is_told(lengths: list[int], segments: int, keyframes: tuple[int, ...]) -> None:
     for workers in (1, 8):
-        assert plan_anchors(shots_of(lengths), segments, workers, 300, 60) == anchors
+        assert plan_keyframes(shots_of(lengths), segments, workers, 300, 60) == keyframes
 
 
 @pytest.mark.parametrize(
@@ -78,18 +84,18 @@ def test_a_shot_is_divided_as_it_is_told(lengths: list[int], segments: int, anch
 )
 def test_a_shot_is_divided_where_workers_would_wait_for_it(lengths: list[int], workers: int, counts: list[int]) -> None:
     shots = shots_of(lengths)
-    segments = Segments(plan_anchors(shots, None, workers, 300, 60), (shot.start for shot in shots))
+    segments = Segments(plan_keyframes(shots, None, workers, 300, 60), (shot.start for shot in shots))
     assert [len({segments.start(index, shot.start) for index in shot}) for shot in shots] == counts
 
 
-def times_of(shots: Sequence[range], anchors: Sequence[int], cold: float, warm: float) -> list[Chain]:
-    segments = Segments(anchors, (shot.start for shot in shots))
+def times_of(shots: Sequence[range], keyframes: Sequence[int], cold: float, warm: float) -> list[Chain]:
+    segments = Segments(keyframes, (shot.start for shot in shots))
     frames = []
     for shot in shots:
         for index in shot:
             work = cold if index == shot.start else warm
-            if index != shot.start and segments.is_anchor(index, shot.start):
-                work = ANCHOR_WORK * warm
+            if index != shot.start and segments.is_keyframe(index, shot.start):
+                work = KEYFRAME_WORK * warm
             frames.append((index, shot.start, work))
     return segments.chains(frames)[0]
 
@@ -102,11 +108,11 @@ def test_every_plan_has_long_segments_and_gains(
     lengths: list[int], segments: int | None, workers: int, cold: float
 ) -> None:
     shots = shots_of(lengths)
-    anchors = plan_anchors(shots, segments, workers, cold, 1.0)
-    assert list(anchors) == sorted(set(anchors))
+    keyframes = plan_keyframes(shots, segments, workers, cold, 1.0)
+    assert list(keyframes) == sorted(set(keyframes))
     divided = 0
     for shot in shots:
-        own = [anchor for anchor in anchors if anchor in shot]
+        own = [keyframe for keyframe in keyframes if keyframe in shot]
         if not own:
             continue
         assert own[0] == shot.start and len(own) > 1
@@ -129,7 +135,7 @@ def test_every_plan_has_long_segments_and_gains(
 def test_a_divided_shot_has_a_short_longest_way() -> None:
     segments = Segments((0, 12, 24, 36), (0,))
     chains, keys = segments.chains((index, 0, 1.0) for index in range(48))
-    assert longest_way(chains) == 4 + 11, "the anchors, and the last segment"
+    assert longest_way(chains) == 4 + 11, "the keyframes, and the last segment"
     assert len(chains) == 4 + 4 and sum(chain.frames for chain in chains) == 48
     of = {key: next(index for index in range(48) if keys[index] == key) for key in range(8)}
     assert [of[key] for key in range(8)] == [0, 12, 1, 24, 13, 36, 25, 37], "an order in which one worker can go"
@@ -141,7 +147,7 @@ def test_what_is_painted_already_is_not_waited_for() -> None:
     segments = Segments((0, 12, 24, 36), (0,))
     chains, keys = segments.chains((index, 0, 1.0) for index in (0, 24, 25, 26))
     after = {chain.key: chain.after for chain in chains}
-    assert after[keys[24]] == (keys[0],) and after[keys[25]] == (keys[24],), "anchor 12 is there"
+    assert after[keys[24]] == (keys[0],) and after[keys[25]] == (keys[24],), "keyframe 12 is there"
     assert longest_way(chains) == 4
 
 
@@ -151,16 +157,16 @@ def test_a_shot_in_one_piece_is_one_chain() -> None:
     chains, keys = segments.chains(frames * 3)  # as in three passes
     assert {keys[index] for index in range(10)} == {0} and {keys[index] for index in range(30, 35)} == {5}
     assert [chain.frames for chain in chains] == [30, 3, 3, 27, 27, 15]
-    assert (segments.start(5, 0), segments.next(5, 0), segments.meets(5, 0)) == (0, None, None)
-    assert (segments.start(19, 10), segments.next(19, 10), segments.meets(19, 10)) == (10, 20, 20)
+    assert (segments.start(5, 0), segments.next(5, 0), segments.crossfades_with(5, 0)) == (0, None, None)
+    assert (segments.start(19, 10), segments.next(19, 10), segments.crossfades_with(19, 10)) == (10, 20, 20)
     assert (segments.start(20, 10), segments.next(20, 10), segments.earlier(20, 10)) == (20, None, [10])
-    assert segments.meets(10, 10) is None, "an anchor meets none"
+    assert segments.crossfades_with(10, 10) is None, "a keyframe meets none"
 
 
 @given(LENGTHS, st.integers(2, 5), st.integers(1, 5))
 def test_each_frame_comes_after_what_it_may_follow_from(lengths: list[int], parts: int, workers: int) -> None:
     shots = shots_of(lengths)
-    segments = Segments(plan_anchors(shots, parts, 1, 1, 1), (shot.start for shot in shots))
+    segments = Segments(plan_keyframes(shots, parts, 1, 1, 1), (shot.start for shot in shots))
     chains, keys = segments.chains((index, shot.start, 1.0) for shot in shots for index in shot)
     turns = list(simulate(chains, workers))
     begun = {key: sorted(turn.begin for turn in turns if turn.chain == key) for key in set(keys.values())}
@@ -170,7 +176,7 @@ def test_each_frame_comes_after_what_it_may_follow_from(lengths: list[int], part
     at = {index: begun[key][place] for key, own in order.items() for place, index in enumerate(own)}
     for shot in shots:
         for index in shot:
-            begin, met = segments.start(index, shot.start), segments.meets(index, shot.start)
+            begin, met = segments.start(index, shot.start), segments.crossfades_with(index, shot.start)
             sources = [*range(begin, index), *segments.earlier(index, shot.start), *([] if met is None else [met])]
             assert all(at[source] <= at[index] - 1 for source in sources), index
             assert met is None or index < met <= index + MEETING_FRAMES
@@ -226,9 +232,9 @@ def test_frames_follow_from_their_own_segment_and_meet_the_next_anchor(material:
     assert sources[0] == () and sources[10] == (0,)
     assert sources[1:10] == [(index - 1, 10) for index in range(1, 10)]
     assert sources[11:] == [(index - 1,) for index in range(11, COUNT)]
-    assert [record.iterations for record in records(whole)] == [4, *[2] * 9, 4, *[2] * 9], "anchors may take as many"
+    assert [record.iterations for record in records(whole)] == [4, *[2] * 9, 4, *[2] * 9], "keyframes may take as many"
     with Job.read(whole.job_folder) as job:
-        assert job.facts["anchors"] == [0, 10] and job.problems() == []
+        assert job.facts["keyframes"] == [0, 10] and job.problems() == []
     assert not (whole.job_folder / "frames" / "flow").exists()
 
 
@@ -271,8 +277,8 @@ def test_frames_that_are_gone_come_back(material: Path) -> None:
 def test_what_an_anchor_that_fails_would_have_held_together(
     material: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its segment starts from the anchor before, and it is painted later as it would have been."""
-    monkeypatch.setattr(run, "InlineExecutor", Faulty)
+    """Its segment starts from the keyframe before, and it is painted later as it would have been."""
+    monkeypatch.setattr(job_run, "InlineExecutor", Faulty)
     monkeypatch.setattr(Faulty, "faults", {10: 2})
     monkeypatch.setattr(Faulty, "tried", [])
     asked, whole = film(elsewhere), hashes(film(material, "whole"))
@@ -286,14 +292,14 @@ def test_what_an_anchor_that_fails_would_have_held_together(
     assert Faulty.tried == [10]
     again = hashes(asked)
     assert again[10] == whole[10] and [*again[:10], *again[11:]] == [r.sha256 for r in found if r.index != 10]
-    # What followed from the anchor before still does.
+    # What followed from the keyframe before still does.
     flipped(found[11].path)
     resume(asked.job_folder)
     assert hashes(asked) == again
 
 
 def test_a_still_scene_stands_still(tmp_path: Path) -> None:
-    """Noise moves nothing, over the gap between anchors neither: all frames are one picture."""
+    """Noise moves nothing, over the gap between keyframes neither: all frames are one picture."""
     asked = film(written(tmp_path, scenes.still(SIZE, COUNT, 3)))
     stylize(asked)
     assert len(set(hashes(asked))) == 1
@@ -306,17 +312,17 @@ def seam_errors(asked: Request, scene: scenes.Scene) -> list[float]:
     errors = []
     for index in range(1, len(pictures)):
         shown = torch.from_numpy((~scene.occluded(index, index - 1)).astype(np.float32))[None, None]
-        flow = temporal.to_flow(scene.flow(index, index - 1))
-        errors.append(temporal.warping_error(pictures[index], pictures[index - 1], flow, shown).item())
+        flow = flow_module.to_flow(scene.flow(index, index - 1))
+        errors.append(stability.warping_error(pictures[index], pictures[index - 1], flow, shown).item())
     return errors
 
 
 def test_no_seam_shows_where_segments_meet(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And one does where they are not led up to the next anchor."""
+    """And one does where they are not led up to the next keyframe."""
     patient = "iterations={first: 16, next: 6}"
     led, torn = film(elsewhere, "led", patient), film(elsewhere, "torn", patient)
     stylize(led)
-    monkeypatch.setattr(Segments, "meets", lambda *_: None)
+    monkeypatch.setattr(Segments, "crossfades_with", lambda *_: None)
     stylize(torn)
     for asked, most in ((led, 1.25), (torn, np.inf)):
         errors = seam_errors(asked, SCENE)
@@ -366,7 +372,7 @@ def test_a_film_too_short_for_it_is_said(tmp_path: Path) -> None:
 
 
 def test_a_video_in_segments(tmp_path: Path) -> None:
-    """Which is decoded forward: to an anchor, and then back to what lies before it."""
+    """Which is decoded forward: to a keyframe, and then back to what lies before it."""
     write_clip(tmp_path / "in.mp4", [SCENE.frame(t) for t in range(COUNT)])
     images.write_image(tmp_path / "style.png", scenes.pan((48, 60), 1, 8).frame(0))
     asked = request(
@@ -377,7 +383,7 @@ def test_a_video_in_segments(tmp_path: Path) -> None:
 
 
 def test_segments_along_flow_from_files(elsewhere: Path) -> None:
-    """From each frame to the next are all that they take; the way on is needed where an anchor is met."""
+    """From each frame to the next are all that they take; the way on is needed where a keyframe is met."""
     flows = write_flows(elsewhere / "flow", SCENE)
     own = ("flow.method=files", f"flow.folder={flows}")
     kept = (flows / "forward_5_6.flo").read_bytes()
@@ -430,5 +436,5 @@ def test_the_request_keeps_its_segments(material: Path) -> None:
 
 def test_cores_are_counted_by_segments() -> None:
     """On a CPU: what a job in segments makes room for, workers are made for."""
-    assert executors.best_threads(48, longest_way(times_of([range(48)], (0, 12, 24, 36), 1, 1)), 1e4, 2, 2**35) == 1
-    assert executors.best_threads(48, 48, 1e4, 2, 2**35) == 2
+    assert resources.best_threads(48, longest_way(times_of([range(48)], (0, 12, 24, 36), 1, 1)), 1e4, 2, 2**35) == 1
+    assert resources.best_threads(48, 48, 1e4, 2, 2**35) == 2

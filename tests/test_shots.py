@@ -16,19 +16,9 @@ from PIL import Image
 from scenedetect import FrameTimecode
 from scenedetect.output import write_scene_list
 
-from pipeline.errors import SettingsError
-from pipeline.shots import (
-    Boundary,
-    CutDetector,
-    Cuts,
-    Shot,
-    cuts_from_scores,
-    detect_boundaries,
-    detect_cuts,
-    parse_cuts,
-    read_cuts,
-    shots_from_cuts,
-)
+from impasto.errors import SettingsError
+from impasto.shots.boundaries import Boundary, Cuts, Shot, parse_cuts, read_cuts, shots_from_cuts
+from impasto.shots.detector import CutDetector, cuts_from_scores, detect_boundaries, detect_cuts
 from samples import scenes
 
 SINTEL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sintel"

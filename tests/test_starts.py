@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.starts import color_statistics, matched, noise, softened, transport
+from impasto.paint.initial import color_statistics, matched, noise, softened, transport
 
 LEAST_VARIANCE = (4 / 255) ** 2
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import storage
-from pipeline.errors import StorageError
-from pipeline.storage import TEMPORARY_MARK, atomic_file, free_bytes, hash_file, remove_partial_files, write_bytes
+from impasto import storage
+from impasto.errors import StorageError
+from impasto.storage import TEMPORARY_MARK, atomic_file, free_bytes, hash_file, remove_partial_files, write_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -105,8 +105,8 @@ def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
     script = """
 import resource, signal, sys
 from pathlib import Path
-from pipeline.errors import StorageError
-from pipeline.storage import write_bytes
+from impasto.errors import StorageError
+from impasto.storage import write_bytes
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -153,7 +153,7 @@ def test_a_kill_leaves_the_old_or_the_new(tmp_path: Path) -> None:
     script = """
 import itertools, sys
 from pathlib import Path
-from pipeline.storage import write_bytes
+from impasto.storage import write_bytes
 for letter in itertools.cycle(b"abc"):
     write_bytes(Path(sys.argv[1]), bytes([letter]) * 3_000_000)
     print(letter, flush=True)
@@ -178,7 +178,7 @@ def test_two_processes_that_write_one_file(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from pipeline.storage import write_bytes
+from impasto.storage import write_bytes
 for _ in range(60):
     write_bytes(Path(sys.argv[1]), sys.argv[2].encode() * 3_000_000)
 """

@@ -9,15 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import starts, stylize
-from pipeline.config import Settings, fingerprint, load_settings, to_values
-from pipeline.encoder import EncoderWeights
-from pipeline.errors import DeviceError, FrameError, InputError
-from pipeline.events import Losses
-from pipeline.frames import to_array, to_tensor
-from pipeline.losses import LossTerms
-from pipeline.optimize import FIRST_STEP, WARM_FIRST_STEP, Lbfgs, Outcome, StopReason, StopRule
-from pipeline.stylize import FrameTask, PaintedFrame, Painter, loss_weights, pick_device, pick_devices
+from impasto.errors import DeviceError, FrameError, InputError
+from impasto.events import Losses
+from impasto.paint import devices, initial
+from impasto.paint import painter as painter_module
+from impasto.paint.batch import paint_one
+from impasto.paint.devices import pick_device, pick_devices
+from impasto.paint.encoder_weights import EncoderWeights
+from impasto.paint.lbfgs import FIRST_STEP, WARM_FIRST_STEP, Lbfgs
+from impasto.paint.objective import LossTerms
+from impasto.paint.painter import Painter, loss_weights
+from impasto.paint.stopping import Outcome, StopReason, StopRule
+from impasto.paint.task import FrameTask, PaintedFrame
+from impasto.pictures import to_array, to_tensor
+from impasto.presets import fingerprint, load_settings, to_values
+from impasto.settings import Settings
 
 from .conftest import TINY
 
@@ -53,15 +59,15 @@ def test_the_same_task_gives_the_same_bits(
     given = content_array[::-1].copy() if start == "given" else None
     task = FrameTask(3, content_array.copy(), start, StopRule(5), given, warm=start == "given")
     painter = make_painter(f"optimizer.method={method}")
-    first = painter.paint(task)
+    first = paint_one(painter, task)
     assert first.image.dtype == np.uint8 and first.image.shape == content_array.shape
-    assert same(painter.paint(task), first)
+    assert same(paint_one(painter, task), first)
     other = content_array[:40, 8:].copy()
-    painter.paint(FrameTask(0, 255 - other, "noise", StopRule(3)))
-    painter.paint(FrameTask(1, other, "matched", StopRule(2), warm=True))
+    paint_one(painter, FrameTask(0, 255 - other, "noise", StopRule(3)))
+    paint_one(painter, FrameTask(1, other, "matched", StopRule(2), warm=True))
     torch.rand(17)
-    assert same(painter.paint(task), first)
-    assert same(make_painter(f"optimizer.method={method}").paint(task), first)
+    assert same(paint_one(painter, task), first)
+    assert same(paint_one(make_painter(f"optimizer.method={method}"), task), first)
     assert np.array_equal(task.content, content_array), "what was handed in is left as it was"
 
 
@@ -69,7 +75,7 @@ def test_the_index_matters_to_noise_alone(make_painter: Callable[..., Painter], 
     painter = make_painter()
     for start, equal in (("content", True), ("matched", True), ("noise", False)):
         tasks = [FrameTask(index, content_array, start, StopRule(2)) for index in (0, 1)]  # type: ignore[arg-type]
-        first, second = (painter.paint(task) for task in tasks)
+        first, second = (paint_one(painter, task) for task in tasks)
         assert same(first, second) is equal
 
 
@@ -85,7 +91,7 @@ def test_the_order_of_the_layers_does_not_matter(
     every = [settings_with(order) for order in orders]
     assert len({fingerprint(to_values(settings)) for settings in every}) == 1
     task = FrameTask(0, content_array, "content", StopRule(25))
-    painted = [Painter(settings, weights, [style_array], [1.0], CPU).paint(task) for settings in every]
+    painted = [paint_one(Painter(settings, weights, [style_array], [1.0], CPU), task) for settings in every]
     assert all(same(one, painted[0]) for one in painted)
 
 
@@ -96,7 +102,7 @@ def test_the_losses_are_those_of_the_saved_picture(
     make_painter: Callable[..., Painter], content_array: np.ndarray
 ) -> None:
     painter = make_painter()
-    painted = painter.paint(FrameTask(0, content_array, "content", StopRule(8)))
+    painted = paint_one(painter, FrameTask(0, content_array, "content", StopRule(8)))
     assert painted.losses == painter.measure(painted.image, content_array)
     assert painted.losses == make_painter().measure(painted.image, content_array)
     assert painted.losses.objective == pytest.approx(painted.trace[-1].objective, rel=0.05)
@@ -110,7 +116,7 @@ def test_painting_lowers_the_objective_of_the_file(
 ) -> None:
     painter = make_painter(f"optimizer.variable={variable}", f"optimizer.method={method}")
     before = painter.measure(content_array, content_array)
-    painted = painter.paint(FrameTask(0, content_array, "content", StopRule(20)))
+    painted = paint_one(painter, FrameTask(0, content_array, "content", StopRule(20)))
     assert before.content == 0
     assert painted.losses.objective < 0.5 * before.objective
     assert painted.retried is None and painted.stop is StopReason.ITERATIONS and painted.iterations == 20
@@ -151,8 +157,8 @@ def test_all_weights_times_a_factor_paint_the_same_picture(
             }
         )
         task = FrameTask(0, content_array, "content", StopRule(20))
-        expected = Painter(plain, weights, [style_array], [1.0], CPU).paint(task)
-        painted = Painter(scaled, weights, [style_array], [1.0], CPU).paint(task)
+        expected = paint_one(Painter(plain, weights, [style_array], [1.0], CPU), task)
+        painted = paint_one(Painter(scaled, weights, [style_array], [1.0], CPU), task)
         assert painted.trace[0].objective / factor == pytest.approx(expected.trace[0].objective, rel=1e-6)
         assert painted.trace[-1].objective / factor == pytest.approx(expected.trace[-1].objective, rel=0.02), power
         assert np.abs(painted.image.astype(int) - expected.image).mean() < 1
@@ -198,7 +204,7 @@ def test_the_styles_statistics_are_computed_once(
     painter = make_painter(styles=[style_array, second], blend=[1, 2])
     watch = Watch(painter)
     for index in range(3):
-        painter.paint(FrameTask(index, content_array, "content", StopRule(2)))
+        paint_one(painter, FrameTask(index, content_array, "content", StopRule(2)))
     assert watch.sizes.count((48, 60)) == watch.sizes.count((32, 40)) == 1
     assert watch.sizes.count((48, 72)) == 3 * (1 + 2 + 1)  # the content, two iterations and the saved picture
 
@@ -241,7 +247,7 @@ def test_a_blend_lies_between_its_styles(
 def test_flat_pictures_are_painted(make_painter: Callable[..., Painter], level: int, variable: str, start: Any) -> None:
     painter = make_painter(f"optimizer.variable={variable}", "content.weight=0.01")
     flat = np.full((48, 64, 3), level, np.uint8)
-    painted = painter.paint(FrameTask(0, flat, start, StopRule(20)))
+    painted = paint_one(painter, FrameTask(0, flat, start, StopRule(20)))
     assert painted.retried is None and painted.stop is StopReason.ITERATIONS
     assert painted.losses.objective < painter.measure(flat, flat).objective
     assert painted.image.std() > 0
@@ -252,42 +258,42 @@ def test_a_content_without_features_is_refused(make_painter: Callable[..., Paint
     painter = make_painter()
     small = np.zeros((*size, 3), np.uint8)
     with pytest.raises(InputError, match=r"the content is .* at least 4×4"):
-        painter.paint(FrameTask(0, small, "content", StopRule(2)))
+        paint_one(painter, FrameTask(0, small, "content", StopRule(2)))
     with pytest.raises(InputError, match="the content is"):
         painter.measure(small, small)
     least = np.zeros((4, 4, 3), np.uint8)
     square = make_painter(styles=[np.full((40, 40, 3), 9, np.uint8)])
-    assert square.paint(FrameTask(0, least, "content", StopRule(2))).image.shape == (4, 4, 3)
+    assert paint_one(square, FrameTask(0, least, "content", StopRule(2))).image.shape == (4, 4, 3)
 
 
 def test_a_style_without_features_is_refused(make_painter: Callable[..., Painter], content_array: np.ndarray) -> None:
     painter = make_painter(styles=[np.zeros((3, 80, 3), np.uint8)])
     with pytest.raises(InputError, match="the style, reduced to fit this content, is"):
-        painter.paint(FrameTask(0, content_array, "content", StopRule(2)))
+        paint_one(painter, FrameTask(0, content_array, "content", StopRule(2)))
 
 
 def test_a_given_start_has_the_contents_shape(make_painter: Callable[..., Painter], content_array: np.ndarray) -> None:
     painter = make_painter()
     for given in (None, content_array[:-1]):
         with pytest.raises(ValueError, match="content's shape"):
-            painter.paint(FrameTask(0, content_array, "given", StopRule(2), given))
+            paint_one(painter, FrameTask(0, content_array, "given", StopRule(2), given))
 
 
 def test_one_iteration_of_a_given_picture_keeps_it(
     make_painter: Callable[..., Painter], content_array: np.ndarray
 ) -> None:
     given = np.random.default_rng(0).integers(0, 256, content_array.shape, dtype=np.uint8)
-    painted = make_painter().paint(FrameTask(5, content_array, "given", StopRule(1), given))
+    painted = paint_one(make_painter(), FrameTask(5, content_array, "given", StopRule(1), given))
     assert np.array_equal(painted.image, given) and painted.iterations == 1
 
 
 def test_a_still_scene_does_not_darken(make_painter: Callable[..., Painter], content_array: np.ndarray) -> None:
     """Each frame from the saved one before: after thirty of them the picture is as bright as it was."""
     painter = make_painter()
-    frame = painter.paint(FrameTask(0, content_array, "content", StopRule(40))).image
+    frame = paint_one(painter, FrameTask(0, content_array, "content", StopRule(40))).image
     brightness = frame.mean()
     for index in range(1, 31):
-        frame = painter.paint(FrameTask(index, content_array, "given", StopRule(2), frame, warm=True)).image
+        frame = paint_one(painter, FrameTask(index, content_array, "given", StopRule(2), frame, warm=True)).image
     assert abs(frame.mean() - brightness) < 1
 
 
@@ -333,15 +339,15 @@ def test_a_failed_try_is_repeated_with_care_and_said(
     make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     faulty = Faulty(fault)
-    monkeypatch.setattr(stylize, "Lbfgs", faulty)
+    monkeypatch.setattr(painter_module, "Lbfgs", faulty)
     painter = make_painter()
-    painted = painter.paint(FrameTask(0, content_array, "noise", StopRule(40)))
+    painted = paint_one(painter, FrameTask(0, content_array, "noise", StopRule(40)))
     assert painted.retried == fault and painted.stop is StopReason.ITERATIONS
     assert len(faulty.calls) == 2
     first, second = faulty.calls
     assert first["first_step"] == FIRST_STEP and first["smoothing"] == 0.35
     assert second["first_step"] == FIRST_STEP / 10 and second["smoothing"] == 0
-    assert torch.equal(second["start"], starts.softened(to_tensor(content_array)))
+    assert torch.equal(second["start"], initial.softened(to_tensor(content_array)))
     assert painted.losses == painter.measure(painted.image, content_array)
     assert painted.losses.objective < painter.measure(content_array, content_array).objective
 
@@ -350,17 +356,17 @@ def test_a_warm_start_takes_a_short_first_step(
     make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faulty = Faulty()
-    monkeypatch.setattr(stylize, "Lbfgs", faulty)
-    make_painter().paint(FrameTask(1, content_array, "given", StopRule(2), content_array, warm=True))
+    monkeypatch.setattr(painter_module, "Lbfgs", faulty)
+    paint_one(make_painter(), FrameTask(1, content_array, "given", StopRule(2), content_array, warm=True))
     assert [call["first_step"] for call in faulty.calls] == [WARM_FIRST_STEP]
 
 
 def test_the_better_of_two_stalled_tries_is_kept(
     make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stylize, "Lbfgs", faulty := Faulty("stalled", "stalled"))
+    monkeypatch.setattr(painter_module, "Lbfgs", faulty := Faulty("stalled", "stalled"))
     painter = make_painter()
-    painted = painter.paint(FrameTask(0, content_array, "noise", StopRule(60)))
+    painted = paint_one(painter, FrameTask(0, content_array, "noise", StopRule(60)))
     assert painted.stop is StopReason.STALLED and painted.retried == "stalled"
     finals = [outcome.trace[-1].objective for outcome in faulty.outcomes]
     best = faulty.outcomes[finals.index(min(finals))]
@@ -370,17 +376,17 @@ def test_the_better_of_two_stalled_tries_is_kept(
 def test_a_stalled_try_is_better_than_one_that_is_not_finite(
     make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stylize, "Lbfgs", Faulty("stalled", "nonfinite"))
-    painted = make_painter().paint(FrameTask(0, content_array, "content", StopRule(60)))
+    monkeypatch.setattr(painter_module, "Lbfgs", Faulty("stalled", "nonfinite"))
+    painted = paint_one(make_painter(), FrameTask(0, content_array, "content", StopRule(60)))
     assert painted.stop is StopReason.STALLED and np.array_equal(painted.image, content_array)
 
 
 def test_two_tries_that_are_not_finite_fail_the_frame(
     make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stylize, "Lbfgs", Faulty("nonfinite", "nonfinite"))
+    monkeypatch.setattr(painter_module, "Lbfgs", Faulty("nonfinite", "nonfinite"))
     with pytest.raises(FrameError, match="not finite") as error:
-        make_painter().paint(FrameTask(0, content_array, "content", StopRule(5)))
+        paint_one(make_painter(), FrameTask(0, content_array, "content", StopRule(5)))
     assert "\n" not in str(error.value)
 
 
@@ -401,7 +407,7 @@ def test_an_objective_beyond_the_numbers_fails_the_frame(
     painter = Painter(settings, weights, [style_array], [1.0], CPU)
     assert not np.isfinite(painter.measure(255 - content_array, content_array).objective)
     with pytest.raises(FrameError, match="not finite") as error:
-        painter.paint(FrameTask(0, content_array, "content", StopRule(5)))
+        paint_one(painter, FrameTask(0, content_array, "content", StopRule(5)))
     assert "\n" not in str(error.value)
 
 
@@ -412,7 +418,7 @@ def test_large_weights_with_a_finite_objective_paint(
     painter = make_painter("style.weight=1e12", "style.layers={relu1_1: 1e12, relu2_1: 1e12, relu3_1: 1e12}")
     before = painter.measure(content_array, content_array).objective
     assert np.isfinite(before)
-    painted = painter.paint(FrameTask(0, content_array, "content", StopRule(20)))
+    painted = paint_one(painter, FrameTask(0, content_array, "content", StopRule(20)))
     assert painted.stop is StopReason.ITERATIONS and painted.retried is None
     assert painted.losses.objective < 0.5 * before
 
@@ -423,7 +429,7 @@ def test_too_little_memory_fails_the_frame(
     painter = make_painter()
     monkeypatch.setattr(painter, "objective", lambda _: torch.empty(2**50))  # torch's own error for a petabyte
     with pytest.raises(FrameError, match=r"not enough memory on cpu to paint 72×48 pixels.*--size") as error:
-        painter.paint(FrameTask(0, content_array, "content", StopRule(2)))
+        paint_one(painter, FrameTask(0, content_array, "content", StopRule(2)))
     assert "\n" not in str(error.value)
     with pytest.raises(FrameError, match="not enough memory on cpu"):
         painter.measure(content_array, content_array)
@@ -435,7 +441,7 @@ def test_other_errors_are_not_taken_for_memory(
     painter = make_painter()
     monkeypatch.setattr(painter, "objective", lambda _: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
-        painter.paint(FrameTask(0, content_array, "content", StopRule(2)))
+        paint_one(painter, FrameTask(0, content_array, "content", StopRule(2)))
 
 
 # --- progress and devices ---------------------------------------------------------------------------------------------
@@ -443,8 +449,10 @@ def test_other_errors_are_not_taken_for_memory(
 
 def test_progress_is_the_trace(make_painter: Callable[..., Painter], content_array: np.ndarray) -> None:
     heard: list[tuple[int, Losses]] = []
-    painted = make_painter().paint(
-        FrameTask(0, content_array, "content", StopRule(4)), lambda iteration, losses: heard.append((iteration, losses))
+    painted = paint_one(
+        make_painter(),
+        FrameTask(0, content_array, "content", StopRule(4)),
+        lambda iteration, losses: heard.append((iteration, losses)),
     )
     assert heard == list(enumerate(painted.trace, start=1)) and len(heard) == 4
 
@@ -457,7 +465,7 @@ def test_devices_are_picked_by_name() -> None:
     assert pick_device("cpu") == CPU
     assert pick_device("auto").type in ("cpu", "cuda")
     assert pick_devices("auto")[0] == pick_device("auto") and pick_devices("cpu") == (CPU,)
-    assert stylize.device_label(CPU) == "cpu (1 thread)"
+    assert devices.device_label(CPU) == "cpu (1 thread)"
 
 
 @pytest.mark.parametrize(

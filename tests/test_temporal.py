@@ -14,31 +14,26 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import starts
-from pipeline.config import load_settings
-from pipeline.encoder import EncoderWeights
-from pipeline.frames import to_array, to_tensor
-from pipeline.optimize import StopRule
-from pipeline.stylize import Earlier, FrameTask, Painter
-from pipeline.temporal import (
-    STILL_FAR,
-    STILL_NEAR,
-    Border,
-    Kernel,
-    blur,
-    carry,
-    consistency,
-    in_frame,
-    likeness,
+from impasto.motion.flow import to_flow
+from impasto.motion.occlusion import (
+    color_agreement,
+    consistency_mask,
+    in_frame_mask,
     long_term_weights,
-    motion_boundaries,
-    settled,
-    sharpness,
-    to_flow,
-    trust,
-    warp,
-    warping_error,
+    motion_boundary_mask,
+    visibility_mask,
 )
+from impasto.motion.static import STILL_FAR, STILL_NEAR, static_mask
+from impasto.motion.warp import Border, Kernel, warp, warp_painting
+from impasto.paint import initial
+from impasto.paint.batch import paint_one
+from impasto.paint.encoder_weights import EncoderWeights
+from impasto.paint.painter import Painter
+from impasto.paint.stopping import StopRule
+from impasto.paint.task import FrameTask, PaintedReference
+from impasto.pictures import blur, to_array, to_tensor
+from impasto.presets import load_settings
+from impasto.report.stability import sharpness, warping_error
 from samples import scenes
 
 from .conftest import TINY
@@ -82,13 +77,13 @@ FLIPS: dict[str, Callable[[scenes.Scene, int, int], Truth]] = {
 once in the code and failed these tests:
 
 - `warp`: the sign of the flow, dx and dy exchanged, half the flow;
-- `in_frame`: the axes exchanged, the comparison inverted;
-- `consistency`: `flow` and `back` exchanged, `returned - flow` in place of `+`, the comparison inverted;
-- `motion_boundaries`: the comparison inverted;
-- `trust`: the greater of two masks in place of their product, a mask inverted;
+- `in_frame_mask`: the axes exchanged, the comparison inverted;
+- `consistency_mask`: `flow` and `back` exchanged, `returned - flow` in place of `+`, the comparison inverted;
+- `motion_boundary_mask`: the comparison inverted;
+- `visibility_mask`: the greater of two masks in place of their product, a mask inverted;
 - `long_term_weights`: the farthest frame first;
-- `settled`: inverted;
-- `likeness`: inverted, and the mean of the channels in place of the greatest;
+- `static_mask`: inverted;
+- `color_agreement`: inverted, and the mean of the channels in place of the greatest;
 - `warping_error`: the mask inverted, the flow reversed, the two pictures exchanged;
 - `Painter`: the flow of the other direction for the start and for the references, their masks inverted;
 - `temporal_loss`: the weight inverted (see also `test_losses`).
@@ -251,14 +246,14 @@ def test_what_enters_is_taken_from_where_the_same_motion_goes_on(axis: int, side
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_border_does_not_matter_inside(kernel: Kernel) -> None:
     images, flow = uniform(1, 3, 10, 12), 4 * uniform(1, 2, 10, 12, seed=1) - 2
-    inside = in_frame(flow).bool().expand_as(images)
+    inside = in_frame_mask(flow).bool().expand_as(images)
     difference = (warp(images, flow, kernel, "nearest") - warp(images, flow, kernel, "repeat")).abs()
     assert difference[inside].max() < 1e-5 < difference.max()
     # What is in the frame but for rounding is not taken from elsewhere.
     for length in (1e-9, 1e-4, 9e-3):
         for sign in (-1, 1):
             flow = constant_flow(sign * length, sign * length, 10, 12)
-            assert in_frame(flow).all()
+            assert in_frame_mask(flow).all()
             difference = warp(images, flow, kernel, "nearest") - warp(images, flow, kernel, "repeat")
             assert difference.abs().max() == 0
 
@@ -270,7 +265,7 @@ def test_what_is_carried_loses_its_grain_where_it_moves() -> None:
 
     def left(picture: torch.Tensor) -> float:
         picture = picture.double().view(1, 1, 40, 60)
-        carried = carry(picture, constant_flow(2, 0, 40, 60).double())
+        carried = warp_painting(picture, constant_flow(2, 0, 40, 60).double())
         whole = warp(picture, constant_flow(2, 0, 40, 60).double())
         return float(carried[inner].std() / whole[inner].std())
 
@@ -283,8 +278,8 @@ def test_what_is_carried_loses_its_grain_where_it_moves() -> None:
     picture = uniform(1, 3, 40, 60)
     flow = constant_flow(0, 0, 40, 60)
     flow[..., :30] = 0.5
-    assert torch.equal(carry(picture, flow)[..., 30:], picture[..., 30:])
-    assert (carry(picture, flow) - warp(picture, flow, border="repeat"))[..., :30].abs().mean() > 0.01
+    assert torch.equal(warp_painting(picture, flow)[..., 30:], picture[..., 30:])
+    assert (warp_painting(picture, flow) - warp(picture, flow, border="repeat"))[..., :30].abs().mean() > 0.01
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -360,7 +355,7 @@ def test_what_a_pan_leaves_in_the_frame(dx: float, dy: float) -> None:
     """Strips of a frame of 9 rows and 14 columns; the last pixel centre belongs to it."""
     y, x = np.mgrid[:9, :14]
     wanted = (x + dx >= 0) & (x + dx <= 13) & (y + dy >= 0) & (y + dy <= 8)
-    mask = in_frame(constant_flow(dx, dy, 9, 14))
+    mask = in_frame_mask(constant_flow(dx, dy, 9, 14))
     assert mask.shape == (1, 1, 9, 14) and mask.dtype == torch.float32
     assert np.array_equal(mask[0, 0].numpy() == 1, wanted)
     assert np.array_equal(mask[0, 0].numpy() == 0, ~wanted)
@@ -371,30 +366,30 @@ def test_what_a_pan_leaves_in_the_frame(dx: float, dy: float) -> None:
 def test_what_a_camera_leaves_in_the_frame(name: str, a: int, b: int) -> None:
     """With one layer nothing is hidden but by the frame itself; a hundredth of a pixel beyond it is no matter."""
     flow, visible = truth(SCENES[name], a, b)
-    assert np.mean((in_frame(to_flow(flow))[0, 0].numpy() == 1) != visible) < 0.005
+    assert np.mean((in_frame_mask(to_flow(flow))[0, 0].numpy() == 1) != visible) < 0.005
 
 
 def test_in_frame_forgives_rounding_and_no_more() -> None:
-    assert in_frame(constant_flow(0.005, -0.005, 3, 4)).min() == 1
-    assert in_frame(constant_flow(0.02, 0.0, 3, 4))[0, 0, 0].tolist() == [1, 1, 1, 0]
-    assert in_frame(constant_flow(0.0, -0.02, 3, 4))[0, 0, :, 0].tolist() == [0, 1, 1]
+    assert in_frame_mask(constant_flow(0.005, -0.005, 3, 4)).min() == 1
+    assert in_frame_mask(constant_flow(0.02, 0.0, 3, 4))[0, 0, 0].tolist() == [1, 1, 1, 0]
+    assert in_frame_mask(constant_flow(0.0, -0.02, 3, 4))[0, 0, :, 0].tolist() == [0, 1, 1]
 
 
 def test_consistency_is_the_papers_inequality() -> None:
     """There by (3, 0), back by (-3 + e, 0): e² ≤ 0.01 (9 + (3 - e)²) + 0.5 holds up to e = 0.799."""
     flow = constant_flow(3.0, 0.0, 5, 9)
-    assert consistency(flow, -flow).min() == 1
-    assert consistency(flow, constant_flow(-3.0 + 0.79, 0.0, 5, 9)).min() == 1
-    assert consistency(flow, constant_flow(-3.0 + 0.81, 0.0, 5, 9)).max() == 0
-    assert consistency(flow, flow).max() == 0
-    assert consistency(flow, constant_flow(-3.0, 1.0, 5, 9)).max() == 0
+    assert consistency_mask(flow, -flow).min() == 1
+    assert consistency_mask(flow, constant_flow(-3.0 + 0.79, 0.0, 5, 9)).min() == 1
+    assert consistency_mask(flow, constant_flow(-3.0 + 0.81, 0.0, 5, 9)).max() == 0
+    assert consistency_mask(flow, flow).max() == 0
+    assert consistency_mask(flow, constant_flow(-3.0, 1.0, 5, 9)).max() == 0
 
 
 def test_consistency_looks_where_the_flow_points() -> None:
     """The way back is asked for at the place that was reached, not at the one where the way began."""
     flow, back = constant_flow(4.0, 0.0, 6, 12), constant_flow(-4.0, 0.0, 6, 12)
     back[..., 7] = 9.0
-    mask = consistency(flow, back)
+    mask = consistency_mask(flow, back)
     assert mask[0, 0, 0].tolist() == [1, 1, 1, 0] + [1] * 8
 
 
@@ -403,8 +398,8 @@ def test_consistency_finds_what_is_hidden(a: int, b: int) -> None:
     """Of the occluder scene, inside the frame and a pixel off the outline, where two motions are interpolated."""
     scene = SCENES["occluder"]
     flow, visible = truth(scene, a, b)
-    inside = in_frame(to_flow(flow))[0, 0].numpy() == 1
-    found = consistency(to_flow(flow), to_flow(scene.flow(b, a)))[0, 0].numpy() == 0
+    inside = in_frame_mask(to_flow(flow))[0, 0].numpy() == 1
+    found = consistency_mask(to_flow(flow), to_flow(scene.flow(b, a)))[0, 0].numpy() == 0
     hidden = ~visible & inside
     counted = inside & away_from_edges(scene, a)
     assert (hidden & counted).sum() > 50, "or this shows nothing"
@@ -412,33 +407,33 @@ def test_consistency_finds_what_is_hidden(a: int, b: int) -> None:
     assert caught / (hidden & counted).sum() > 0.9
     assert caught / (found & counted).sum() > 0.9
     # Asked of the other frame it would find what is uncovered, which lies on the other side.
-    other = consistency(to_flow(scene.flow(b, a)), to_flow(flow))[0, 0].numpy() == 0
+    other = consistency_mask(to_flow(scene.flow(b, a)), to_flow(flow))[0, 0].numpy() == 0
     assert (other & hidden & counted).sum() < 0.5 * caught
 
 
 @pytest.mark.parametrize(("a", "b"), PAIRS)
 @pytest.mark.parametrize("boundaries", [True, False])
-def test_trust_is_what_is_to_be_seen(a: int, b: int, boundaries: bool) -> None:
+def test_visibility_is_what_is_to_be_seen(a: int, b: int, boundaries: bool) -> None:
     scene = SCENES["occluder"]
     flow, visible = truth(scene, a, b)
-    mask = trust(to_flow(flow), to_flow(scene.flow(b, a)), boundaries=boundaries)[0, 0].numpy()
+    mask = visibility_mask(to_flow(flow), to_flow(scene.flow(b, a)), boundaries=boundaries)[0, 0].numpy()
     assert set(np.unique(mask)) == {0, 1}
-    trusted, counted = mask == 1, away_from_edges(scene, a, 2)
-    assert visible[trusted].mean() > 0.99
-    assert trusted[visible & counted].mean() > 0.98
-    assert trusted[~visible].mean() < 0.1
+    unmasked, counted = mask == 1, away_from_edges(scene, a, 2)
+    assert visible[unmasked].mean() > 0.99
+    assert unmasked[visible & counted].mean() > 0.98
+    assert unmasked[~visible].mean() < 0.1
 
 
-def test_trust_is_the_product_of_its_parts() -> None:
+def test_visibility_is_the_product_of_its_parts() -> None:
     scene = SCENES["occluder"]
     flow, back = to_flow(scene.flow(1, 3)), to_flow(scene.flow(3, 1))
-    parts = [in_frame(flow), consistency(flow, back), motion_boundaries(flow)]
+    parts = [in_frame_mask(flow), consistency_mask(flow, back), motion_boundary_mask(flow)]
     assert all(0 < part.mean() < 1 for part in parts)
     assert all(not torch.equal(one, two) for one, two in itertools.combinations(parts, 2))
-    assert torch.equal(trust(flow, back), parts[0] * parts[1] * parts[2])
-    assert torch.equal(trust(flow, back, boundaries=False), parts[0] * parts[1])
-    assert torch.equal(trust(flow, None), parts[0] * parts[2])
-    assert torch.equal(trust(flow, None, boundaries=False), parts[0])
+    assert torch.equal(visibility_mask(flow, back), parts[0] * parts[1] * parts[2])
+    assert torch.equal(visibility_mask(flow, back, boundaries=False), parts[0] * parts[1])
+    assert torch.equal(visibility_mask(flow, None), parts[0] * parts[2])
+    assert torch.equal(visibility_mask(flow, None, boundaries=False), parts[0])
 
 
 def test_motion_boundaries_are_the_papers_inequality() -> None:
@@ -447,7 +442,7 @@ def test_motion_boundaries_are_the_papers_inequality() -> None:
         flow = torch.zeros(1, 2, 20, 20)
         ramp = 0.1 * torch.arange(20.0)
         flow[:, axis] = ramp if axis == 0 else ramp.view(-1, 1)
-        smooth = motion_boundaries(flow)[0, 0]
+        smooth = motion_boundary_mask(flow)[0, 0]
         line = smooth[10] if axis == 0 else smooth[:, 10]
         assert line[1:9].max() == 0 and line[9:].min() == 1
 
@@ -458,7 +453,7 @@ def test_motion_boundaries_are_outlines(a: int, b: int) -> None:
     scene = SCENES["occluder"]
     owner = np.pad(scene.owner(a), 1, mode="edge")
     outline = (owner[1:-1, 2:] != owner[1:-1, :-2]) | (owner[2:, 1:-1] != owner[:-2, 1:-1])
-    smooth = motion_boundaries(to_flow(scene.flow(a, b)))[0, 0].numpy()
+    smooth = motion_boundary_mask(to_flow(scene.flow(a, b)))[0, 0].numpy()
     assert 50 < outline.sum() < outline.size / 10
     assert np.array_equal(smooth == 0, outline)
     assert np.array_equal(smooth == 1, ~outline)
@@ -469,7 +464,7 @@ def test_motion_boundaries_are_outlines(a: int, b: int) -> None:
 )
 def test_a_camera_makes_no_motion_boundaries(footage: scenes.Scene) -> None:
     for a, b in ((0, 1), (1, 0)):
-        assert motion_boundaries(to_flow(footage.flow(a, b))).min() == 1
+        assert motion_boundary_mask(to_flow(footage.flow(a, b))).min() == 1
 
 
 # --- blur and standing still ------------------------------------------------------------------------------------------
@@ -492,7 +487,7 @@ def test_blur_spreads_and_keeps(sigma: float) -> None:
 
 
 def still(flow: torch.Tensor, sigma: float = 3.0, threshold: float = STILL_NEAR) -> torch.Tensor:
-    mask = settled(flow, sigma, threshold)
+    mask = static_mask(flow, sigma, threshold)
     assert mask.shape == (flow.shape[0], 1, *flow.shape[2:])
     return mask
 
@@ -530,7 +525,7 @@ def test_a_flow_keeps_its_components() -> None:
         assert np.array_equal(flow[0, 0].numpy(), given[..., 0]) and np.array_equal(flow[0, 1].numpy(), given[..., 1])
 
 
-# --- likeness ---------------------------------------------------------------------------------------------------------
+# --- color_agreement ------------------------------------------------------------------------------------------------
 
 
 def noisy(image: torch.Tensor, sigma: float, seed: int) -> torch.Tensor:
@@ -544,7 +539,7 @@ INNER = (..., slice(22, 38), slice(32, 58))
 
 
 def test_a_picture_is_like_itself() -> None:
-    mask = likeness(GROUND, GROUND)
+    mask = color_agreement(GROUND, GROUND)
     assert mask.shape == (1, 1, *SIZE) and mask.dtype == torch.float32
     assert torch.equal(mask, torch.ones_like(mask))
 
@@ -557,7 +552,7 @@ def test_another_colour_in_a_patch_is_unlike(sign: int, channels: slice, sigma: 
     other = GROUND.clone()
     other[:, channels, 20:40, 30:60] += sign * 20 / 255
     for image, second in ((noisy(GROUND, sigma, 1), noisy(other, sigma, 2)), (other, GROUND)):
-        mask = likeness(image, second)
+        mask = color_agreement(image, second)
         assert mask[INNER].max() == 0
         mask[..., 15:45, 25:65] = 1
         assert mask.min() == 1, "and only there"
@@ -567,21 +562,21 @@ def test_another_colour_in_a_patch_is_unlike(sign: int, channels: slice, sigma: 
 def test_noise_is_alike(sigma: float) -> None:
     """Up to a few levels by what is asked for, and beyond that by its grain, which is everywhere the same."""
     for seed in range(5):
-        assert likeness(noisy(GROUND, sigma, seed), noisy(GROUND, sigma, seed + 100)).min() == 1
+        assert color_agreement(noisy(GROUND, sigma, seed), noisy(GROUND, sigma, seed + 100)).min() == 1
 
 
 def test_strong_noise_hides_a_weak_change_and_no_strong_one() -> None:
     for levels, wanted in ((5, 1.0), (80, 0.0)):
         other = GROUND.clone()
         other[PATCH] += levels / 255
-        assert likeness(noisy(GROUND, 10.0, 1), noisy(other, 10.0, 2))[INNER].mean().item() == wanted
+        assert color_agreement(noisy(GROUND, 10.0, 1), noisy(other, 10.0, 2))[INNER].mean().item() == wanted
 
 
 def test_between_alike_and_unlike_is_a_ramp() -> None:
     for levels, wanted in ((3.9, 1.0), (4.8, 0.8), (6.0, 0.5), (7.2, 0.2), (8.1, 0.0)):
         other = GROUND.clone()
         other[PATCH] += levels / 255
-        mask = likeness(GROUND, other)
+        mask = color_agreement(GROUND, other)
         assert mask[..., 28:32, 42:48].mean().item() == pytest.approx(wanted, abs=1e-3)
 
 
@@ -590,7 +585,7 @@ def test_a_small_thing_is_unlike() -> None:
     for side, levels in ((3, 30), (1, 150)):
         other = GROUND.clone()
         other[..., 30 : 30 + side, 40 : 40 + side] += levels / 255
-        mask = likeness(noisy(GROUND, 2.0, 1), noisy(other, 2.0, 2))
+        mask = color_agreement(noisy(GROUND, 2.0, 1), noisy(other, 2.0, 2))
         assert mask[..., 30 : 30 + side, 40 : 40 + side].max() == 0
 
 
@@ -601,18 +596,18 @@ def test_a_wide_mean_is_the_same_on_a_coarser_grid(size: tuple[int, int]) -> Non
     flow[:, 0, 20:60, 40:110] += 2
     for sigma in (16.0, 30.0):
         exact = (2 - blur(flow, sigma).square().sum(1, keepdim=True).sqrt() / 0.4).clamp(0, 1)
-        assert (settled(flow, sigma, 0.4) - exact).abs().max() < 0.1
+        assert (static_mask(flow, sigma, 0.4) - exact).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("sigma", [0.0, 3.0, 8.0])
 def test_a_change_of_the_light_is_no_noise(sigma: float) -> None:
     """Neither of the whole picture nor of most of it: what has become darker is not what it was."""
     dark = GROUND - 40 / 255
-    assert likeness(noisy(GROUND, sigma, 1), noisy(dark, sigma, 2)).mean() < 0.1
+    assert color_agreement(noisy(GROUND, sigma, 1), noisy(dark, sigma, 2)).mean() < 0.1
     shadow = GROUND.clone()
     shadow[..., : shadow.shape[3] * 2 // 3] -= 40 / 255
     shadow[..., -9:-2] += 60 / 255
-    mask = likeness(noisy(GROUND, sigma, 1), noisy(shadow, sigma, 2))
+    mask = color_agreement(noisy(GROUND, sigma, 1), noisy(shadow, sigma, 2))
     assert mask[..., : shadow.shape[3] * 2 // 3 - 6].mean() < 0.1
     assert mask[..., -8:-3].mean() < 0.1, "and what appears beside it is seen"
 
@@ -621,9 +616,9 @@ def test_pictures_of_a_batch_are_compared_alone() -> None:
     other = GROUND.clone()
     other[PATCH] += 20 / 255
     images, others = torch.cat([GROUND, GROUND, GROUND]), torch.cat([GROUND, other, GROUND + 0.1])
-    together = likeness(images, others)
+    together = color_agreement(images, others)
     for row in range(3):
-        assert torch.equal(together[row : row + 1], likeness(images[row : row + 1], others[row : row + 1]))
+        assert torch.equal(together[row : row + 1], color_agreement(images[row : row + 1], others[row : row + 1]))
     assert together[1].min() == 0
 
 
@@ -739,12 +734,12 @@ def painter(weights: EncoderWeights, style_array: np.ndarray) -> Painter:
 
 def start_of(painter: Painter, task: FrameTask) -> np.ndarray:
     """One iteration keeps the picture that it starts from."""
-    return painter.paint(task).image
+    return paint_one(painter, task).image
 
 
-def painted_earlier(scene: scenes.Scene, b: int, truths: Truth) -> Earlier:
+def painted_earlier(scene: scenes.Scene, b: int, truths: Truth) -> PaintedReference:
     """A painting that is its own content, so that brought onto frame a it is the content of a."""
-    return Earlier(scene.frame(b), scene.frame(b), truths[0], truths[1].astype(np.float32))
+    return PaintedReference(scene.frame(b), scene.frame(b), truths[0], truths[1].astype(np.float32))
 
 
 @pytest.mark.parametrize("name", ["zoom", "occluder"])
@@ -766,15 +761,18 @@ def test_a_warped_start_is_the_painting_on_this_frame(painter: Painter, name: st
 
 
 def test_what_an_earlier_frame_hides_is_mended(painter: Painter, content_array: np.ndarray) -> None:
-    """By the change of the content in the colours of the style where there is no trust, and nowhere else."""
+    """By the change of the content in the colours of the style where there is no visibility_mask, and nowhere else."""
     content = (40 + content_array * 0.6).astype(np.uint8)
     change = np.zeros((*content.shape[:2], 3))
     change[:, :36] = 12, -9, 6
     image = np.full_like(content, 120)
-    trust = np.ones(content.shape[:2], np.float32)
-    trust[:, :36] = 0
-    earlier = Earlier(
-        image, (content - change).round().astype(np.uint8), np.zeros((*content.shape[:2], 2), np.float32), trust
+    visibility_mask = np.ones(content.shape[:2], np.float32)
+    visibility_mask[:, :36] = 0
+    earlier = PaintedReference(
+        image,
+        (content - change).round().astype(np.uint8),
+        np.zeros((*content.shape[:2], 2), np.float32),
+        visibility_mask,
     )
     start = start_of(painter, FrameTask(1, content, "warped", StopRule(1), warm=True, earlier=earlier))
     moved = in_paint(painter, content, change)
@@ -787,9 +785,9 @@ def test_what_an_earlier_frame_hides_is_mended(painter: Painter, content_array: 
 def in_paint(painter: Painter, content: np.ndarray, change: np.ndarray) -> np.ndarray:
     """What a change of the content's colours is in those of the style, by the transport of the statistics."""
     assert painter._styles
-    own = starts.color_statistics([to_tensor(content)], [1.0])
-    style = starts.color_statistics([to_tensor(picture) for picture in painter._styles], [1.0])
-    return np.asarray(change @ starts.transport(own, style).numpy().T)
+    own = initial.color_statistics([to_tensor(content)], [1.0])
+    style = initial.color_statistics([to_tensor(picture) for picture in painter._styles], [1.0])
+    return np.asarray(change @ initial.transport(own, style).numpy().T)
 
 
 def plaid(seed: int, height: int, width: int) -> np.ndarray:
@@ -808,8 +806,8 @@ def test_a_picture_of_its_own_is_blended_where_there_is_trust(painter: Painter, 
     flow = np.zeros((height, width, 2), np.float32)
     flow[..., 0] = 2
     task = FrameTask(
-        1, content_array, "warped", StopRule(1), own, warm=True, earlier=Earlier(other, content_array, flow, mask),
-        blend=0.25,
+        1, content_array, "warped", StopRule(1), own, warm=True,
+        earlier=PaintedReference(other, content_array, flow, mask), blend=0.25,
     )  # fmt: skip
     start = start_of(painter, task)
     assert np.array_equal(start[:, 30:], own[:, 30:])
@@ -817,7 +815,7 @@ def test_a_picture_of_its_own_is_blended_where_there_is_trust(painter: Painter, 
 
 
 def test_a_start_is_led_up_to_a_later_painting(painter: Painter, content_array: np.ndarray) -> None:
-    """By its share where both are trusted; what the later one alone shows is taken from it, what neither shows is not.
+    """By its share where both are visible; what the later one alone shows is taken from it, what neither shows is not.
 
     The earlier one comes from two pixels to the right, the later one from three above.
     """
@@ -825,18 +823,18 @@ def test_a_start_is_led_up_to_a_later_painting(painter: Painter, content_array: 
     before, after = plaid(2, height, width), plaid(3, height, width)
     right, up = (np.zeros((height, width, 2), np.float32) for _ in range(2))
     right[..., 0], up[..., 1] = 2, -3
-    trusted, only_later = np.zeros((2, height, width), np.float32)
-    trusted[:, :36] = 1
+    visible, only_later = np.zeros((2, height, width), np.float32)
+    visible[:, :36] = 1
     only_later[24:] = 1
-    first = Earlier(before, content_array, right, trusted)
+    first = PaintedReference(before, content_array, right, visible)
     columns, rows = np.minimum(np.arange(width) + 2, width - 1), np.maximum(np.arange(height) - 3, 0)
     moved, later = before[:, columns].astype(float), after[rows].astype(float)
     for share in (0.0, 0.25, 1.0):
         task = FrameTask(
             1, content_array, "warped", StopRule(1), warm=True, earlier=first, references=(first,), temporal=20.0,
-            meets=Earlier(after, content_array, up, only_later), share=share,
+            crossfade_with=PaintedReference(after, content_array, up, only_later), share=share,
         )  # fmt: skip
-        painted = painter.paint(task)
+        painted = paint_one(painter, task)
         start = painted.image.astype(float)
         seam = 5
         both = slice(24 + seam, None), slice(0, 36 - seam)
@@ -844,10 +842,10 @@ def test_a_start_is_led_up_to_a_later_painting(painter: Painter, content_array: 
         alone = slice(24 + seam, None), slice(36 + seam, -2)
         assert np.abs(start - later)[alone].max() < 0.6
         assert np.abs(start - moved)[5 : 24 - seam, : 36 - seam].max() < 0.6
-        # The temporal loss holds it to the same, where anything is trusted.
-        blend = np.where(trusted[..., None] > 0, (1 - share * only_later[..., None]) * moved, 0)
-        blend += only_later[..., None] * np.where(trusted[..., None] > 0, share, 1) * later
-        wanted = np.square(start - blend) * np.maximum(trusted, only_later)[..., None]
+        # The temporal loss holds it to the same, where anything is visible.
+        blend = np.where(visible[..., None] > 0, (1 - share * only_later[..., None]) * moved, 0)
+        blend += only_later[..., None] * np.where(visible[..., None] > 0, share, 1) * later
+        wanted = np.square(start - blend) * np.maximum(visible, only_later)[..., None]
         assert painted.losses.temporal == pytest.approx(20 * wanted.mean(), rel=0.02)
 
 
@@ -857,12 +855,12 @@ def test_a_start_between_two_equal_paintings_is_that_painting(painter: Painter, 
     painting = generator.integers(0, 256, content_array.shape, dtype=np.uint8)
     masks = generator.uniform(0.5, 1, (2, *content_array.shape[:2])).astype(np.float32)
     still = np.zeros((*content_array.shape[:2], 2), np.float32)
-    first, later = (Earlier(painting, content_array, still, mask) for mask in masks)
+    first, later = (PaintedReference(painting, content_array, still, mask) for mask in masks)
     task = FrameTask(
         1, content_array, "warped", StopRule(1), warm=True, earlier=first, references=(first,), temporal=20.0,
-        meets=later, share=1 / 3,
+        crossfade_with=later, share=1 / 3,
     )  # fmt: skip
-    painted = painter.paint(task)
+    painted = paint_one(painter, task)
     assert np.array_equal(painted.image, painting) and painted.losses.temporal == pytest.approx(0, abs=1e-6)
 
 
@@ -875,11 +873,14 @@ def test_the_temporal_term_of_two_references(painter: Painter, content_array: np
     right, up = (np.zeros((height, width, 2), np.float32) for _ in range(2))
     right[..., 0], up[..., 1] = 3, -2
     near_mask[:, -3:], far_mask[:2] = 0, 0
-    references = (Earlier(near, content_array, right, near_mask), Earlier(far, content_array, up, far_mask))
+    references = (
+        PaintedReference(near, content_array, right, near_mask),
+        PaintedReference(far, content_array, up, far_mask),
+    )
     task = FrameTask(
         1, content_array, "given", StopRule(1), picture, warm=True, references=references, temporal=20.0
     )  # fmt: skip
-    painted = painter.paint(task)
+    painted = paint_one(painter, task)
     assert np.array_equal(painted.image, picture)
     columns, rows = np.minimum(np.arange(width) + 3, width - 1), np.maximum(np.arange(height) - 2, 0)
     wanted = np.square(picture.astype(float) - near[:, columns]) * near_mask[..., None]
@@ -899,6 +900,6 @@ def test_the_temporal_term_of_a_flip_is_large(painter: Painter, flip: str) -> No
         rule, content = StopRule(1), scene.frame(2)
         task = FrameTask(2, content, "content", rule, warm=True, references=references, temporal=1.0)
         share: float = truths[1].mean()
-        return painter.paint(task).losses.temporal / share
+        return paint_one(painter, task).losses.temporal / share
 
     assert term(FLIPS[flip](scene, 2, 1)) > 3 * term(truth(scene, 2, 1))

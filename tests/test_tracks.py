@@ -7,10 +7,10 @@ from typing import Any
 import av
 import pytest
 
-from pipeline.media import Timing
-from pipeline.tracks import Track, Tracks, read_tracks
-from pipeline.video_reader import scan
-from pipeline.video_writer import VideoWriter
+from impasto.media.timing import Timing
+from impasto.media.tracks import Track, Tracks, read_tracks
+from impasto.media.video_reader import scan
+from impasto.media.video_writer import VideoWriter
 from tests.clips import H264, ffmpeg, moving_source, numbered, sine
 
 SUBTITLES = """1

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import images, video_reader
-from pipeline.assembly import compare_path
-from pipeline.codecs import Encoding
-from pipeline.config import load_settings
-from pipeline.content import ContentKind, resolve_content
-from pipeline.errors import InputError, OutputError, UsageError
-from pipeline.events import Event, Notice
-from pipeline.media import Timing
-from pipeline.request import Request
-from pipeline.run import stylize
-from pipeline.video_writer import VideoWriter
+from impasto.errors import InputError, OutputError, UsageError
+from impasto.events import Event, Notice
+from impasto.media import images, video_reader
+from impasto.media.codecs import Encoding
+from impasto.media.content import ContentKind
+from impasto.media.find_content import resolve_content
+from impasto.media.timing import Timing
+from impasto.media.video_writer import VideoWriter
+from impasto.plan.request import Request
+from impasto.presets import load_settings
+from impasto.run.assembly import compare_path
+from impasto.run.job_run import stylize
 from tests.conftest import TINY
 
 SIZE = (48, 64)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import video_reader
-from pipeline.errors import InputError
-from pipeline.truncation import missing_end
+from impasto.errors import InputError
+from impasto.media import video_reader
+from impasto.media.truncation import missing_end
 from tests.mutants import Seed, make_seeds
 
 TELLING = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".ts", ".wmv", ".flv", ".ogv", ".gif")

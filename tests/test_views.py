@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cli import words
-from cli.views import JsonView, LiveView, Pace, PlainView, QuietView, make_view, summary_lines
-from pipeline.errors import InputError
-from pipeline.events import (
+from impasto.cli import words
+from impasto.cli.views import JsonView, LiveView, Pace, PlainView, QuietView, make_view, summary_lines
+from impasto.errors import InputError
+from impasto.events import (
     Assembling,
     Event,
     FrameDone,

@@ -3,9 +3,9 @@
 import matplotlib.backends.backend_agg
 import matplotlib.figure  # noqa: F401
 
-import cli.main  # noqa: F401
-from pipeline import report, run  # noqa: F401
-from pipeline.encoder import load_weights
+import impasto.cli.main  # noqa: F401
+from impasto.paint import encoder_weights
+from impasto.paint.encoder_weights import load_weights
 
 _bundled = load_weights("bundled")
-run.load_weights = lambda name: _bundled if name == "bundled" else load_weights(name)
+encoder_weights.load_weights = lambda name: _bundled if name == "bundled" else load_weights(name)

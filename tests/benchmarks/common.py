@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.images import read_image
-from pipeline.layers import CHANNELS_PER_BLOCK, LAYERS, deepest
+from impasto.layers import CHANNELS_PER_BLOCK, LAYERS, deepest
+from impasto.media.images import read_image
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT.parent / "shared" / "data"

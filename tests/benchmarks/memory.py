@@ -6,8 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipeline.media import Timing
-from pipeline.video_writer import VideoWriter
+from impasto.media.timing import Timing
+from impasto.media.video_writer import VideoWriter
 from samples.scenes import pan
 from tests.benchmarks.common import ROOT, machine, show
 
@@ -17,9 +17,9 @@ COUNTS = (10, 50)
 _CHILD = """
 import json, resource, sys
 from pathlib import Path
-from pipeline.config import load_settings
-from pipeline.request import Request
-from pipeline.run import stylize
+from impasto.presets import load_settings
+from impasto.plan.request import Request
+from impasto.run.job_run import stylize
 settings = load_settings("default", ["iterations={first: 5, next: 3, tolerance: 0}"])
 stylize(Request((Path(sys.argv[1]),), (Path(sys.argv[2]),), Path(sys.argv[3]), settings, device="cpu"))
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))

@@ -5,11 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from pipeline.config import load_settings
-from pipeline.encoder import load_weights
-from pipeline.frames import resize
-from pipeline.optimize import StopRule
-from pipeline.stylize import FrameTask, Painter
+from impasto.paint.batch import paint_one
+from impasto.paint.encoder_weights import load_weights
+from impasto.paint.painter import Painter
+from impasto.paint.stopping import StopRule
+from impasto.paint.task import FrameTask
+from impasto.pictures import resize
+from impasto.presets import load_settings
 from tests.benchmarks.common import has_data, machine, pictures, show
 
 COUNTS = (60, 120)
@@ -37,7 +39,7 @@ def run() -> None:
         start = settings.start.first
 
         def paint(iterations: int, painter: Painter = painter, start: str = start) -> np.ndarray:
-            return painter.paint(FrameTask(0, content, start, StopRule(iterations))).image  # type: ignore[arg-type]
+            return paint_one(painter, FrameTask(0, content, start, StopRule(iterations))).image  # type: ignore[arg-type]
 
         rows.append((name, *_saved(painter, content, paint)))
     rows.append(("half the size first (a quarter of the cost each)", *_coarse_first(content, style)))
@@ -61,9 +63,9 @@ def _coarse_first(content: np.ndarray, style: np.ndarray) -> list[str]:
     half = resize(content, (size[0] // 2, size[1] // 2))
 
     def paint(cost: int) -> np.ndarray:
-        coarse = painter.paint(FrameTask(0, half, "content", StopRule(cost // 3 * 4))).image
+        coarse = paint_one(painter, FrameTask(0, half, "content", StopRule(cost // 3 * 4))).image
         change = resize(coarse, size).astype(int) - resize(half, size).astype(int)
         start = np.clip(content + change, 0, 255).astype(np.uint8)
-        return painter.paint(FrameTask(0, content, "given", StopRule(cost - cost // 3), start)).image
+        return paint_one(painter, FrameTask(0, content, "given", StopRule(cost - cost // 3), start)).image
 
     return _saved(painter, content, paint)

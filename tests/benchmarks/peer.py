@@ -15,11 +15,14 @@ import numpy as np
 import torch
 import yaml
 
-from pipeline.config import Settings, parse_settings
-from pipeline.encoder import load_weights
-from pipeline.images import read_image
-from pipeline.optimize import StopRule
-from pipeline.stylize import FrameTask, Painter
+from impasto.media.images import read_image
+from impasto.paint.batch import paint_one
+from impasto.paint.encoder_weights import load_weights
+from impasto.paint.painter import Painter
+from impasto.paint.stopping import StopRule
+from impasto.paint.task import FrameTask
+from impasto.presets import parse_settings
+from impasto.settings import Settings
 from tests.benchmarks.common import (
     BIN,
     CONTENT,
@@ -109,13 +112,13 @@ def _timed(*command: str) -> float:
 
 def _iterations_to(painter: Painter, content: np.ndarray, target: float) -> int:
     """Fewest iterations after which the saved picture is at or under `target`."""
-    trace = painter.paint(FrameTask(0, content, "content", StopRule(MOST_ITERATIONS))).trace
+    trace = paint_one(painter, FrameTask(0, content, "content", StopRule(MOST_ITERATIONS))).trace
     first = next((place for place, losses in enumerate(trace, start=1) if losses.objective <= target), None)
     if first is None:
         raise SystemExit(f"the target {target:.0f} is not reached in {MOST_ITERATIONS} iterations")
     for iterations in range(first, MOST_ITERATIONS):
         # Saving rounds to 8 bits, which may cost the last thousandth.
-        image = painter.paint(FrameTask(0, content, "content", StopRule(iterations))).image
+        image = paint_one(painter, FrameTask(0, content, "content", StopRule(iterations))).image
         if painter.measure(image, content).objective <= target:
             return iterations
     return MOST_ITERATIONS

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from pipeline.executors import usable_cores
-from pipeline.images import read_image, write_image
+from impasto.media.images import read_image, write_image
+from impasto.plan.resources import usable_cores
 from samples import scenes
 from tests.benchmarks.common import ROOT, machine, show
 
@@ -88,7 +88,7 @@ def _spread(values: list[float]) -> tuple[float, float, float]:
 
 def _painted(work: Path, name: str, executor: str, threads: int, *more: str) -> tuple[float, float]:
     """(Seconds of the whole process, share of the workers' time in which they painted)."""
-    command = [sys.executable, "-m", "cli", "stylize", str(work / "photos"), "--style", str(work / "style.png")]
+    command = [sys.executable, "-m", "impasto", "stylize", str(work / "photos"), "--style", str(work / "style.png")]
     command += ["--output", str(work / name), "--executor", executor, "--json"]
     command += ["--set", f"iterations.first={ITERATIONS}", "--set", "iterations.tolerance=0", *more]
     began = time.monotonic()

@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.content import FAR_FRAMES
-from pipeline.events import Losses
-from pipeline.frame_index import FrameIndex
-from pipeline.job import Job, PlannedFrame
-from pipeline.scheduler import Chain, Turn, simulate
-from pipeline.store import COPY_NAME, STORE_NAME
-from pipeline.video_reader import read_frames, scan
+from impasto.events import Losses
+from impasto.job.job import Job
+from impasto.job.records import PlannedFrame
+from impasto.job.store import COPY_NAME, STORE_NAME
+from impasto.media.frame_index import FrameIndex
+from impasto.media.frame_reader import FAR_FRAMES
+from impasto.media.video_reader import read_frames, scan
+from impasto.plan.scheduler import Chain, Turn, simulate
 from tests.benchmarks.common import ROOT, show
 from tests.clips import ffmpeg
 from tests.test_scheduler import film, idle_share, switches
@@ -24,7 +25,7 @@ from tests.test_scheduler import film, idle_share, switches
 MILLION = """
 import sys, time
 from pathlib import Path
-from pipeline.scheduler import Chain, Scheduler
+from impasto.plan.scheduler import Chain, Scheduler
 kind = sys.argv[1]
 
 def resident():

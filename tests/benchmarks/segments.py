@@ -11,17 +11,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline import temporal
-from pipeline.config import load_settings
-from pipeline.encoder import load_weights
-from pipeline.frames import Size, to_tensor
-from pipeline.images import read_image, write_image
-from pipeline.job import FrameRecord, Job
-from pipeline.request import Request
-from pipeline.run import stylize
-from pipeline.scheduler import longest_way
-from pipeline.segments import Segments
-from pipeline.stylize import Painter
+from impasto.job.job import Job
+from impasto.job.records import FrameRecord
+from impasto.media.images import read_image, write_image
+from impasto.motion import flow as flow_module
+from impasto.paint.encoder_weights import load_weights
+from impasto.paint.painter import Painter
+from impasto.pictures import Size, to_tensor
+from impasto.plan.request import Request
+from impasto.plan.scheduler import longest_way
+from impasto.plan.segments import Segments
+from impasto.presets import load_settings
+from impasto.report import stability
+from impasto.run.job_run import stylize
 from samples import scenes
 from tests.benchmarks.common import DATA, ROOT, machine, show
 from tests.benchmarks.temporal import FOLDER
@@ -44,7 +46,7 @@ class Painted:
 
     @property
     def sharpness(self) -> list[float]:
-        return [temporal.sharpness(to_tensor(picture)).item() for picture in self.pictures]
+        return [stability.sharpness(to_tensor(picture)).item() for picture in self.pictures]
 
     def longest(self, *, iterations: bool) -> float:
         """The longest chain of frames that wait for each other: how many they are, or their iterations."""
@@ -80,7 +82,7 @@ SLOW: dict[str, dict[str, float]] = {"zoom": {"rate": 1.01}, "rotation": {"degre
 def _figures(scene: scenes.Scene, kind: str, painter: Painter, style: Path) -> tuple[str, ...]:
     one, divided = (_painted(scene, kind, style, segments) for segments in (1, SEGMENTS))
     errors = [_error(scene, divided.pictures, index) for index in range(1, FRAMES)]
-    seams = [index for index in divided.segments.anchors if index]
+    seams = [index for index in divided.segments.keyframes if index]
     at_seams = [errors[index - 1] for index in seams]
     inside = statistics.fmean(error for index, error in enumerate(errors, start=1) if index not in seams)
     in_one = statistics.fmean(_error(scene, one.pictures, index) for index in range(1, FRAMES))
@@ -106,8 +108,8 @@ def _figures(scene: scenes.Scene, kind: str, painter: Painter, style: Path) -> t
 def _error(scene: scenes.Scene, pictures: Sequence[np.ndarray], index: int) -> float:
     """Between a frame and the one before, over what both show."""
     shown = torch.from_numpy((~scene.occluded(index, index - 1)).astype(np.float32))[None, None]
-    flow = temporal.to_flow(scene.flow(index, index - 1))
-    return temporal.warping_error(to_tensor(pictures[index]), to_tensor(pictures[index - 1]), flow, shown).item()
+    flow = flow_module.to_flow(scene.flow(index, index - 1))
+    return stability.warping_error(to_tensor(pictures[index]), to_tensor(pictures[index - 1]), flow, shown).item()
 
 
 def _painted(scene: scenes.Scene, kind: str, style: Path, segments: int) -> Painted:
@@ -120,7 +122,7 @@ def _painted(scene: scenes.Scene, kind: str, style: Path, segments: int) -> Pain
     stylize(Request((frames,), (style,), output, settings, mode="sequence", executor="inline", segments=segments))
     with Job.read(output.with_name(output.name + ".impasto")) as job:
         records = job.frames()
-        divided = Segments(job.facts["anchors"], (record.shot for record in records))
+        divided = Segments(job.facts["keyframes"], (record.shot for record in records))
     return Painted([read_image(record.path) for record in records], records, divided)
 
 

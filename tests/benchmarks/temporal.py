@@ -15,20 +15,27 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from pipeline import temporal
-from pipeline.config import Settings, load_settings
-from pipeline.content import FrameReader, resolve_content
-from pipeline.encoder import load_weights
-from pipeline.flow import DisFlow, read_flo, resize_flow, write_flo
-from pipeline.frames import FrameRange, Size, fit_within, resize, to_tensor
-from pipeline.images import read_image, write_image
-from pipeline.job import FrameRecord, Job
-from pipeline.motion import MotionReader
-from pipeline.request import Request
-from pipeline.run import stylize
-from pipeline.storage import write_bytes
-from pipeline.stylize import Painter
-from pipeline.video_reader import read_frames
+from impasto.job.job import Job
+from impasto.job.records import FrameRecord
+from impasto.media.find_content import resolve_content
+from impasto.media.frame_reader import FrameReader
+from impasto.media.images import read_image, write_image
+from impasto.media.video_reader import read_frames
+from impasto.motion import flow as flow_module
+from impasto.motion import occlusion
+from impasto.motion.dis import DisFlow
+from impasto.motion.flo_files import read_flo, write_flo
+from impasto.motion.flow import resize_flow
+from impasto.motion.reader import MotionReader
+from impasto.paint.encoder_weights import load_weights
+from impasto.paint.painter import Painter
+from impasto.pictures import Size, fit_within, resize, to_tensor
+from impasto.plan.request import FrameRange, Request
+from impasto.presets import load_settings
+from impasto.report import stability
+from impasto.run.job_run import stylize
+from impasto.settings import Settings
+from impasto.storage import write_bytes
 from samples import scenes
 from tests.benchmarks.common import DATA, ROOT, machine, show
 
@@ -112,11 +119,11 @@ def _sintel_truth(name: str, size: Size) -> Truth | None:
     folder = DATA / "sintel" / name
     if not (folder / "flow_0002_to_0003.flo").is_file():
         return None
-    flow = temporal.to_flow(resize_flow(read_flo(folder / "flow_0002_to_0003.flo")[0], size))
+    flow = flow_module.to_flow(resize_flow(read_flo(folder / "flow_0002_to_0003.flo")[0], size))
     hidden = read_image(folder / "occluded_0002_to_0003.png")
     # A pixel of the reduced frame counts as hidden when a quarter of it is.
     shown = (resize(hidden, size)[..., 0] < 64).astype(np.float32)
-    return Truth(flow, torch.from_numpy(shown)[None, None] * temporal.in_frame(flow))
+    return Truth(flow, torch.from_numpy(shown)[None, None] * occlusion.in_frame_mask(flow))
 
 
 def _reversed_sintel(name: str, width: int) -> Film:
@@ -152,7 +159,7 @@ def _synthetic(kind: str, size: Size, count: int, cold: Sequence[int], name: str
 
     def truth(a: int, b: int, _: Size) -> Truth:
         shown = (~scene.occluded(a, b)).astype(np.float32)
-        return Truth(temporal.to_flow(scene.flow(a, b)), torch.from_numpy(shown)[None, None])
+        return Truth(flow_module.to_flow(scene.flow(a, b)), torch.from_numpy(shown)[None, None])
 
     return Film(name, frames, max(size), truth, tuple(cold), flow)
 
@@ -246,7 +253,7 @@ class Judge:
             elif self._only_some_known() and self.film.truth(a, b, self.size) is None:
                 continue
             truth = self._truth(a, b)
-            error = temporal.warping_error(to_tensor(pictures[a]), to_tensor(pictures[b]), truth.flow, truth.mask)
+            error = stability.warping_error(to_tensor(pictures[a]), to_tensor(pictures[b]), truth.flow, truth.mask)
             errors.append(1000 * error.item())
         return _mean(errors)
 
@@ -265,9 +272,9 @@ class Judge:
             known = self.film.truth(a, b, self.size)
             if known is None:
                 flow, back = (
-                    temporal.to_flow(flow) for flow in DisFlow().pair(self.sources[a], self.sources[b], self.size)
+                    flow_module.to_flow(flow) for flow in DisFlow().pair(self.sources[a], self.sources[b], self.size)
                 )
-                known = Truth(flow, temporal.trust(flow, back))
+                known = Truth(flow, occlusion.visibility_mask(flow, back))
             self._truths[a, b] = known
         return self._truths[a, b]
 
@@ -277,7 +284,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _sharpness(picture: np.ndarray) -> float:
-    return temporal.sharpness(to_tensor(picture) * 255).item()
+    return stability.sharpness(to_tensor(picture) * 255).item()
 
 
 # The tables

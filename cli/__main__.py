@@ -1,5 +1,0 @@
-"""Runs the command line as `python -m cli`."""
-
-from cli.main import main
-
-main()

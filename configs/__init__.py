@@ -1,0 +1,1 @@
+"""The presets of impasto, a YAML file each."""

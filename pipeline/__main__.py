@@ -1,0 +1,5 @@
+"""Runs the command line as `python -m impasto`."""
+
+from .cli.main import main
+
+main()

@@ -1,0 +1,252 @@
+"""Video codecs: which there are, what each container holds, and what is chosen where nothing is said.
+
+Names of codecs, encoders and pixel formats are ffmpeg's.
+"""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+
+import av
+
+from ..errors import MediaError, UsageError
+from .containers import OUTPUT_SUFFIXES
+from .ffmpeg import ffmpeg_path
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One way to encode pictures."""
+
+    title: str
+    """What people call it."""
+
+    encoder: str
+    options: tuple[str, ...]
+    """What the encoder is told besides its quality and pixel format."""
+
+    suffixes: tuple[str, ...]
+    """Endings of the containers that hold it and that players expect it in."""
+
+    pixel_format: str
+    """For pictures that are opaque."""
+
+    alpha_format: str | None = None
+    """For pictures with transparency; None where it takes none."""
+
+    odd_format: str | None = None
+    """For pictures with an odd side, where `pixel_format` does not hold them."""
+
+    crf: int | None = None
+    """Quality where none is said, on the codec's own scale; None where it has none."""
+
+    most_crf: int = 51
+    least_side: int = 1
+    """Pixels of the shorter side that the encoder takes."""
+
+    reorders: bool = False
+    """Whether packets come in another order than frames."""
+
+
+CODECS = {
+    "h264": Codec(
+        "H.264",
+        "libx264",
+        (),
+        (".mp4", ".mov", ".mkv"),
+        "yuv420p",
+        odd_format="yuv444p",
+        crf=16,
+        reorders=True,
+    ),
+    "hevc": Codec(
+        "HEVC",
+        "libx265",
+        # Apple's players know it by this tag only; the encoder talks past ffmpeg's log.
+        ("-x265-params", "log-level=none:info=0", "-tag:v", "hvc1"),
+        (".mp4", ".mov", ".mkv"),
+        "yuv420p",
+        odd_format="yuv444p",
+        crf=18,
+        least_side=16,
+        reorders=True,
+    ),
+    "av1": Codec(
+        "AV1",
+        "libsvtav1",
+        ("-preset", "6"),
+        (".mp4", ".mkv", ".webm"),
+        "yuv420p",
+        crf=22,
+        most_crf=63,
+    ),
+    "vp9": Codec(
+        "VP9",
+        "libvpx-vp9",
+        ("-b:v", "0", "-deadline", "good", "-cpu-used", "4", "-row-mt", "1"),
+        (".webm", ".mkv", ".mp4"),
+        "yuv420p",
+        alpha_format="yuva420p",
+        crf=24,
+        most_crf=63,
+    ),
+    "prores": Codec(
+        "ProRes",
+        "prores_ks",
+        ("-vendor", "apl0"),
+        (".mov", ".mkv"),
+        "yuv422p10le",
+        alpha_format="yuva444p10le",
+    ),
+    "ffv1": Codec(
+        "FFV1",
+        "ffv1",
+        ("-level", "3", "-g", "1", "-slicecrc", "1"),
+        (".mkv",),
+        "bgr0",
+        alpha_format="bgra",
+    ),
+    "gif": Codec("GIF", "gif", (), (".gif",), "pal8", alpha_format="pal8"),
+}
+"""By the names that people ask for them; the first that a container holds is its own."""
+
+_OWN = {".mp4": "h264", ".mov": "h264", ".mkv": "h264", ".webm": "vp9", ".gif": "gif"}
+
+_ALPHA_ADVICE = "ProRes in .mov, VP9 in .webm, FFV1 in .mkv and a folder of PNG hold it"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a video is to be encoded, as far as it is said; the rest follows from the container and the pictures.
+
+    `codec` is one of `CODECS`, `crf` the quality on its scale (0 is best), `pixel_format` in ffmpeg's words.
+    """
+
+    codec: str | None = None
+    crf: int | None = None
+    pixel_format: str | None = None
+
+    @property
+    def is_default(self) -> bool:
+        return self == Encoding()
+
+    def require(self, suffix: str) -> Codec:
+        """The codec for a container of this ending. Raises `UsageError` for what does not go together, and `MediaError`
+        where the ffmpeg program does not have it."""
+        name = self.codec or _OWN[suffix]
+        codec = CODECS.get(name)
+        if codec is None:
+            raise UsageError(f"--codec {name} is not known: use one of {', '.join(CODECS)}")
+        if suffix not in codec.suffixes:
+            held = ", ".join(key for key, other in CODECS.items() if suffix in other.suffixes)
+            raise UsageError(
+                f"{suffix} does not hold {codec.title}: name the output {' or '.join(codec.suffixes)}, or use --codec "
+                f"{held}"
+            )
+        if self.crf is not None and codec.crf is None:
+            raise UsageError(f"--crf {self.crf} does not go with {codec.title}, whose quality is fixed: leave it out")
+        if self.crf is not None and not 0 <= self.crf <= codec.most_crf:
+            raise UsageError(f"--crf {self.crf} is out of range: {codec.title} takes 0 (best) to {codec.most_crf}")
+        held_formats = pixel_formats(codec.encoder)
+        if name == "gif":
+            held_formats = (codec.pixel_format,)
+        if self.pixel_format is not None and self.pixel_format not in held_formats:
+            raise UsageError(
+                f"--pixel-format {self.pixel_format} is none that {codec.title} takes: use one of "
+                f"{' '.join(held_formats)}"
+            )
+        return codec
+
+    def choose(self, suffix: str, size: tuple[int, int], has_alpha: bool) -> "Choice":
+        """Everything that is open, decided for pictures of (height, width). Raises `UsageError` as `require` does,
+        and for a size that the pixel format does not hold."""
+        codec = self.require(suffix)
+        odd = bool(size[0] % 2 or size[1] % 2)
+        notes = []
+        if min(size) < codec.least_side:
+            raise UsageError(
+                f"{size[1]}×{size[0]} is too small for {codec.title}, which takes {codec.least_side} pixels and more: "
+                "use another --codec"
+            )
+        if self.pixel_format is not None:
+            pixels = self.pixel_format
+            if odd and codec.odd_format is not None and _halves_chroma(pixels):
+                raise UsageError(
+                    f"{size[1]}×{size[0]} has an odd side, which {codec.title} does not hold in {pixels}: leave out "
+                    f"--pixel-format, or use {codec.odd_format}"
+                )
+        elif has_alpha and codec.alpha_format is not None:
+            pixels = codec.alpha_format
+        elif odd and codec.odd_format is not None:
+            pixels = codec.odd_format
+            notes.append(
+                f"{size[1]}×{size[0]} has an odd side: the video is written as {codec.title} 4:4:4, which some players "
+                "do not show"
+            )
+        else:
+            pixels = codec.pixel_format
+        keeps_alpha = has_alpha and (pixels == "pal8" or _has_alpha(pixels))
+        if has_alpha and not keeps_alpha:
+            what = codec.title if codec.alpha_format is None else pixels
+            notes.append(f"the transparency is left out, which {what} does not hold: {_ALPHA_ADVICE}")
+        return Choice(codec, codec.crf if self.crf is None else self.crf, pixels, keeps_alpha, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a video is encoded. `notes`: what could not be kept, one line each."""
+
+    codec: Codec
+    crf: int | None
+    pixel_format: str
+    keeps_alpha: bool
+    notes: tuple[str, ...]
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether the numbers are red, green and blue themselves."""
+        return av.VideoFormat(self.pixel_format).is_rgb
+
+    @property
+    def is_full_range(self) -> bool:
+        return self.is_rgb or self.pixel_format.startswith("yuvj")
+
+    def arguments(self, preset: str) -> list[str]:
+        """What ffmpeg is told of the encoder; `preset` is x264's and x265's word for the time that they may take."""
+        codec = self.codec
+        arguments = ["-c:v", codec.encoder, *codec.options]
+        if codec.encoder in ("libx264", "libx265"):
+            arguments += ["-preset", preset]
+        if codec.encoder == "prores_ks":
+            arguments += ["-profile:v", "3" if self.pixel_format == "yuv422p10le" else "4"]
+        return arguments if self.crf is None else [*arguments, "-crf", str(self.crf)]
+
+
+@cache
+def pixel_formats(encoder: str) -> tuple[str, ...]:
+    """The pixel formats that an encoder of the ffmpeg program takes, by its own word. Raises `MediaError`."""
+    command = [str(ffmpeg_path()), "-hide_banner", "-h", f"encoder={encoder}"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MediaError(f"the ffmpeg program {command[0]} does not run: {error}") from error
+    found = re.search(r"Supported pixel formats: (.*)", done.stdout.decode("utf-8", "replace"))
+    if found is None:
+        raise MediaError(f"the ffmpeg program {command[0]} has no encoder {encoder}: choose another --codec")
+    return tuple(name for name in found[1].split() if not name.startswith(("bayer", "yaf", "grayf")))
+
+
+def codecs_of(suffix: str) -> tuple[str, ...]:
+    """The names of the codecs that a container of this ending holds."""
+    assert suffix in OUTPUT_SUFFIXES
+    return tuple(name for name, codec in CODECS.items() if suffix in codec.suffixes)
+
+
+def _has_alpha(pixel_format: str) -> bool:
+    return any(component.is_alpha for component in av.VideoFormat(pixel_format).components)
+
+
+def _halves_chroma(pixel_format: str) -> bool:
+    found = av.VideoFormat(pixel_format, 64, 64)
+    return any(component.width < 64 or component.height < 64 for component in found.components)

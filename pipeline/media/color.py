@@ -1,0 +1,112 @@
+"""TODO: media.color."""
+
+from dataclasses import dataclass
+
+import av
+from av.video.reformatter import Colorspace
+from av.video.stream import VideoStream
+
+from . import hdr
+
+MATRICES = frozenset({"bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc", "bt2020c"})
+"""The ways from RGB to luma and chroma that are computed, in ffmpeg's words."""
+
+
+@dataclass(frozen=True)
+class VideoColor:
+    """How the numbers in a video mean colours, in ffmpeg's words; None where the file does not say."""
+
+    matrix: str | None = None
+    """From RGB to luma and chroma: `bt709`, `smpte170m`, `bt2020nc` ..."""
+
+    range: str | None = None
+    """`tv`: black is 16 and white 235; `pc`: 0 and 255."""
+
+    primaries: str | None = None
+    """What red, green and blue are: `bt709`, `smpte170m`, `bt2020`, `smpte432` (Display P3) ..."""
+
+    transfer: str | None = None
+    """From light to numbers: `bt709`, `iec61966-2-1` (sRGB), `smpte2084` (PQ), `arib-std-b67` (HLG) ..."""
+
+    def matrix_for(self, height: int) -> str:
+        """The matrix to convert with: the one in the file, or what players assume for a picture of this height."""
+        return self.matrix if self.matrix in MATRICES else "bt709" if height >= 720 else "smpte170m"
+
+
+_MATRICES = {
+    0: "gbr",
+    1: "bt709",
+    4: "fcc",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "ycgco",
+    9: "bt2020nc",
+    10: "bt2020c",
+    14: "ictcp",
+}
+_PRIMARIES = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "film",
+    9: "bt2020",
+    10: "smpte428",
+    11: "smpte431",
+    12: "smpte432",
+    22: "jedec-p22",
+}
+_TRANSFERS = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    9: "log100",
+    10: "log316",
+    11: "iec61966-2-4",
+    12: "bt1361e",
+    13: "iec61966-2-1",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    16: "smpte2084",
+    17: "smpte428",
+    18: "arib-std-b67",
+}
+_RANGES = {1: "tv", 2: "pc"}
+"""The numbers of ITU-T H.273, as the decoders give them, and the names of ffmpeg."""
+
+SWSCALE_MATRICES = {
+    "bt709": Colorspace.ITU709,
+    "fcc": Colorspace.FCC,
+    "bt470bg": Colorspace.ITU601,
+    "smpte170m": Colorspace.ITU601,
+    "smpte240m": Colorspace.SMPTE240M,
+    "bt2020nc": Colorspace.BT2020,
+    "bt2020c": Colorspace.BT2020,
+}
+
+
+def color_of(frame: av.VideoFrame, stream: VideoStream) -> VideoColor:
+    """What a frame says of its colours, or else its stream; formats that are RGB or full range by definition say so."""
+    context = stream.codec_context
+    tagged_range = _RANGES.get(int(frame.color_range)) or _RANGES.get(int(context.color_range))
+    full = frame.format.is_rgb or frame.format.name.startswith(("yuvj", "pal8"))
+    return VideoColor(
+        matrix="gbr" if frame.format.is_rgb else _first_named(_MATRICES, frame.colorspace, context.colorspace),
+        range="pc" if full else tagged_range,
+        primaries=_first_named(_PRIMARIES, frame.color_primaries, context.color_primaries),
+        transfer=_first_named(_TRANSFERS, frame.color_trc, context.color_trc),
+    )
+
+
+def hdr_transfer(color: VideoColor) -> str | None:
+    """The transfer function of a picture that is to be reduced to standard range, or None."""
+    return color.transfer if color.transfer in hdr.TRANSFERS else None
+
+
+def _first_named(names: dict[int, str], *numbers: int) -> str | None:
+    return next((names[int(number)] for number in numbers if int(number) in names), None)

@@ -1,0 +1,103 @@
+"""Video files: what reading and writing have in common.
+
+Conventions: images are `H×W×3` uint8 RGB, sizes `(height, width)`, rates and times `Fraction`, and a
+time stamp is an integer that counts ticks of a `time_base`, in seconds. All times of a file are on one
+clock, that of its time stamps; a file does not have to begin at zero, nor its sound with its picture.
+
+Reading is done by PyAV, which knows exact time stamps; writing by the ffmpeg program that
+imageio-ffmpeg brings along. Names reach both as `file:` and an absolute path, and only containers that
+hold pictures themselves are opened, never a playlist that points elsewhere.
+"""
+
+import stat
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from ..errors import InputError
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".wmv"}
+    | {".flv", ".ogv", ".3gp", ".gif", ".apng"}
+)
+"""Endings, in lower case, of the files that are read as video."""
+
+OUTPUT_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".gif")
+"""Endings of the videos that can be written."""
+
+MAX_PIXELS = 1 << 27
+"""A video whose frames claim more pixels than this (16384×8192) is refused before one is decoded."""
+
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,asf,flv,live_flv,ogg,gif,mxf,nut,ivf,dv,rm,"
+    "h264,hevc,av1,obu,yuv4mpegpipe,apng"
+)
+"""The containers that are opened: those that hold their pictures themselves. Playlists are not among them."""
+
+PROTOCOLS = "file,pipe"
+"""The ways to data that are open: no network."""
+
+
+def is_video_name(path: Path) -> bool:
+    """Whether the ending of `path` is that of a video (a GIF counts as one); the file itself is not looked at."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def open_container(path: Path) -> InputContainer:
+    """Opens a media file with PyAV, and nothing that it might point to. Raises `InputError`."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot read video {str(path)!r}: {reason}; check the name") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise InputError(f"cannot read video {path}: it is {kind}; name a video file")
+    if status.st_size == 0:
+        raise InputError(f"cannot read video {path}: the file is empty; get it again from where it came")
+    try:
+        return av.open(
+            file_url(path),
+            mode="r",
+            options={"protocol_whitelist": PROTOCOLS, "format_whitelist": CONTAINERS, "max_pixels": str(MAX_PIXELS)},
+            metadata_errors="replace",
+        )
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise InputError(
+            f"cannot read video {path}: it is no video file, or its header is damaged ({reason_of(error)}); "
+            "play it to see whether it is whole"
+        ) from error
+
+
+def file_url(path: Path) -> str:
+    """A name that ffmpeg can only take for a local file, whatever it looks like."""
+    return f"file:{path.absolute()}"
+
+
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The first stream of pictures that is no attached cover, ready to decode."""
+    for stream in container.streams.video:
+        if stream.disposition & Disposition.attached_pic or stream.codec_context is None:
+            continue
+        context = stream.codec_context
+        if context.width * context.height > MAX_PIXELS:
+            raise too_large(path, context.width, context.height)
+        context.thread_type = "AUTO"
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+        return stream
+    held = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+    raise InputError(f"cannot read video {path}: it holds no stream of pictures (it holds: {held})")
+
+
+def too_large(path: Path, width: int, height: int) -> InputError:
+    return InputError(
+        f"cannot read video {path}: its frames claim {width}×{height} pixels, and at most "
+        f"{MAX_PIXELS // 1_000_000} megapixels are read; reduce it first"
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error).partition("\n")[0]).strip() or type(error).__name__

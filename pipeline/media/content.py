@@ -1,0 +1,68 @@
+"""What a job paints: the files of its content, in order."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from .. import storage
+
+Mode = Literal["auto", "sequence", "photos"]
+
+
+class ContentKind(StrEnum):
+    """What a job is about, by what it is given and what it is to make."""
+
+    IMAGE = "image"
+    """One image to one image file."""
+    PHOTOS = "photos"
+    """Images that have nothing to do with each other, to a folder."""
+    SEQUENCE = "sequence"
+    """Images that are the frames of a film, to a folder or a video."""
+    VIDEO = "video"
+    """A video, to a video or a folder of frames."""
+
+
+@dataclass(frozen=True)
+class ContentFile:
+    """One image of the content: where it is, what a person calls it, and where below the output its painting goes."""
+
+    path: Path
+    name: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is to be painted, before any of it is read.
+
+    `files` are the images in order, or the one video. `skipped` counts files in the folders that are no images.
+    `renamed` are photos that are painted to another name than theirs, as another photo has that.
+    """
+
+    kind: ContentKind
+    files: tuple[ContentFile, ...]
+    skipped: int = 0
+    renamed: tuple[ContentFile, ...] = ()
+
+    @property
+    def is_film(self) -> bool:
+        """Whether the frames follow each other in time."""
+        return self.kind in (ContentKind.SEQUENCE, ContentKind.VIDEO)
+
+    def order_hash(self) -> str:
+        """Short hash of the names in their order: the frames of a film in another order are another film."""
+        names = "\0".join(file.name for file in self.files)
+        return hashlib.sha256(os.fsencode(names)).hexdigest()[:16]
+
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of each file by its name; `unreadable` where it cannot be read."""
+        hashes = {}
+        for file in self.files:
+            try:
+                hashes[file.name] = storage.hash_file(file.path)
+            except OSError:
+                hashes[file.name] = "unreadable"
+        return hashes

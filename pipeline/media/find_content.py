@@ -1,0 +1,173 @@
+"""Which files the paths of a command are, in which order, and where the painting of each goes."""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import storage
+from ..errors import InputError, OutputError, UsageError
+from . import decoding
+from .containers import OUTPUT_SUFFIXES, VIDEO_SUFFIXES, is_video_name
+from .content import Content, ContentFile, ContentKind, Mode
+from .image_file import HEIF_SUFFIXES, IMAGE_SUFFIXES, is_image_name, is_readable_name
+from .image_folders import list_images
+from .target_names import in_format, numbered_as_png, require_distinct, require_once, with_names_of_their_own
+
+_GAPS_TOLD = 5
+
+
+def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_format: str | None = None) -> Content:
+    """What the paths of a command are together, given the output that is asked for.
+
+    Photos are painted to the format that they are in (HEIC to JPEG), or to `image_format`, one of `images.FORMATS`.
+
+    Raises `InputError` for paths that are missing, empty or of a kind that is not painted, and `UsageError`
+    or `OutputError` for combinations that make no sense.
+    """
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"content {path} does not exist: check the name")
+        if not path.is_file() and not path.is_dir():
+            raise InputError(f"content {path} is neither a file nor a folder: name one")
+    videos = [path for path in paths if path.is_file() and _is_video(path, mode)]
+    if videos:
+        if len(paths) > 1:
+            raise UsageError(f"{len(paths)} contents with a video among them ({videos[0]}): paint one video a command")
+        if mode == "photos":
+            raise UsageError(f"--photos does not go with the video {videos[0]}")
+        if is_image_name(output):
+            raise OutputError(f"output {output} is an image and content {videos[0]} a video: name a video or a folder")
+        if not is_video_name(output):
+            _require_known_ending(output)
+        return Content(ContentKind.VIDEO, (ContentFile(videos[0], videos[0].name, ""),))
+
+    to_video = is_video_name(output)
+    if to_video and mode == "photos":
+        raise UsageError(f"--photos does not go with the video output {output}: name a folder")
+    if len(paths) == 1 and paths[0].is_file() and mode != "sequence":
+        if to_video and not is_readable_name(paths[0]):
+            raise _unknown_ending(paths[0])
+        if to_video:
+            raise OutputError(f"output {output} is a video and content {paths[0]} one image: name an image")
+        if is_image_name(output):
+            return Content(ContentKind.IMAGE, (ContentFile(paths[0], paths[0].name, output.name),))
+        _require_known_ending(output)
+    if is_image_name(output):
+        raise OutputError(f"output {output} is one image and the content is not: name a folder")
+    files, skipped = _list_files(paths)
+    sequence = mode == "sequence" or to_video
+    files = numbered_as_png(files) if sequence else in_format(files, image_format)
+    require_once(files)
+    if sequence:
+        require_distinct(files)
+        return Content(ContentKind.SEQUENCE, tuple(files), skipped)
+    files, renamed = with_names_of_their_own(files)
+    return Content(ContentKind.PHOTOS, tuple(files), skipped, tuple(renamed))
+
+
+def missing_numbers(files: Sequence[ContentFile]) -> list[str]:
+    """Numbers that are left out where the frames of a sequence are counted, in words: `12 to 14 of f10.png … f99.png`.
+
+    Frames are counted where names in one folder differ in their last number only and these mostly go up by one step.
+    """
+    counted: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for file in files:
+        match = re.fullmatch(r"(.*?)(\d{1,18})(\D*)", file.name)
+        if match:
+            counted.setdefault((match[1], match[3]), []).append((int(match[2]), file.name))
+    found = []
+    for frames in counted.values():
+        frames.sort()
+        steps = Counter(b - a for (a, _), (b, _) in itertools.pairwise(frames))
+        if not steps:
+            continue
+        step, count = steps.most_common(1)[0]
+        if step == 0 or 2 * count < len(frames):
+            continue
+        gaps = [(a + step, b - step) for (a, _), (b, _) in itertools.pairwise(frames) if b - a > step]
+        words = [f"{a}" if a == b else f"{a} to {b}" for a, b in gaps]
+        if len(words) > _GAPS_TOLD:
+            words[_GAPS_TOLD:] = [f"{len(words) - _GAPS_TOLD} more stretches"]
+        if words:
+            listed = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+            found.append(f"{listed} of {frames[0][1]} … {frames[-1][1]}")
+    return found
+
+
+def require_outside(content: Content, paths: Sequence[Path], output: Path, others: Sequence[Path] = ()) -> None:
+    """Raises `OutputError` when the output would lie inside a folder that is read, or on a file that is read.
+
+    `paths` are the content's, `others` single files that are read besides: styles, weights.
+    """
+    places = _Places()
+    target = places.of(output)
+    folders = {}
+    for path in paths:
+        read = places.of(path)
+        if read.is_dir():
+            folders[read] = path
+        if target == read or (read.is_dir() and target.is_relative_to(read)):
+            raise OutputError(f"output {output} lies inside the content {path}: name another place")
+    kept = {places.of(path) for path in others} | {places.of(file.path) for file in content.files}
+    for painted in (output, *(output / file.target for file in content.files if file.target)):
+        place = places.of(painted)
+        if place in kept:
+            raise OutputError(f"painting would overwrite {painted}, which is read: name another output")
+        # A link in the output's tree may lead there.
+        if inside := folders.keys() & set(place.parents):
+            raise OutputError(f"{painted} lies inside the content {folders[inside.pop()]}: name another output")
+
+
+class _Places:
+    """Where paths really lead; a folder of thousands of files is looked up once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, Path] = {}
+
+    def of(self, path: Path) -> Path:
+        if path.name in ("", "..") or path.is_symlink():
+            return storage.real_path(path)
+        if path.parent not in self._folders:
+            self._folders[path.parent] = storage.real_path(path.parent)
+        return self._folders[path.parent] / path.name
+
+
+def _is_video(path: Path, mode: Mode) -> bool:
+    """By its ending; an animation among images is one unless photos are asked for."""
+    return is_video_name(path) or (mode != "photos" and decoding.is_animated(path))
+
+
+def _require_known_ending(output: Path) -> None:
+    """What one file is painted to has an ending that can be written, or none, or is a folder that is there."""
+    if output.suffix and not output.is_dir():
+        known = " ".join((*sorted(IMAGE_SUFFIXES), *OUTPUT_SUFFIXES))
+        raise OutputError(
+            f"output {output} has an ending that cannot be written ({known}): a folder is named without one"
+        )
+
+
+def _list_files(paths: Sequence[Path]) -> tuple[list[ContentFile], int]:
+    """The images among the paths and in the folders among them, with the tree below each folder kept."""
+    files: list[ContentFile] = []
+    skipped = 0
+    for path in paths:
+        if path.is_dir():
+            listing = list_images(path)
+            skipped += listing.skipped
+            for image in listing.paths:
+                name = image.relative_to(path).as_posix()
+                files.append(ContentFile(image, name, name))
+        elif is_readable_name(path):
+            files.append(ContentFile(path, path.name, path.name))
+        else:
+            raise _unknown_ending(path)
+    if not files:
+        raise InputError(f"content {paths[0]} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
+    return files, skipped
+
+
+def _unknown_ending(path: Path) -> InputError:
+    known = " ".join(sorted(IMAGE_SUFFIXES | HEIF_SUFFIXES | VIDEO_SUFFIXES))
+    return InputError(f"content {path} has the ending of neither an image nor a video ({known})")

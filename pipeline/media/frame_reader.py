@@ -1,0 +1,72 @@
+"""TODO: media.frame_reader."""
+
+from collections.abc import Generator
+from typing import Self
+
+import numpy as np
+
+from ..errors import InputError
+from . import decoding
+from .content import Content, ContentKind
+from .frame_index import FrameIndex
+from .video_info import VideoFrame
+
+FAR_FRAMES = 48
+"""To a frame that is so much farther on, reading begins anew at a key frame; a process that decodes takes as long to
+start."""
+
+
+class FrameReader:
+    """Reads frames of the content by index, cheapest in ascending order. A context manager.
+
+    With the `frame_index` of a video, as `scan_film` gives it, reading begins near the frame that is asked for.
+    """
+
+    def __init__(self, content: Content, frame_index: FrameIndex | None = None) -> None:
+        self._content = content
+        self._frame_index = frame_index
+        self._frames: Generator[VideoFrame, None, None] | None = None
+        self._next_index = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Frame `index` of the content at its own size: H×W×3 uint8, and its alpha, H×W uint8, or None where all is
+        opaque. Raises `InputError` when it cannot be read."""
+        if self._content.kind is not ContentKind.VIDEO:
+            return decoding.read_image_and_alpha(self._content.files[index].path)
+        try:
+            return self._read(index)
+        except InputError:
+            if self._frame_index is None:
+                raise
+            # What lies before a key frame may be too much for the decoder; from the beginning it has been through.
+            self._frame_index = None
+            self._close()
+            return self._read(index)
+
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        if self._frames is None or index < self._next_index or self._is_sooner_sought(index):
+            self._close()
+            # What is damaged was said when the content was scanned.
+            self._frames = decoding.read_frames(
+                self._content.files[0].path, index, accept_damage=True, index=self._frame_index
+            )
+        for frame in self._frames:
+            if frame.index == index:
+                self._next_index = index + 1
+                return frame.image, frame.alpha
+        raise InputError(f"frame {index} of {self._content.files[0].path} cannot be read any more")
+
+    def _is_sooner_sought(self, index: int) -> bool:
+        is_far = index - self._next_index >= FAR_FRAMES
+        return is_far and self._frame_index is not None and self._frame_index.key_before(index) > self._next_index
+
+    def _close(self) -> None:
+        if self._frames is not None:
+            self._frames.close()
+            self._frames = None

@@ -1,0 +1,137 @@
+"""Image files: read as they are meant to look, and written so that reading them gives the same pixels.
+
+Arrays are `H×W×3` uint8, sRGB, in RGB order; sizes are `(height, width)`.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InputError, OutputError
+from ..storage import atomic_file
+from .image_colors import alpha_of, srgb_profile, to_srgb
+from .image_file import ANIMATED_SUFFIXES, IMAGE_SUFFIXES, MAX_PIXELS, TRANSPOSE, exif_orientation, open_image
+from .image_metadata import ALPHA_SUFFIXES, Extras, extra_options, png_tags
+
+_SIDE_LIMITS = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
+
+# Pillow warns at this many pixels and refuses at twice as many; ours is the one limit, for one clear message.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+
+def read_image(path: Path) -> np.ndarray:
+    """The picture in an image file as it is meant to look: `H×W×3` uint8, sRGB.
+
+    The EXIF orientation is applied and an ICC profile converted to sRGB; a profile that is broken or
+    does not fit is passed over. Palettes, grey, CMYK and 16 bits become 8-bit RGB. Alpha is dropped and the
+    colour under it kept as it is in the file. Of several pictures in one file it is the first.
+
+    Raises `InputError` when the file is missing, is no image, is damaged or has more than `MAX_PIXELS`.
+    """
+    return read_image_and_alpha(path)[0]
+
+
+def read_image_and_alpha(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The picture as `read_image` gives it, and its alpha, `H×W` uint8 with 255 for opaque, or None where all is."""
+    with open_image(path) as image:
+        orientation = exif_orientation(image)
+        image.load()
+        upright = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
+        return _colours(upright, path), alpha_of(upright)
+
+
+def _colours(image: Image.Image, path: Path) -> np.ndarray:
+    return np.ascontiguousarray(np.asarray(to_srgb(image, image.info.get("icc_profile"), path)))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of the picture that `read_image` gives, from the file's header only; raises as it does."""
+    with open_image(path) as image:
+        width, height = image.size
+        return (width, height) if exif_orientation(image) >= 5 else (height, width)
+
+
+@dataclass(frozen=True)
+class AnimationFrame:
+    """One picture of an animation: `H×W×3` uint8 sRGB, `H×W` uint8 alpha or None, and the seconds that it is shown."""
+
+    image: np.ndarray
+    alpha: np.ndarray | None
+    seconds: Fraction
+
+
+def is_animated(path: Path) -> bool:
+    """Whether a file is an animation by what its header says (WebP, APNG); a file that cannot be read is none."""
+    if path.suffix.lower() not in ANIMATED_SUFFIXES:
+        return False
+    try:
+        with open_image(path) as image:
+            return getattr(image, "n_frames", 1) - _hidden_count(image) > 1
+    except InputError:
+        return False
+
+
+def read_animation(path: Path) -> Generator[AnimationFrame, None, None]:
+    """The pictures of an animated WebP or PNG as they are shown, each once; a picture that is shown for no time is
+    shown for a tenth of a second, as browsers do. Raises `InputError` as `read_image` does, also midway."""
+    with open_image(path) as image:
+        for number in range(_hidden_count(image), getattr(image, "n_frames", 1)):
+            image.seek(number)
+            image.load()
+            milliseconds = Fraction(image.info.get("duration") or 0).limit_denominator(100_000)
+            seconds = milliseconds / 1000 if milliseconds > 0 else Fraction(1, 10)
+            yield AnimationFrame(_colours(image, path), alpha_of(image), seconds)
+
+
+def _hidden_count(image: Image.Image) -> int:
+    """Pictures at the front of an APNG that are for programs that know no animation."""
+    return int(bool(getattr(image, "default_image", False)))
+
+
+def write_image(path: Path, array: np.ndarray, extras: Extras = Extras()) -> None:
+    """Writes an `H×W×3` uint8 sRGB array to `path`, atomically, in the format that its ending names.
+
+    PNG, TIFF (deflate, plain where it has EXIF), WebP and BMP lose nothing; JPEG is of quality 97 with colour at full
+    resolution. The same array gives the same bytes. All but BMP, which has no place for it, are tagged sRGB.
+    Of `extras` the file gets what it can hold, see `Extras.lost_in`; the alpha is of the array's size.
+
+    Raises `OutputError` for an unknown ending or a picture that is too large for the format, and
+    `StorageError` when the disk does not take it.
+    """
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
+        raise ValueError(f"an image to write is H×W×3 uint8, and this one is {array.shape} {array.dtype}")
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        endings = " ".join(sorted(IMAGE_SUFFIXES))
+        raise OutputError(f"cannot write an image as {path.name}: use one of the endings {endings}")
+    longest = max(array.shape[:2])
+    if longest > _SIDE_LIMITS.get(suffix, longest):
+        raise OutputError(
+            f"cannot write {path}: {suffix[1:]} holds at most {_SIDE_LIMITS[suffix]} pixels a side, "
+            f"and this picture has {longest}; write it as .png"
+        )
+    if extras.alpha is not None and extras.alpha.shape != array.shape[:2]:
+        raise ValueError(f"alpha of {extras.alpha.shape} does not go with a picture of {array.shape[:2]}")
+    if extras.alpha is not None and suffix in ALPHA_SUFFIXES:
+        array = np.dstack([array, extras.alpha])
+    image = Image.fromarray(np.ascontiguousarray(array))
+    with atomic_file(path) as temporary:
+        image.save(temporary, **{**_save_options(suffix), **extra_options(suffix, extras)})
+
+
+def _save_options(suffix: str) -> dict[str, Any]:
+    if suffix == ".png":
+        return {"format": "PNG", "compress_level": 4, "pnginfo": png_tags(None)}
+    if suffix in (".jpg", ".jpeg"):
+        return {"format": "JPEG", "quality": 97, "subsampling": 0, "icc_profile": srgb_profile()}
+    if suffix == ".webp":
+        lossless = {"lossless": True, "quality": 60, "method": 4, "exact": True}
+        return {"format": "WEBP", **lossless, "icc_profile": srgb_profile()}
+    if suffix in (".tif", ".tiff"):
+        return {"format": "TIFF", "compression": "tiff_adobe_deflate", "icc_profile": srgb_profile()}
+    return {"format": "BMP"}

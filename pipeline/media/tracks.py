@@ -1,0 +1,273 @@
+"""What goes along with the pictures of a video: sound, subtitles, chapters, metadata.
+
+Each is copied where the output's container holds it, made anew where it holds another kind, and else left out and
+named. All of it keeps its place beside the pictures.
+"""
+
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from ..errors import InputError
+from .containers import open_container, video_stream
+from .image_file import ANIMATED_SUFFIXES
+
+_PCM = {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8"}
+_AUDIO_KEPT = {
+    ".mp4": {"aac", "mp3", "ac3", "eac3", "alac", "flac", "opus"},
+    ".mov": {"aac", "mp3", "ac3", "eac3", "alac", *_PCM},
+    ".mkv": {"aac", "mp3", "mp2", "ac3", "eac3", "dts", "truehd", "alac", "flac", "opus", "vorbis", *_PCM},
+    ".webm": {"opus", "vorbis"},
+}
+"""The audio codecs that each container takes and players expect there; others are encoded anew."""
+
+_AUDIO_ENCODED = {
+    ".mp4": ("aac", ["-b:a", "256k"]),
+    ".mov": ("aac", ["-b:a", "256k"]),
+    ".mkv": ("aac", ["-b:a", "256k"]),
+    ".webm": ("libopus", ["-b:a", "160k"]),
+}
+
+_OPUS_LAYOUTS = "mono|stereo|3.0|quad|5.0|5.1|6.1|7.1"
+"""The arrangements of loudspeakers that Opus knows. Its encoder refuses others, as the 5.1(side) of AC-3 and DTS,
+without saying beforehand which it takes."""
+
+_TEXT = {"subrip", "ass", "webvtt", "mov_text", "text"}
+_SUBTITLES_KEPT = {
+    ".mp4": {"mov_text"},
+    ".mov": {"mov_text"},
+    ".mkv": {"subrip", "ass", "webvtt", "dvd_subtitle", "hdmv_pgs_subtitle", "dvb_subtitle"},
+    ".webm": {"webvtt"},
+}
+_SUBTITLES_ENCODED = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
+"""Text is made anew in these; subtitles that are pictures are copied or left out."""
+
+_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "writing_library"}
+"""Metadata that speaks of the old file, and not of the film."""
+
+_PLAIN_NAMES = {
+    "com.apple.quicktime.location.iso6709": "location",
+    "com.apple.quicktime.make": "make",
+    "com.apple.quicktime.model": "model",
+    "com.apple.quicktime.software": "software",
+    "com.apple.quicktime.title": "title",
+    "com.apple.quicktime.artist": "artist",
+    "com.apple.quicktime.description": "description",
+    "com.apple.quicktime.copyright": "copyright",
+    "com.apple.quicktime.comment": "comment",
+}
+"""What telephones call what every container has a place for."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """A stream of sound or subtitles."""
+
+    number: int
+    """Its place among the streams of its kind in the file."""
+
+    codec: str
+    sample_rate: int = 0
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A part of a film with a name, in seconds on the file's clock."""
+
+    start: Fraction
+    end: Fraction
+    title: str
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """What a file holds besides its pictures. `unknown` are streams that are never taken along, by their kind."""
+
+    source: Path | None = None
+    start_seconds: Fraction = Fraction(0)
+    """Where the earliest of picture and sound begins on the file's clock."""
+
+    audio: tuple[Track, ...] = ()
+    subtitles: tuple[Track, ...] = ()
+    attachment_count: int = 0
+    chapters: tuple[Chapter, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def without_metadata(self) -> "Tracks":
+        """The same with nothing that says where, when or by whom; chapters stay."""
+        return Tracks(self.source, self.start_seconds, self.audio, self.subtitles, 0, self.chapters, (), self.unknown)
+
+    @property
+    def has_streams(self) -> bool:
+        """Whether the file itself is read again for the output."""
+        return bool(self.audio or self.subtitles or self.attachment_count)
+
+    def ffmetadata(self, origin: Fraction, part: tuple[Fraction, Fraction] | None) -> str:
+        """Metadata and chapters in the words of ffmpeg's `ffmetadata`, with times from `origin` on, and of a part
+        (start, end in seconds) only what lies in it."""
+        lines = [";FFMETADATA1", *(f"{_escaped(key)}={_escaped(value)}" for key, value in self.metadata)]
+        for chapter in self.chapters:
+            start, end = chapter.start, chapter.end
+            if part is not None:
+                start, end = max(start, part[0]), min(end, part[1])
+            if start >= end:
+                continue
+            bounds = [max(0, round((bound - origin) * 1000)) for bound in (start, end)]
+            lines += ["[CHAPTER]", "TIMEBASE=1/1000", f"START={bounds[0]}", f"END={bounds[1]}"]
+            lines += [f"title={_escaped(chapter.title)}"] if chapter.title else []
+        return "\n".join(lines) + "\n"
+
+    def arguments(self, suffix: str, part: tuple[str, str] | None) -> tuple[list[str], list[str]]:
+        """(what ffmpeg is told, with the file as its second input; what is not kept, one line each).
+
+        `part`: begin and end on the output's clock in seconds, where not all is taken. Copied packets are dropped
+        outside of it as wholes, and those that stay keep their time; what is encoded anew is cut exactly.
+        """
+        if suffix == ".gif":
+            lost = [name for name, there in (("sound", self.audio), ("subtitles", self.subtitles)) if there]
+            lost += ["chapters"] if self.chapters else []
+            return [], [f"the {' and the '.join(lost)} {_is(lost)} left out: a GIF holds none"] if lost else []
+        arguments, notes = self._audio_arguments(suffix, part)
+        more, others = self._subtitle_arguments(suffix, part)
+        arguments, notes = arguments + more, notes + others
+        if self.attachment_count and suffix == ".mkv":
+            arguments += ["-map", "1:t", "-c:t", "copy"]
+        elif self.attachment_count:
+            notes.append(f"attached files ({self.attachment_count}) are left out: {suffix[1:]} holds none")
+        notes += [f"{what} is left out" for what in self.unknown]
+        return arguments, notes
+
+    def _audio_arguments(self, suffix: str, part: tuple[str, str] | None) -> tuple[list[str], list[str]]:
+        arguments, notes = [], []
+        for audio in self.audio:
+            arguments += ["-map", f"1:a:{audio.number}"]
+        for place, audio in enumerate(self.audio):
+            if audio.codec in _AUDIO_KEPT[suffix]:
+                arguments += [f"-c:a:{place}", "copy", *_only_within(f"a:{place}", part)]
+                continue
+            codec, options = _AUDIO_ENCODED[suffix]
+            arguments += [f"-c:a:{place}", codec, *options]
+            filters = [] if part is None else [f"atrim=start={part[0]}:end={part[1]}"]
+            if codec == "libopus":
+                filters.append(f"aformat=channel_layouts={_OPUS_LAYOUTS}")
+            if filters:
+                arguments += [f"-filter:a:{place}", ",".join(filters)]
+            notes.append(
+                f"the sound is encoded anew, from {audio.codec} to {codec.removeprefix('lib')}: "
+                f"{suffix[1:]} does not hold it as it was"
+            )
+        return arguments, notes
+
+    def _subtitle_arguments(self, suffix: str, part: tuple[str, str] | None) -> tuple[list[str], list[str]]:
+        arguments: list[str] = []
+        notes: list[str] = []
+        place = 0
+        for track in self.subtitles:
+            if track.codec in _SUBTITLES_KEPT[suffix]:
+                codec = "copy"
+            elif track.codec in _TEXT:
+                codec = _SUBTITLES_ENCODED[suffix]
+                notes.append(f"subtitles are made {codec} from {track.codec}, without its fonts and places")
+            else:
+                notes.append(f"subtitles of the kind {track.codec} are left out: {suffix[1:]} does not hold them")
+                continue
+            arguments += ["-map", f"1:s:{track.number}", f"-c:s:{place}", codec, *_only_within(f"s:{place}", part)]
+            place += 1
+        return arguments, notes
+
+    def lost_metadata(self, written: Mapping[str, str]) -> list[str]:
+        """The names of metadata that is not in the file that was written."""
+        there = {key.casefold().partition("-")[0] for key in written}
+        return [key for key, _ in self.metadata if key.casefold() not in there]
+
+
+def read_tracks(path: Path) -> Tracks:
+    """What the file holds besides its pictures; an animated image holds nothing. Raises `InputError`."""
+    if path.suffix.lower() in ANIMATED_SUFFIXES:
+        return Tracks()
+    with open_container(path) as container:
+        pictures: VideoStream | None = None
+        with contextlib.suppress(InputError):  # A file of sound alone is a source of sound too.
+            pictures = video_stream(container, path)
+        chapters = tuple(
+            Chapter(
+                Fraction(item["start"]) * item["time_base"],
+                Fraction(item["end"]) * item["time_base"],
+                str(item["metadata"].get("title", "")),
+            )
+            for item in container.chapters()
+            if item["time_base"] and item["end"] > item["start"]
+        )
+        return Tracks(
+            source=path,
+            start_seconds=Fraction(container.start_time or 0, av.time_base),
+            audio=_known(container.streams.audio),
+            subtitles=_known(container.streams.subtitles),
+            attachment_count=len(container.streams.attachments),
+            chapters=chapters,
+            metadata=_metadata(container.metadata),
+            unknown=tuple(_unknown(container, pictures, has_chapters=bool(chapters))),
+        )
+
+
+def _known(streams: Sequence[Any]) -> tuple[Track, ...]:
+    """The streams, less those of a kind that nobody here knows."""
+    return tuple(
+        Track(number, stream.codec_context.codec.canonical_name, getattr(stream.codec_context, "sample_rate", 0) or 0)
+        for number, stream in enumerate(streams)
+        if stream.codec_context is not None
+    )
+
+
+def _unknown(container: InputContainer, pictures: VideoStream | None, has_chapters: bool) -> list[str]:
+    found = []
+    streams: list[Any] = list(container.streams)
+    for stream in streams:
+        if stream.type in ("audio", "subtitle"):
+            if stream.codec_context is None:
+                found.append(f"a stream of {'sound' if stream.type == 'audio' else 'subtitles'} of an unknown kind")
+        elif stream.type == "video":
+            if stream.disposition & Disposition.attached_pic:
+                found.append("the cover picture")
+            elif pictures is None or stream.index != pictures.index:
+                found.append("another stream of pictures")
+        elif stream.type == "data":
+            name = stream.metadata.get("handler_name", "").strip()
+            # MP4 keeps the names of chapters in a stream of their own.
+            if not (has_chapters and name in ("", "SubtitleHandler", "Apple Text Media Handler", "Core Media Text")):
+                found.append(f"a stream of data ({name})" if name.isprintable() and name else "a stream of data")
+    return list(dict.fromkeys(found))
+
+
+def _metadata(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    found: dict[str, str] = {}
+    for key, value in given.items():
+        name = _PLAIN_NAMES.get(key.casefold(), key)
+        # `location-eng` beside `location`, which says the same.
+        if name.casefold() in _OF_THE_FILE or re.fullmatch(r"location-[a-z]{3}", name) or "\0" in value:
+            continue
+        found.setdefault(name.casefold() if name.isupper() else name, value)
+    return tuple(found.items())
+
+
+def _only_within(stream: str, part: tuple[str, str] | None) -> list[str]:
+    """Drops the packets of an output stream that lie outside of the part."""
+    return [] if part is None else [f"-bsf:{stream}", f"noise=drop=lt(pts*tb\\,{part[0]})+gte(pts*tb\\,{part[1]})"]
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([=;#\\\n])", r"\\\1", text)
+
+
+def _is(names: Sequence[str]) -> str:
+    return "are" if len(names) > 1 or names[0].endswith("s") else "is"

@@ -1,0 +1,387 @@
+"""TODO: media.video_container."""
+
+import contextlib
+import zlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import ColorRange, Interpolation
+from av.video.stream import VideoStream
+
+from ..errors import InputError
+from . import hdr
+from .color import SWSCALE_MATRICES, VideoColor, color_of, hdr_transfer
+from .containers import MAX_PIXELS, open_container, reason_of, too_large, video_stream
+from .orientation import display_matrix, sample_aspect, swaps_sides, turn_upright
+from .truncation import missing_end
+from .video_info import DecodedPicture, VideoInfo, counted_frames
+
+_END_TOLERANCE_SECONDS = Fraction(1, 4)
+"""A file that ends this much before its header says is cut off; by a frame or a block of sound, headers are wrong."""
+
+LONGEST_STEP_SECONDS = 3600
+"""Frames that come more seldom have no rate: encoders count the ticks between two at a constant rate in 31 bits."""
+
+_INTERPOLATION = (
+    Interpolation.BICUBIC
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+)
+"""Exact rounding and full chroma: the same frame gives the same pixels on every processor."""
+
+
+class _Extent:
+    """How far the packets of a file reach in time."""
+
+    def __init__(self) -> None:
+        self.end_seconds = Fraction(0)
+        self._last_seconds: dict[int, Fraction] = {}
+        self._longest_gap_seconds: dict[int, Fraction] = {}
+
+    def add(self, packet: "av.Packet[Any]") -> None:
+        if packet.pts is None or not packet.time_base:
+            return
+        begin, stream = packet.pts * packet.time_base, packet.stream.index
+        gap = max(self.longest_gap_seconds(stream), abs(begin - self._last_seconds.get(stream, begin)))
+        self._longest_gap_seconds[stream] = gap
+        self._last_seconds[stream] = begin
+        # A packet that does not say how long it lasts may last as long as any before it.
+        lasts = packet.duration * packet.time_base if packet.duration else gap
+        self.end_seconds = max(self.end_seconds, begin + lasts)
+
+    def longest_gap_seconds(self, stream: int) -> Fraction:
+        """The longest time between two packets of a stream that follow each other."""
+        return self._longest_gap_seconds.get(stream, Fraction(0))
+
+
+@dataclass(frozen=True)
+class DecodedFrame:
+    source: "OpenVideo"
+    frame: av.VideoFrame
+
+    @property
+    def duration(self) -> int | None:
+        return self.frame.duration or None
+
+    def rgb(self, max_width: int | None = None) -> np.ndarray:
+        return self.source.to_rgb(self.frame, max_width)
+
+    def alpha(self) -> np.ndarray | None:
+        return self.source.alpha(self.frame)
+
+    def checksum(self) -> int:
+        """CRC-32 of all that the picture is made of."""
+        return self.source.checksum(self.frame)
+
+
+class OpenVideo:
+    """A video that is open for reading, as a context manager."""
+
+    def __init__(self, path: Path, alive: Callable[[], None], reported: Callable[[], str | None]) -> None:
+        self.path = path
+        self._alive = alive
+        self._reported = reported
+        self.damage: list[str] = []
+        self.interlaced_count = 0
+        self.is_known_by_times = True
+        """Whether each frame so far came as it was decoded, with a time of its own, after that of the one before."""
+        self.key_times: set[int] = set()
+        """When the frames are shown that the container calls key frames, in ticks."""
+        self.stays_until: int | None = None
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self._reported()  # What an earlier file gave cause for.
+            self._container = open_container(self.path)
+            stack.callback(self._container.close)
+            self._stream = video_stream(self._container, self.path)
+            self.time_base = self._time_base()
+            self._alpha_decoder = _alpha_decoder(self._stream)
+            self._decoded = self._deinterlaced(self._decode())
+            stack.callback(self._stop_decoding)
+            try:
+                self._first: tuple[int | None, av.VideoFrame] | None = next(self._decoded)
+            except StopIteration:
+                reason = f" ({self.damage[0]})" if self.damage else ""
+                raise InputError(
+                    f"cannot read video {self.path}: not one of its frames can be decoded{reason}; get it again"
+                ) from None
+            self._matrix = display_matrix(self._first[1])
+            self.info = self._describe(self._first[1])
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def frames(self) -> Iterator[tuple[int, int, DecodedPicture]]:
+        """(index, time in ticks, picture), in presentation order, with strictly ascending times."""
+        step = max(1, round(1 / (self.info.rate * self.time_base)))
+        index, last = 0, None
+        timed, self._first = self._first, None
+        while timed is not None:
+            ticks, frame = timed
+            self.is_known_by_times &= ticks is not None and (last is None or ticks > last) and not self.interlaced_count
+            if ticks is None:
+                ticks = 0 if last is None else last + step
+            elif last is not None and ticks <= last:
+                ticks = last + 1  # Two frames at one time are still two frames, and no container holds them so.
+            yield index, ticks, DecodedFrame(self, frame)
+            index, last = index + 1, ticks
+            timed = next(self._decoded, None)
+
+    def from_key(self, ticks: int) -> Iterator[tuple[int | None, DecodedFrame]]:
+        """(Time in ticks or None, picture) of what is decoded after a seek to the key frame at `ticks`: that may begin
+        earlier or later, and first give pictures that lack what they refer to. Ends with one of two fields."""
+        self._stop_decoding()
+        try:
+            self._container.seek(ticks, stream=self._stream)
+        except av.error.FFmpegError:
+            return
+        self._alpha_decoder = _alpha_decoder(self._stream)
+        self._decoded = self._decode()
+        for timed, frame in self._decoded:
+            if frame.interlaced_frame:
+                return
+            yield timed, DecodedFrame(self, frame)
+
+    def _stop_decoding(self) -> None:
+        self._decoded.close()
+
+    def checksum(self, frame: av.VideoFrame) -> int:
+        """CRC-32 of a decoded frame: its samples, and what they mean."""
+        form = frame.format
+        what = (form.name, frame.width, frame.height, *vars(color_of(frame, self._stream)).values())
+        crc = zlib.crc32(repr(what).encode())
+        planes = {component.plane: (component.bits + 7) // 8 for component in form.components}
+        plain = len(planes) == len(form.components) == len(frame.planes)
+        if not plain or any(plane.line_size <= 0 for plane in frame.planes):
+            # Samples of several kinds side by side: rather what is made of them.
+            alpha = self.alpha(frame)
+            return zlib.crc32(b"" if alpha is None else alpha.data, zlib.crc32(self.to_rgb(frame).data, crc))
+        for place, plane in enumerate(frame.planes):
+            rows = np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)
+            # Beyond the width lies whatever was there before.
+            crc = zlib.crc32(np.ascontiguousarray(rows[: plane.height, : plane.width * planes[place]]).data, crc)
+        return crc
+
+    def damage_summary(self, frame_count: int) -> str:
+        declared = self.info.frame_count_declared
+        of = f" of {declared}" if declared and declared > frame_count else ""
+        more = f", and {len(self.damage) - 1} more such errors" if len(self.damage) > 1 else ""
+        return f"{counted_frames(frame_count, of)} can be read, and {self.damage[0]}{more}"
+
+    def to_rgb(self, frame: av.VideoFrame, max_width: int | None = None) -> np.ndarray:
+        """A decoded frame as an upright `H×W×3` uint8 RGB array of the size displayed, or reduced to `max_width`."""
+        height, width = self.info.size
+        interpolation = _INTERPOLATION
+        if max_width is not None and width > max_width:
+            height, width = max(1, round(height * max_width / width)), max_width
+            interpolation = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+        if swaps_sides(self._matrix):
+            height, width = width, height
+        color = color_of(frame, self._stream)
+        reduced = hdr_transfer(color)
+        # swscale takes untagged video for BT.601 whatever its size, so the matrix is always said.
+        converted = frame.reformat(
+            width=width,
+            height=height,
+            format="rgb48le" if reduced else "rgb24",
+            src_colorspace=None if frame.format.is_rgb else SWSCALE_MATRICES[color.matrix_for(self.info.size[0])],
+            src_color_range=ColorRange.JPEG if color.range == "pc" else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=interpolation,
+        )
+        image = converted.to_ndarray()
+        return turn_upright(hdr.to_standard(image, reduced) if reduced else image, self._matrix)
+
+    def alpha(self, frame: av.VideoFrame) -> np.ndarray | None:
+        """The alpha of a decoded frame, `H×W` uint8 as `to_rgb` gives the colours; None where all is opaque."""
+        if not any(component.is_alpha for component in frame.format.components):
+            return None
+        height, width = self.info.size
+        if swaps_sides(self._matrix):
+            height, width = width, height
+        converted = frame.reformat(width=width, height=height, format="rgba", interpolation=_INTERPOLATION)
+        alpha = turn_upright(converted.to_ndarray()[..., 3], self._matrix)
+        return None if alpha.min() == 255 else alpha
+
+    def _deinterlaced(
+        self, decoded: Generator[tuple[int | None, av.VideoFrame], None, None]
+    ) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
+        """The frames with those of two fields made one, one for one; the filter looks one frame ahead."""
+        graph: av.filter.Graph | None = None
+        waiting: deque[int | None] = deque()
+        with contextlib.closing(decoded):
+            for ticks, frame in decoded:
+                self.interlaced_count += bool(frame.interlaced_frame)
+                if graph is None and not frame.interlaced_frame:
+                    yield ticks, frame
+                    continue
+                if graph is None:
+                    graph = self._deinterlacer(frame)
+                waiting.append(ticks)
+                # By its own count: a frame without a time stamp is one all the same.
+                frame.pts, frame.time_base = len(waiting), self.time_base
+                graph.push(frame)
+                yield from self._ready(graph, waiting)
+        if graph is not None:
+            graph.push(None)
+            yield from self._ready(graph, waiting)
+
+    def _deinterlacer(self, frame: av.VideoFrame) -> av.filter.Graph:
+        graph = av.filter.Graph()
+        source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=self.time_base)
+        bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+        sink = graph.add("buffersink")
+        source.link_to(bwdif)
+        bwdif.link_to(sink)
+        graph.configure()
+        return graph
+
+    def _ready(
+        self, graph: av.filter.Graph, waiting: deque[int | None]
+    ) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
+        while waiting:
+            try:
+                frame = graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            yield waiting.popleft(), cast(av.VideoFrame, frame)
+
+    def _decode(self) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
+        """(time in ticks or None, frame) for every frame that is whole; notes in `damage` what is not."""
+        # AVI has no presentation times: its packets come at regular ones, in the order of decoding. The frames, put in
+        # the order of presentation, take these one by one; guessing from the codec's reordering skips one.
+        without_times = self._container.format.name == "avi"
+        self.is_known_by_times &= not without_times
+        arrivals: deque[int] = deque()
+        extent = _Extent()
+        packets = 0
+        try:
+            for packet in self._container.demux():
+                self._alive()
+                extent.add(packet)
+                if packet.stream.index != self._stream.index:
+                    continue
+                packets += packet.size > 0
+                if packet.is_keyframe and packet.pts is not None:
+                    self.key_times.add(packet.pts)
+                if not packet.size and packet.pts is not None:
+                    # In Theora: the picture before stays.
+                    self.stays_until = packet.pts + (packet.duration or 0)
+                    continue
+                if without_times and packet.dts is not None and packet.size:
+                    arrivals.append(packet.dts)
+                if packet.is_corrupt:
+                    self._note(f"the file ends or breaks inside the frame at {_seconds(packet)}")
+                    continue
+                try:
+                    frames = packet.decode() if self._alpha_decoder is None else self._alpha_decoder.decode(packet)
+                except av.error.FFmpegError as error:
+                    if not isinstance(error, av.error.EOFError):
+                        self._note(f"the frame at {_seconds(packet)} cannot be decoded ({reason_of(error)})")
+                    continue
+                for frame in cast(list[av.VideoFrame], frames):
+                    ticks = arrivals.popleft() if arrivals else frame.pts
+                    if frame.is_corrupt:
+                        self._note(f"the frame at {_seconds(frame)} is incomplete")
+                        continue
+                    yield ticks, frame
+        except av.error.FFmpegError as error:
+            self._note(f"the file cannot be read on after {float(extent.end_seconds):.3f} s ({reason_of(error)})")
+        self._note_what_is_missing(packets, extent)
+
+    def _note_what_is_missing(self, packets: int, extent: "_Extent") -> None:
+        """Compares what came with what the header promised; a file that is cut between two frames breaks nowhere."""
+        # MP4 lists every packet, so there even one that is missing shows; a list without edits that were cut away.
+        listed = len(self._stream.index_entries) if self._container.format.name.startswith("mov") else 0
+        if packets < listed and not self.damage:
+            self._note(f"{listed - packets} of its {listed} frames are missing at the end of the file")
+        declared, end = _declared_end(self._container), extent.end_seconds
+        tolerance = max(_END_TOLERANCE_SECONDS, extent.longest_gap_seconds(self._stream.index))
+        if declared is not None and end < declared - tolerance:
+            self._note(f"the file ends at {float(end):.3f} s where its header says {float(declared):.3f} s")
+        if not self.damage and (what := missing_end(self.path)):
+            self._note(what)
+        if (report := self._reported()) and not self.damage:
+            self._note(f"its decoder reports: {report}")
+
+    def _note(self, what: str) -> None:
+        if len(self.damage) < 1000:
+            self.damage.append(what)
+
+    def _time_base(self) -> Fraction:
+        if not self._stream.time_base:
+            raise InputError(f"cannot read video {self.path}: its clock is missing; write it anew with ffmpeg")
+        return self._stream.time_base
+
+    def _describe(self, first: av.VideoFrame) -> VideoInfo:
+        stream, container = self._stream, self._container
+        height, width = first.height, first.width
+        aspect = sample_aspect(stream)
+        if aspect > 1:
+            width = round(width * aspect)
+        elif aspect < 1:
+            height = round(height / aspect)
+        if width * height > MAX_PIXELS:
+            raise too_large(self.path, width, height)
+        a, b, c, d = self._matrix
+        rotation = 0 if (a, d) == (1, 1) else 180 if (a, d) == (-1, -1) else 90 if (b, c) == (1, -1) else 270
+        mirrored = a * d - b * c < 0
+        if mirrored:  # Counted as mirrored left to right first, then turned.
+            rotation = {(-1, 0): 0, (1, 0): 180, (0, 1): 270, (0, -1): 90}[(a, c)]
+        rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+        duration = None if container.duration is None else Fraction(container.duration, av.time_base)
+        color = color_of(first, stream)
+        reduced = hdr_transfer(color)
+        return VideoInfo(
+            path=self.path,
+            size=(width, height) if swaps_sides(self._matrix) else (height, width),
+            rate=Fraction(rate) if rate else Fraction(25),
+            time_base=self.time_base,
+            frame_count_declared=stream.frames or None,
+            duration_seconds_declared=duration,
+            start_seconds_declared=Fraction(container.start_time or 0, av.time_base),
+            rotation=rotation,
+            mirrored=mirrored,
+            has_audio=len(container.streams.audio) > 0,
+            color=VideoColor("bt709", "tv", "bt709", "bt709") if reduced else color,
+            hdr=hdr.TRANSFERS[reduced] if reduced else None,
+            sample_aspect=aspect,
+            codec=stream.codec_context.codec.canonical_name,
+        )
+
+
+def _seconds(item: Any) -> str:
+    return "an unknown time" if item.pts is None else f"{float(item.pts * item.time_base):.3f} s"
+
+
+def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
+    """The decoder that reads the alpha of VP9, which lies beside the pictures; None for what the usual one reads."""
+    if stream.codec_context.codec.canonical_name != "vp9" or stream.metadata.get("alpha_mode") != "1":
+        return None
+    return av.CodecContext.create("libvpx-vp9", "r")
+
+
+def _declared_end(container: InputContainer) -> Fraction | None:
+    if not container.duration or container.duration <= 0:
+        return None
+    start = container.start_time or 0
+    if container.format.name.startswith("matroska"):
+        start = min(start, 0)  # Programs differ in whether they count from the first picture or from zero.
+    return Fraction(container.duration + start, av.time_base)

@@ -1,0 +1,91 @@
+"""The objective of neural style transfer, a value for each picture of a batch.
+
+L = α·content + β·style + γ·TV (Gatys, Ecker and Bethge 2016, eq. 7, with the total variation term
+that later work added). Every function takes features or pixels of a batch and returns a tensor of
+B values, so that the pictures of a batch are optimised side by side without touching each other.
+"""
+
+from typing import Any, Literal
+
+import torch
+
+ContentReduction = Literal["mean", "half_sum"]
+GramNormalization = Literal["chw", "hw"]
+TotalVariationForm = Literal["absolute_sum", "absolute_mean", "squared_sum"]
+PixelUnit = Literal["byte", "normalized"]
+
+
+def gram_matrix(features: torch.Tensor, normalization: GramNormalization = "chw") -> torch.Tensor:
+    """Gram matrices of B×C×H×W features, B×C×C: inner products of the channels over all places.
+
+    Gatys et al. 2016, eq. 3, divided by C·H·W (`chw`; Johnson et al. 2016, eq. 3) or by H·W (`hw`, the
+    mean over places), so that pictures of different sizes compare.
+    """
+    _, channels, height, width = features.shape
+    divisor = height * width * (channels if normalization == "chw" else 1)
+    gram: torch.Tensor = _Gram.apply(features.flatten(2), divisor)
+    return gram
+
+
+class _Gram(torch.autograd.Function):
+    """F·Fᵀ / d for B×C×N features F, with half of autograd's backward pass.
+
+    Autograd sees two factors and multiplies each by the gradient. They are one and the same, and the
+    gradient is symmetrised first: ∂L/∂F = (E + Eᵀ)·F / d.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, flat: torch.Tensor, divisor: float) -> torch.Tensor:
+        ctx.save_for_backward(flat)
+        ctx.divisor = divisor
+        return (flat @ flat.transpose(1, 2)).div_(divisor)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (flat,) = ctx.saved_tensors
+        (gradient,) = gradients
+        return ((gradient + gradient.transpose(1, 2)) / ctx.divisor) @ flat, None
+
+
+def content_loss(features: torch.Tensor, target: torch.Tensor, reduction: ContentReduction = "mean") -> torch.Tensor:
+    """Squared distance of B×C×H×W features to the content's, B values.
+
+    `mean` over all entries, or `half_sum`: half the sum (Gatys et al. 2016, eq. 1).
+    """
+    squared = (features - target).square().flatten(1)
+    return squared.mean(1) if reduction == "mean" else squared.sum(1) / 2
+
+
+def style_loss(gram: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean squared distance of B×C×C Gram matrices to the style's, B values (Gatys et al. 2016, eq. 4).
+
+    With Gram matrices over H·W and a layer weight of ¼ it is the paper's E_l to the number.
+    """
+    return (gram - target).square().flatten(1).mean(1)
+
+
+def total_variation(images: torch.Tensor, form: TotalVariationForm = "absolute_sum") -> torch.Tensor:
+    """How much neighbouring pixels differ, B values, for B×3×H×W pixels in any unit.
+
+    With dx and dy the differences of horizontal and vertical neighbours:
+    `absolute_sum`: Σ |dx| + Σ |dy|, the anisotropic total variation (after Rudin, Osher and Fatemi 1992);
+    `absolute_mean`: ½ (mean |dx| + mean |dy|), each mean over its own differences, as in textbooks;
+    `squared_sum`: ½ (Σ dx² + Σ dy²) (Mahendran and Vedaldi 2015, eq. 3 with β = 2, up to the ½).
+    """
+    dy = (images[:, :, 1:, :] - images[:, :, :-1, :]).flatten(1)
+    dx = (images[:, :, :, 1:] - images[:, :, :, :-1]).flatten(1)
+    if form == "absolute_sum":
+        return dx.abs().sum(1) + dy.abs().sum(1)
+    if form == "absolute_mean":
+        # A picture of one row has no vertical differences, and their share is 0, not the mean of nothing.
+        return (dx.abs().sum(1) / max(dx.shape[1], 1) + dy.abs().sum(1) / max(dy.shape[1], 1)) / 2
+    return (dx.square().sum(1) + dy.square().sum(1)) / 2
+
+
+def temporal_loss(images: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Mean over pixels and channels of `weight` · squared difference, B values (Ruder et al. 2016, eq. 8).
+
+    `images` and `reference` (an earlier frame brought onto this one) are B×3×H×W in one unit; `weight` is
+    B×1×H×W in [0, 1], 0 where the earlier frame shows something else.
+    """
+    return ((images - reference).square() * weight).flatten(1).mean(1)

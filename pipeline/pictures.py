@@ -1,0 +1,89 @@
+"""Pictures in memory: arrays, tensors, sizes and ranges of frames.
+
+Conventions, used everywhere in `pipeline`:
+
+- An image array is `H×W×3`, uint8, RGB.
+- An image tensor is `B×3×H×W`, float32, RGB, sRGB as stored, in [0, 1].
+- A size is `(height, width)`.
+- Frame indices count from 0 and ranges are half-open, `[start, stop)`.
+"""
+
+import math
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+Size: TypeAlias = tuple[int, int]
+"""(height, width) in pixels."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def to_tensor(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
+    """`H×W×3` uint8 array as a `1×3×H×W` float32 tensor in [0, 1]."""
+    tensor = torch.tensor(array, device=device)
+    return tensor.permute(2, 0, 1).unsqueeze(0).to(torch.float32).div_(255).contiguous()
+
+
+def to_array(image: torch.Tensor) -> np.ndarray:
+    """`1×3×H×W` or `3×H×W` tensor as an `H×W×3` uint8 array, clamped to [0, 1] and rounded to nearest.
+
+    Nearest and not down: a video starts each frame from the saved frame before, and rounding down
+    would darken it by half a level a frame.
+    """
+    if image.dim() == 4:
+        (image,) = image
+    quantised = image.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return np.ascontiguousarray(quantised.permute(1, 2, 0).cpu().numpy())
+
+
+def normalize(images: torch.Tensor) -> torch.Tensor:
+    """Image tensor in [0, 1] to the ImageNet-normalised RGB that the encoder takes."""
+    mean = images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+    std = images.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    return (images - mean) / std
+
+
+def denormalize(pixels: torch.Tensor) -> torch.Tensor:
+    """Inverse of `normalize`."""
+    mean = pixels.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+    std = pixels.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    return pixels * std + mean
+
+
+def size_of(array: np.ndarray) -> Size:
+    """(height, width) of an `H×W` or `H×W×C` array."""
+    return array.shape[0], array.shape[1]
+
+
+def fit_within(size: Size, longer_side: int | None) -> Size:
+    """The size with the same shape whose longer side is at most `longer_side`; never larger than `size`."""
+    height, width = size
+    if longer_side is None or max(size) <= longer_side:
+        return size
+    scale = longer_side / max(size)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resize(array: np.ndarray, size: Size) -> np.ndarray:
+    """`H×W×3` uint8 array resampled to `size` with a Lanczos filter (a = 3, antialiased when reducing)."""
+    if array.shape[:2] == size:
+        return array
+    height, width = size
+    return np.asarray(Image.fromarray(array).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """B×C×H×W with a Gaussian of `sigma` pixels, borders replicated."""
+    radius = max(1, math.ceil(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    weights = torch.exp(-offsets.square() / (2 * sigma * sigma))
+    weights = weights / weights.sum()
+    channels = images.shape[1]
+    padded = functional.pad(images, (radius, radius, radius, radius), mode="replicate")
+    across = functional.conv2d(padded, weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+    return functional.conv2d(across, weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)

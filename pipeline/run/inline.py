@@ -1,0 +1,51 @@
+"""TODO: run.inline."""
+
+import threading
+from typing import Self
+
+import torch
+
+from ..paint.devices import device_label
+from .executor import Assignment, OnProgress, PainterSpec, Report
+from .workbench import Worker
+
+
+class InlineExecutor:
+    """Runs assignments in this process, while `wait` waits for them."""
+
+    def __init__(self, spec: PainterSpec, device: torch.device) -> None:
+        self._put_away = threading.Event()
+        self._bench = Worker(spec, device, self._put_away)
+        self._waiting: list[Assignment] = []
+        self._reports: list[Report] = []
+        self.slots = spec.places
+        self.widths = spec.widths
+        self.devices = (device_label(device),)
+        self.overlaps = device.type != "cpu"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._waiting.clear()
+        self._bench.clear()
+        self._reports.clear()
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self._waiting) - self._bench.load - len(self._reports)
+
+    def submit(self, assignment: Assignment) -> str:
+        self._waiting.append(assignment)
+        return self.devices[0]
+
+    def wait(self, on_progress: OnProgress, timeout: float | None = None) -> Report | None:
+        del timeout
+        while self._waiting:
+            self._bench.add(self._waiting.pop(0))
+        while not self._reports and self._bench.load:
+            self._reports += self._bench.step(on_progress)
+        return self._reports.pop(0) if self._reports else None
+
+    def put_away(self) -> None:
+        self._put_away.set()
