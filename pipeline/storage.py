@@ -19,7 +19,7 @@ TEMPORARY_MARK = ".impasto-partial"
 """Part of the name of every unfinished file; such a file may be deleted at any time."""
 
 _BLOCK_BYTES = 1 << 20
-_SEAL_BYTES = hashlib.sha256().digest_size
+_CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
 def temporary_beside(path: Path) -> Path:
@@ -81,19 +81,19 @@ def move(source: Path, target: Path) -> None:
     remove(source)
 
 
-def write_sealed(path: Path, data: bytes) -> None:
-    """Writes `data` behind its digest, for `read_sealed`."""
+def write_checksummed(path: Path, data: bytes) -> None:
+    """Writes `data` after a header that holds its SHA-256 checksum; `read_checksummed` reads the file."""
     write_bytes(path, hashlib.sha256(data).digest() + data)
 
 
-def read_sealed(path: Path) -> bytes | None:
-    """What `write_sealed` wrote there; None where there is no such file, or it is not what was written any more."""
+def read_checksummed(path: Path) -> bytes | None:
+    """Returns the data that `write_checksummed` wrote; None when the file is missing or does not match its checksum."""
     try:
         with open(path, "rb") as file:
-            seal, data = file.read(_SEAL_BYTES), file.read()
+            checksum, data = file.read(_CHECKSUM_BYTES), file.read()
     except OSError:
         return None
-    return data if hashlib.sha256(data).digest() == seal else None
+    return data if hashlib.sha256(data).digest() == checksum else None
 
 
 def append_line(path: Path, line: str) -> None:

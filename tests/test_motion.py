@@ -24,7 +24,7 @@ from impasto.motion.dis import DisFlow
 from impasto.motion.flo_files import FloFolder, write_flo
 from impasto.motion.reader import FlowLink, MotionFrame, MotionReader, still_references
 from impasto.pictures import Size, to_tensor
-from impasto.storage import read_sealed
+from impasto.storage import read_checksummed
 from samples import scenes
 
 SIZE = (48, 80)
@@ -213,7 +213,7 @@ def test_later_passes_read_the_flow_from_the_disk(scene: scenes.Scene, tmp_path:
     for link, same in zip(forward + backward, again_forward + again, strict=True):
         assert np.array_equal(link.flow, same.flow) and np.array_equal(link.visibility, same.visibility)
     # Both ways of a pair stand in one file, there and back.
-    stored = read_sealed(tmp_path / "1-2")
+    stored = read_checksummed(tmp_path / "1-2")
     assert stored is not None
     _, back = np.frombuffer(stored, "<f4").reshape(2, *SIZE, 2)
     assert np.array_equal(back, forward[1].flow)
@@ -599,7 +599,7 @@ def test_a_damaged_way_is_mended(tmp_path: Path, long_pan: scenes.Scene) -> None
         again = far_link(motion, FAR, 0)
     assert estimator.counts == {frozenset((3, 4)): 1, frozenset((7, 8)): 1}
     assert np.array_equal(again.flow, whole.flow) and np.array_equal(again.visibility, whole.visibility)
-    assert read_sealed(tmp_path / "3-4") is not None
+    assert read_checksummed(tmp_path / "3-4") is not None
 
 
 @pytest.mark.parametrize(("index", "other"), [(FAR, 0), (0, FAR)])

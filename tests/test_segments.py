@@ -269,7 +269,7 @@ def test_frames_that_are_gone_come_back(material: Path) -> None:
     assert hashes(whole) == before
     assert not (whole.job_folder / "frames" / "flow").exists()
     # As a crash after the last frame leaves it.
-    storage.write_sealed(whole.job_folder / "frames" / "flow" / "0-1", b"flow")
+    storage.write_checksummed(whole.job_folder / "frames" / "flow" / "0-1", b"flow")
     assert resume(whole.job_folder).painted_count == 0
     assert not (whole.job_folder / "frames" / "flow").exists()
 

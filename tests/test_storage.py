@@ -242,19 +242,19 @@ def test_what_is_removed_is_gone_durably(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"x" * 100_000])
-def test_what_is_sealed_is_read_as_it_was_written_or_not_at_all(tmp_path: Path, data: bytes) -> None:
-    path = tmp_path / "sealed"
-    assert storage.read_sealed(path) is None
-    storage.write_sealed(path, data)
-    assert storage.read_sealed(path) == data
+def test_a_checksummed_file_is_read_as_it_was_written_or_not_at_all(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "checksummed"
+    assert storage.read_checksummed(path) is None
+    storage.write_checksummed(path, data)
+    assert storage.read_checksummed(path) == data
     whole = path.read_bytes()
     for place in {0, 31, len(whole) // 2, len(whole) - 1}:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
-        assert storage.read_sealed(path) is None
+        assert storage.read_checksummed(path) is None
         path.write_bytes(whole[:place])
-        assert storage.read_sealed(path) is None
+        assert storage.read_checksummed(path) is None
     path.write_bytes(whole + b"x")
-    assert storage.read_sealed(path) is None
+    assert storage.read_checksummed(path) is None
 
 
 def test_temporary_names_are_hidden_and_keep_their_ending(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ FOLDER_SUFFIX = ".impasto"
 FRAMES_NAME = "frames"
 FLOW_NAME = f"{FRAMES_NAME}/flow"
 """Where a job that paints in several passes, or in segments, keeps the flow between its frames until it is done, in
-sealed files."""
+files with a checksum header."""
 PLOTS_NAME = "plots"
 CHECKPOINTS_NAME = "checkpoints"
 LOG_NAME = "log.txt"

@@ -461,7 +461,7 @@ class Job:
             if problem is not None:
                 found.append(f"comparison: {path} {problem}")
         for path in sorted((self.folder / FLOW_NAME).glob("*")):
-            if not storage.is_partial(path) and storage.read_sealed(path) is None:
+            if not storage.is_partial(path) and storage.read_checksummed(path) is None:
                 found.append(f"flow: {path} has changed since it was written")
         return found
 

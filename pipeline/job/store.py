@@ -180,12 +180,12 @@ def is_at_rest(connection: sqlite3.Connection) -> bool:
 
 def write_copy(folder: Path) -> None:
     """Makes the copy anew; for the owner of the job, between two transactions."""
-    storage.write_sealed(folder / COPY_NAME, (folder / STORE_NAME).read_bytes())
+    storage.write_checksummed(folder / COPY_NAME, (folder / STORE_NAME).read_bytes())
 
 
 def sound_copy(folder: Path, version: int) -> bytes | None:
     """The bytes of the copy; None when there is none, or it is not what was written or of another version."""
-    data = storage.read_sealed(folder / COPY_NAME)
+    data = storage.read_checksummed(folder / COPY_NAME)
     if data is None:
         return None
     with contextlib.suppress(*UNREADABLE), contextlib.closing(in_memory(data)) as connection:

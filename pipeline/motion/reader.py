@@ -350,13 +350,13 @@ class MotionReader:
             if other > index and self._store is not None:
                 with _store_turn:
                     path = self._store / f"{places[-1]}-to-{other}"
-                    storage.write_sealed(path, chained.numpy().astype("<f4").tobytes())
+                    storage.write_checksummed(path, chained.numpy().astype("<f4").tobytes())
         flow, visibility = chained[:, :2], chained[:, 2:] * in_frame_mask(chained[:, :2])
         return np.ascontiguousarray(flow[0].permute(1, 2, 0).numpy()), visibility
 
     def _read_chained(self, index: int, other: int, size: Size) -> torch.Tensor | None:
         """What `_chained` has found and kept, 1×3×H×W."""
-        kept = None if self._store is None else storage.read_sealed(self._store / f"{index}-to-{other}")
+        kept = None if self._store is None else storage.read_checksummed(self._store / f"{index}-to-{other}")
         if kept is None or len(kept) != 3 * 4 * size[0] * size[1]:
             return None
         return torch.from_numpy(np.frombuffer(kept, "<f4").astype(np.float32).reshape(1, 3, *size))
@@ -414,12 +414,12 @@ class MotionReader:
                 return kept
             flows = self._estimated(first, second, size)
             if keep or self._stores_all:
-                storage.write_sealed(self._kept_at(first, second), np.stack(flows).astype("<f4").tobytes())
+                storage.write_checksummed(self._kept_at(first, second), np.stack(flows).astype("<f4").tobytes())
             return flows
 
     def _kept_flow(self, first: int, second: int, size: Size) -> tuple[np.ndarray, np.ndarray] | None:
         """Both ways from the store; None where they were not kept yet, or have changed since."""
-        kept = storage.read_sealed(self._kept_at(first, second))
+        kept = storage.read_checksummed(self._kept_at(first, second))
         if kept is None or len(kept) != 2 * 2 * 4 * size[0] * size[1]:
             return None
         forward, backward = np.frombuffer(kept, "<f4").reshape(2, *size, 2).astype(np.float32)
