@@ -62,11 +62,25 @@ def tasks(content_array: np.ndarray) -> list[FrameTask]:
         FrameTask(0, pictures[0], "content", StopRule(6)),
         FrameTask(1, pictures[1], "noise", StopRule(11)),
         FrameTask(
-            2, pictures[2], "warped", StopRule(4), warm=True, earlier=earlier, references=(earlier, other), temporal=3e3
+            2,
+            pictures[2],
+            "warped",
+            StopRule(4),
+            warm=True,
+            warp_source=earlier,
+            references=(earlier, other),
+            temporal_weight=3e3,
         ),
         FrameTask(3, pictures[3], "matched", StopRule(9, 0.05, 2)),
         FrameTask(
-            4, pictures[4], "warped", StopRule(5), warm=True, earlier=earlier, references=(earlier,), temporal=1e4
+            4,
+            pictures[4],
+            "warped",
+            StopRule(5),
+            warm=True,
+            warp_source=earlier,
+            references=(earlier,),
+            temporal_weight=1e4,
         ),
     ]
 
@@ -89,8 +103,8 @@ def test_a_picture_is_the_same_whoever_is_beside_it(painter: Painter, tasks: lis
     for order in ((0, 1, 2, 3, 4), (4, 2, 3, 1, 0)):
         batch = Batch(painter, SIZE, 2)
         waiting, painted = list(order), {}
-        while waiting or batch.free < 2:
-            if waiting and batch.free:  # one at a time: never at the same iteration
+        while waiting or batch.free_slots < 2:
+            if waiting and batch.free_slots:  # one at a time: never at the same iteration
                 ticket = waiting.pop(0)
                 batch.add(ticket, tasks[ticket])
             painted |= batch.step()
@@ -112,13 +126,13 @@ def test_pictures_that_leave_go_on_elsewhere(painter: Painter, tasks: list[Frame
     batch.step()
     batch.add(1, tasks[1])
     batch.step()
-    left = batch.leave()
-    assert batch.free == 2 and sorted(left) == [0, 1]
+    left = batch.suspend()
+    assert batch.free_slots == 2 and sorted(left) == [0, 1]
     painted: dict[int, Any] = {}
     other = Batch(painter, SIZE, 2)
     for ticket in (1, 0):
         other.add(ticket, tasks[ticket], snapshot=left[ticket])
-    while other.free < 2:
+    while other.free_slots < 2:
         painted |= other.step()
     assert all(same(painted[ticket], expected[ticket]) for ticket in (0, 1))
 
@@ -148,11 +162,11 @@ def test_a_step_that_breaks_off_leaves_nothing_behind(
             if late == "as_column" or isinstance(batch._minimizer, lbfgs.Lbfgs):
                 with pytest.raises(OutOfMemoryError):
                     batch.step()
-        left = batch.leave()
+        left = batch.suspend()
         batch = Batch(painter, SIZE, 2)
         batch.add(0, tasks[0], snapshot=left[0])
     painted: dict[int, Any] = {}
-    while batch.free < 2:
+    while batch.free_slots < 2:
         painted |= batch.step()
     assert same(painted[0], expected)
 

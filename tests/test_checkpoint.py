@@ -128,7 +128,7 @@ def test_it_is_written_no_more_often_than_asked(painter: Painter, task: FrameTas
     batch = Batch(painter, (48, 72), 1, iter(range(1000)).__next__)
     batch.add(0, task, None, checkpoint)
     written = []
-    while batch.free == 0:
+    while batch.free_slots == 0:
         before = checkpoint.path.stat().st_mtime_ns if checkpoint.path.exists() else None
         batch.step()
         if checkpoint.path.exists() and checkpoint.path.stat().st_mtime_ns != before:
@@ -162,7 +162,7 @@ def test_a_second_try_can_be_stopped(
 ) -> None:
     monkeypatch.setattr(batch, "_has_stalled", lambda outcome, _: outcome.iterations == ITERATIONS)
     heard_of: list[int] = []
-    checkpoint = Checkpoint(tmp_path / "frame", is_wanted=lambda: len(heard_of) > ITERATIONS + 3)
+    checkpoint = Checkpoint(tmp_path / "frame", should_stop=lambda: len(heard_of) > ITERATIONS + 3)
     with pytest.raises(Interrupted):
         paint_one(painter, task, lambda iteration, _: heard_of.append(iteration), checkpoint)
     assert len(heard_of) <= ITERATIONS + 6

@@ -351,7 +351,7 @@ def check_chain(
             earlier = earlier_of(content, frames[place - 1], read(painted[place - 1]))
             changed = (1 - earlier.visibility).sum() >= CHANGED_PIXELS
             rule = StopRule(2, 0.0, 50, target=1.05 * reference, floor=CHANGED_ITERATIONS if changed else 1)
-            held = {"earlier": earlier, "references": (earlier,), "temporal": own.temporal.weight}
+            held = {"warp_source": earlier, "references": (earlier,), "temporal_weight": own.temporal.weight}
             task = FrameTask(index, content, "warped", rule, warm=True, **held)
         again = paint_one(painter, task)
         np.testing.assert_array_equal(again.image, read(path), err_msg=f"frame {index}")

@@ -752,7 +752,7 @@ def test_a_warped_start_is_the_painting_on_this_frame(painter: Painter, name: st
 
     def share(truths: Truth) -> float:
         earlier = painted_earlier(scene, b, truths)
-        task = FrameTask(a, scene.frame(a), "warped", StopRule(1), warm=True, earlier=earlier)
+        task = FrameTask(a, scene.frame(a), "warped", StopRule(1), warm=True, warp_source=earlier)
         return share_wrong(start_of(painter, task), scene.frame(a), counted)
 
     assert share((flow, visible)) < 0.002
@@ -774,7 +774,7 @@ def test_what_an_earlier_frame_hides_is_mended(painter: Painter, content_array: 
         np.zeros((*content.shape[:2], 2), np.float32),
         visibility_mask,
     )
-    start = start_of(painter, FrameTask(1, content, "warped", StopRule(1), warm=True, earlier=earlier))
+    start = start_of(painter, FrameTask(1, content, "warped", StopRule(1), warm=True, warp_source=earlier))
     moved = in_paint(painter, content, change)
     assert np.abs(moved).max() > 3, "or this shows nothing"
     seam = 20
@@ -807,7 +807,7 @@ def test_a_picture_of_its_own_is_blended_where_there_is_trust(painter: Painter, 
     flow[..., 0] = 2
     task = FrameTask(
         1, content_array, "warped", StopRule(1), own, warm=True,
-        earlier=PaintedReference(other, content_array, flow, mask), blend=0.25,
+        warp_source=PaintedReference(other, content_array, flow, mask), blend=0.25,
     )  # fmt: skip
     start = start_of(painter, task)
     assert np.array_equal(start[:, 30:], own[:, 30:])
@@ -831,8 +831,9 @@ def test_a_start_is_led_up_to_a_later_painting(painter: Painter, content_array: 
     moved, later = before[:, columns].astype(float), after[rows].astype(float)
     for share in (0.0, 0.25, 1.0):
         task = FrameTask(
-            1, content_array, "warped", StopRule(1), warm=True, earlier=first, references=(first,), temporal=20.0,
-            crossfade_with=PaintedReference(after, content_array, up, only_later), share=share,
+            1, content_array, "warped", StopRule(1), warm=True, warp_source=first, references=(first,),
+            temporal_weight=20.0, crossfade_share=share,
+            crossfade_with=PaintedReference(after, content_array, up, only_later),
         )  # fmt: skip
         painted = paint_one(painter, task)
         start = painted.image.astype(float)
@@ -857,8 +858,8 @@ def test_a_start_between_two_equal_paintings_is_that_painting(painter: Painter, 
     still = np.zeros((*content_array.shape[:2], 2), np.float32)
     first, later = (PaintedReference(painting, content_array, still, mask) for mask in masks)
     task = FrameTask(
-        1, content_array, "warped", StopRule(1), warm=True, earlier=first, references=(first,), temporal=20.0,
-        crossfade_with=later, share=1 / 3,
+        1, content_array, "warped", StopRule(1), warm=True, warp_source=first, references=(first,),
+        temporal_weight=20.0, crossfade_with=later, crossfade_share=1 / 3,
     )  # fmt: skip
     painted = paint_one(painter, task)
     assert np.array_equal(painted.image, painting) and painted.losses.temporal == pytest.approx(0, abs=1e-6)
@@ -878,7 +879,7 @@ def test_the_temporal_term_of_two_references(painter: Painter, content_array: np
         PaintedReference(far, content_array, up, far_mask),
     )
     task = FrameTask(
-        1, content_array, "given", StopRule(1), picture, warm=True, references=references, temporal=20.0
+        1, content_array, "given", StopRule(1), picture, warm=True, references=references, temporal_weight=20.0
     )  # fmt: skip
     painted = paint_one(painter, task)
     assert np.array_equal(painted.image, picture)
@@ -898,7 +899,7 @@ def test_the_temporal_term_of_a_flip_is_large(painter: Painter, flip: str) -> No
     def term(truths: Truth) -> float:
         references = (painted_earlier(scene, 1, truths),)
         rule, content = StopRule(1), scene.frame(2)
-        task = FrameTask(2, content, "content", rule, warm=True, references=references, temporal=1.0)
+        task = FrameTask(2, content, "content", rule, warm=True, references=references, temporal_weight=1.0)
         share: float = truths[1].mean()
         return paint_one(painter, task).losses.temporal / share
 

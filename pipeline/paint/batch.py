@@ -70,7 +70,7 @@ class Batch:
         require_size(size, painter.settings.layers, "the content")
 
     @property
-    def free(self) -> int:
+    def free_slots(self) -> int:
         """How many more pictures there is room for."""
         return self.width - len(self._places)
 
@@ -110,7 +110,7 @@ class Batch:
     def step(self) -> dict[int, PaintedFrame | ImpastoError]:
         """One iteration of every picture; what came of those that are done with it, by their tickets.
 
-        Raises `OutOfMemoryError`, whereupon `leave` takes the pictures out.
+        Raises `OutOfMemoryError`, whereupon `suspend` takes the pictures out.
         """
         minimizer = self._minimizer
         assert minimizer is not None
@@ -126,7 +126,7 @@ class Batch:
                 with self._painter.enough_memory(self.size):
                     done[it.ticket] = self._finished(it, outcome)
             except ImpastoError as error:
-                done[it.ticket] = plain(error)
+                done[it.ticket] = without_traceback(error)
         for place, it in list(self._places.items()):
             if it.checkpoint is None or minimizer is None:
                 continue
@@ -136,10 +136,10 @@ class Batch:
             except Interrupted as error:
                 del self._places[place]
                 minimizer.free(place)
-                done[it.ticket] = plain(error)
+                done[it.ticket] = without_traceback(error)
         return done
 
-    def leave(self) -> dict[int, dict[str, torch.Tensor] | None]:
+    def suspend(self) -> dict[int, dict[str, torch.Tensor] | None]:
         """Takes all pictures out, to go on in another batch: how far each was, by its ticket; None where a step broke
         off so late that it has to begin again."""
         kept = self._minimizer if self._minimizer is not None and self._minimizer.is_between_steps else None
@@ -183,7 +183,7 @@ def _has_stalled(outcome: Outcome, task: FrameTask) -> bool:
     return last >= first
 
 
-def plain(error: ImpastoError) -> ImpastoError:
+def without_traceback(error: ImpastoError) -> ImpastoError:
     """An error without all that it came from, which may hold most of a device's memory."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
@@ -230,7 +230,7 @@ def batch_costs(painter: Painter, content: np.ndarray, width: int, iterations: i
     torch.cuda.synchronize(painter.device)
     began, taken = time.perf_counter(), 0
     # Under some settings there is nothing to do to a picture of one colour, and it is done at once.
-    while taken < iterations and batch.free < width:
+    while taken < iterations and batch.free_slots < width:
         batch.step()
         taken += 1
     torch.cuda.synchronize(painter.device)

@@ -26,19 +26,19 @@ CHECKPOINT_SECONDS = 300.0
 class Checkpoint:
     """Where a frame under way is put away, and how often. The file takes some fifty pictures in single precision.
 
-    When `is_wanted` says so, it is put away at once and `Interrupted` raised.
+    When `should_stop` says so, it is put away at once and `Interrupted` raised.
     """
 
     path: Path
     seconds: float = CHECKPOINT_SECONDS
-    is_wanted: Callable[[], bool] | None = None
+    should_stop: Callable[[], bool] | None = None
 
     def tend(self, snapshot: Callable[[], Mapping[str, torch.Tensor]], task: str, last: float, now: float) -> float:
         """Puts away `snapshot` of `task`, a digest, where it is time to, or asked for: to be called after an iteration.
 
         `last` is when that was done before; returns when it was done last. Raises `Interrupted` when it was asked for.
         """
-        stop = self.is_wanted is not None and self.is_wanted()
+        stop = self.should_stop is not None and self.should_stop()
         if stop or now - last >= self.seconds:
             # A disk without room for it is no reason to give up the frame.
             with contextlib.suppress(StorageError):
@@ -49,8 +49,8 @@ class Checkpoint:
         return last
 
     def require_going_on(self) -> None:
-        """Raises `Interrupted` when `is_wanted` says so, for what is not put away."""
-        if self.is_wanted is not None and self.is_wanted():
+        """Raises `Interrupted` when `should_stop` says so, for what is not put away."""
+        if self.should_stop is not None and self.should_stop():
             raise Interrupted("stopped in a part of a frame that begins again")
 
     def keep(self, snapshot: Mapping[str, torch.Tensor], task: str) -> None:

@@ -84,7 +84,7 @@ def style_blend(weights: Sequence[float], styles: int) -> tuple[float, ...]:
 class Painter:
     """Paints and measures pictures in one style with one set of settings on one device.
 
-    `styles` are H×W×3 uint8 pictures of any sizes and `blend` their weights (of any sum). `film_colors` are those
+    `styles` are H×W×3 uint8 pictures of any sizes and `blend` their weights (of any sum). `content_colors` are those
     of the whole film that the frames belong to, so that colours are matched alike in all of them; None, for
     photos, matches each by its own.
     """
@@ -96,7 +96,7 @@ class Painter:
         styles: Sequence[np.ndarray],
         blend: Sequence[float],
         device: torch.device,
-        film_colors: initial.ColorStatistics | None = None,
+        content_colors: initial.ColorStatistics | None = None,
     ) -> None:
         self.settings = settings
         self.device = device
@@ -105,7 +105,7 @@ class Painter:
         self._blend = list(blend)
         self._style_cache: OrderedDict[tuple[Size, ...], dict[str, torch.Tensor]] = OrderedDict()
         self._colors: initial.ColorStatistics | None = None
-        self._film_colors = None if film_colors is None else film_colors.to(device)
+        self._content_colors = None if content_colors is None else content_colors.to(device)
         if device.type == "cuda":
             # The same bits in every run and worker; TF32 would round features to 10 bits.
             torch.backends.cudnn.deterministic = True
@@ -143,8 +143,8 @@ class Painter:
     def objective_of(self, task: FrameTask) -> Objective:
         """What is minimised for the picture of a task."""
         objective = self.objective(task.content)
-        if task.references and task.temporal:
-            objective.hold_to(self._references(task), task.temporal)
+        if task.references and task.temporal_weight:
+            objective.hold_to(self._references(task), task.temporal_weight)
         return objective
 
     def seconds_per_iteration(self, content: np.ndarray, iterations: int = 3) -> float:
@@ -169,7 +169,7 @@ class Painter:
             case "content":
                 return content
             case "matched":
-                return initial.matched(content, self._color_statistics(), self._film_colors)
+                return initial.matched(content, self._color_statistics(), self._content_colors)
             case "noise":
                 return initial.noise(size_of(task.content), self.settings.start.seed, task.index).to(self.device)
             case "given":
@@ -187,7 +187,7 @@ class Painter:
         after 25 iterations is a tenth lower. But the wrong thing must not be left there as a ghost, so the
         difference of the contents, coarsely, is added in the painting's colours.
         """
-        earlier = task.earlier
+        earlier = task.warp_source
         if earlier is None or earlier.image.shape != task.content.shape:
             raise ValueError("a task with a warped start needs an earlier painting of the content's shape")
         flow = to_flow(earlier.flow, self.device)
@@ -199,7 +199,7 @@ class Painter:
         content = to_tensor(task.content, self.device)
         shown = warp(to_tensor(earlier.content, self.device), flow, "bilinear", border="repeat")
         occluded = blur(1 - visibility, 1.0)
-        colors = self._film_colors or initial.color_statistics([content], [1.0])
+        colors = self._content_colors or initial.color_statistics([content], [1.0])
         matrix = initial.transport(colors, self._color_statistics()).to(moved.dtype)
         change = torch.einsum("ij,bjhw->bihw", matrix, blur(content - shown, GHOST_BLUR))
         start = (moved + occluded * change).clamp(0, 1)
@@ -215,7 +215,7 @@ class Painter:
         assert later is not None
         moved = warp_painting(to_tensor(later.image, self.device), to_flow(later.flow, self.device))
         visibility_later = to_mask(later.visibility, self.device)
-        return moved.clamp(0, 1), visibility_later * (1 - visibility * (1 - task.share))
+        return moved.clamp(0, 1), visibility_later * (1 - visibility * (1 - task.crossfade_share))
 
     def _references(self, task: FrameTask) -> TemporalReference:
         """The pictures that the temporal loss compares with, on this frame's grid, and the weight of each pixel."""
@@ -224,7 +224,7 @@ class Painter:
             flow = to_flow(earlier.flow, self.device)
             image = warp_painting(to_tensor(earlier.image, self.device), flow).clamp(0, 1)
             visibility = to_mask(earlier.visibility, self.device)
-            if task.crossfade_with is not None and earlier is task.earlier:
+            if task.crossfade_with is not None and earlier is task.warp_source:
                 later, weight = self._led_up_to(task, visibility)
                 image = torch.lerp(image, later, weight)
                 visibility = torch.maximum(visibility, to_mask(task.crossfade_with.visibility, self.device))

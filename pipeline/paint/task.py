@@ -18,11 +18,11 @@ StartKind = Literal["content", "matched", "noise", "given", "warped"]
 
 @dataclass(frozen=True)
 class PaintedReference:
-    """A finished painting of another frame of the shot, and the way to it.
+    """A finished frame of the shot and how to warp it onto the frame that is to be painted.
 
-    `image` and `content` are H×W×3 uint8: its painting and what that was painted from. `flow` (H×W×2) goes from
-    the frame to be painted to that one, `visibility` (H×W in [0, 1]) says where both show the same thing; see
-    `pipeline.temporal`.
+    `image` and `content` are H×W×3 uint8: the painting, and the content frame that it was painted from. `flow`
+    (H×W×2, in pixels) is given on the grid of the frame to be painted and points to that other frame. `visibility`
+    (H×W in [0, 1]) is 1 where the other frame shows the same surface and 0 where it is occluded there.
     """
 
     image: np.ndarray
@@ -33,31 +33,30 @@ class PaintedReference:
 
 @dataclass(frozen=True)
 class FrameTask:
-    """One picture to paint.
-
-    `content` is H×W×3 uint8 at the size of the painting. `given` is the picture to start from, of the same
-    shape, when `start` is `given` (the saved frame before, or a file). When it is `warped`, `earlier` is brought
-    onto this frame and, where there is a `given`, blended into it with `blend` of its weight. `warm` says that
-    the start is a painting of nearly the same content. `references`, nearest first, are what the temporal loss
-    holds the picture to, with `temporal` for its weight. `index` seeds the noise.
-
-    `crossfade_with` is the painting of the next keyframe, and `share` how far the cross-fade to it has come in this
-    frame: where both show the same thing, the earlier painting is blended with it, in the start and, if it is among
-    the references, there. What the later one alone shows is taken from it whole.
-    """
+    """One picture to paint: everything that its bits depend on besides the painter, which all frames share."""
 
     index: int
+    """Index of the frame in the content. It seeds the noise of a start from noise."""
     content: np.ndarray
+    """H×W×3 uint8, at the size of the painting."""
     start: StartKind
     rule: StopRule
     given: np.ndarray | None = None
+    """The picture to start from where `start` is `given` (a saved frame, or a file); of the content's shape."""
     warm: bool = False
-    earlier: PaintedReference | None = None
+    """Whether the start is a painting of nearly the same content."""
+    warp_source: PaintedReference | None = None
+    """The painting that is warped onto this frame where `start` is `warped`."""
     blend: float = 1.0
+    """Weight of the warped painting where it is blended into `given`, before its visibility is taken into account."""
     references: tuple[PaintedReference, ...] = ()
-    temporal: float = 0.0
+    """What the temporal loss compares the picture with, nearest frame first."""
+    temporal_weight: float = 0.0
     crossfade_with: PaintedReference | None = None
-    share: float = 0.0
+    """The painting of the next keyframe. It is blended into `warp_source` where both are visible and replaces it
+    where it alone is visible: in the start and, where `warp_source` is among the `references`, there too."""
+    crossfade_share: float = 0.0
+    """Weight of `crossfade_with` in this frame, where both are visible; in [0, 1]."""
 
 
 COLD_STARTS: Mapping[str, StartKind] = {"content": "content", "matched": "matched", "noise": "noise"}

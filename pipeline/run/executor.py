@@ -35,7 +35,7 @@ class PainterSpec:
     weights: EncoderWeights
     styles: tuple[np.ndarray, ...]
     blend: tuple[float, ...]
-    film_colors: ColorStatistics | None
+    content_colors: ColorStatistics | None
     threads: int
     widths: Mapping[Size, int] = field(default_factory=dict)
 
@@ -48,7 +48,7 @@ class PainterSpec:
         """Loads the encoder; sets this process's number of threads on a CPU."""
         if device.type == "cpu":
             torch.set_num_threads(self.threads)
-        return Painter(self.settings, self.weights, self.styles, self.blend, device, self.film_colors)
+        return Painter(self.settings, self.weights, self.styles, self.blend, device, self.content_colors)
 
 
 @dataclass(frozen=True)

@@ -535,18 +535,18 @@ class Painting:
             "warped",
             rule,
             warm=True,
-            earlier=earlier.get(sources[0]),
+            warp_source=earlier.get(sources[0]),
             references=tuple(
                 earlier[source]
                 for place, source in enumerate(sources)
                 if source in earlier and source != met and (place or held)
             ),
-            temporal=self._temporal_weight(frame, sources[0]),
+            temporal_weight=self._temporal_weight(frame, sources[0]),
             crossfade_with=None if met is None else earlier[met],
-            share=0.0 if met is None else min(1.0, EASE / (met - index)),
+            crossfade_share=0.0 if met is None else min(1.0, EASE / (met - index)),
         )
         if settings.start.next == "previous":
-            task = dataclasses.replace(task, start="given", given=self._picture(frame, sources[0]), earlier=None)
+            task = dataclasses.replace(task, start="given", given=self._picture(frame, sources[0]), warp_source=None)
         return task, reference
 
     def _temporal_weight(self, frame: FrameRecord, source: int) -> float:
@@ -576,10 +576,10 @@ class Painting:
             rule,
             own,
             warm=True,
-            earlier=neighbour,
+            warp_source=neighbour,
             blend=passes.blend / (1 + passes.blend),
             references=(neighbour,) if holds else (),
-            temporal=self._settings.temporal.weight,
+            temporal_weight=self._settings.temporal.weight,
         )
 
     def _earlier(self, frame: FrameRecord, link: FlowLink) -> PaintedReference:

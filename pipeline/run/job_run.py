@@ -478,7 +478,7 @@ class JobRun:
         began_on_cpu = job.facts["environment"]["device"] == "cpu"
         widths = widths_of(job.facts) if began_on_cpu == (self.devices[0].type == "cpu") else {}
         spec = PainterSpec(
-            self.settings, weights, tuple(self.styles), self.blend, _film_colors(job), job.facts["threads"], widths
+            self.settings, weights, tuple(self.styles), self.blend, _content_colors(job), job.facts["threads"], widths
         )
         painting = Painting(
             job,
@@ -652,7 +652,7 @@ def _segments(facts: Mapping[str, Any], frames: Sequence[FrameRecord]) -> Segmen
     return Segments(facts.get("keyframes", ()), (frame.shot for frame in frames))
 
 
-def _film_colors(job: Job) -> ColorStatistics | None:
+def _content_colors(job: Job) -> ColorStatistics | None:
     if "content_colors" not in job.facts:
         return None
     mean, covariance = job.facts["content_colors"]

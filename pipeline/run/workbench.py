@@ -10,7 +10,7 @@ import torch
 
 from ..errors import ImpastoError, OutOfMemoryError
 from ..events import Losses
-from ..paint.batch import Batch, plain
+from ..paint.batch import Batch, without_traceback
 from ..paint.devices import device_label
 from ..paint.task import FrameTask, PaintedFrame
 from ..pictures import Size, size_of
@@ -76,7 +76,7 @@ class Worker:
             try:
                 done = self._batch.step()
             except OutOfMemoryError as error:
-                problem = plain(error)
+                problem = without_traceback(error)
             # Of those that are done, a second try may have had no room beside the others.
             short = [ticket for ticket, result in done.items() if isinstance(result, OutOfMemoryError)]
             if (problem is not None or short) and not self._narrow(size):
@@ -93,7 +93,7 @@ class Worker:
     def _has_room(self, size: Size) -> bool:
         """Whether a picture of a size may begin; for another size all that is under way has to be done first."""
         if self._batch is not None and self._batch.size == size:
-            return self._batch.free > 0
+            return self._batch.free_slots > 0
         return not self._under_way
 
     def _begun(self, assignment: Assignment, snapshot: Mapping[str, torch.Tensor] | None) -> ImpastoError | None:
@@ -102,14 +102,14 @@ class Worker:
         assert isinstance(task, FrameTask)
         size = size_of(task.content)
         if checkpoint is not None:
-            checkpoint = replace(checkpoint, is_wanted=self._put_away.is_set)
+            checkpoint = replace(checkpoint, should_stop=self._put_away.is_set)
         try:
             if self._batch is None or self._batch.size != size:
                 self._batch = None
                 self._batch = Batch(self._painter, size, self._widths.get(size, 1))
             self._batch.add(ticket, task, lambda *progress: self._on_progress(ticket, *progress), checkpoint, snapshot)
         except ImpastoError as error:
-            problem = plain(error)
+            problem = without_traceback(error)
         else:
             self._under_way[ticket] = assignment
             return None
@@ -135,7 +135,7 @@ class Worker:
         """Takes out all that is under way, to begin again from where it is; False where no memory was taken by it."""
         if self._batch is None:
             return False
-        for ticket, snapshot in reversed(self._batch.leave().items()):
+        for ticket, snapshot in reversed(self._batch.suspend().items()):
             self._waiting.appendleft((self._under_way.pop(ticket), snapshot))
         self._batch = None
         self._empty_cache()
@@ -145,7 +145,7 @@ class Worker:
         try:
             return self._painter.measure(task.image, task.content)
         except ImpastoError as error:
-            return plain(error)
+            return without_traceback(error)
 
     def _report(self, assignment: Assignment, result: PaintedFrame | Losses | ImpastoError, width: int = 1) -> Report:
         if isinstance(result, OutOfMemoryError):
