@@ -386,7 +386,7 @@ def hashes(job: Request) -> list[str | None]:
 
 def widths(job: Request) -> list[list[int]]:
     with Job.read(job.job_folder) as read:
-        return sorted(read.facts["widths"])
+        return sorted(read.plan["widths"])
 
 
 def test_photos_of_several_sizes(material: Path) -> None:
@@ -573,8 +573,8 @@ def test_photos_are_shared_out_to_the_gpus_that_paint(
     gpus = [torch.device("cuda", number) for number in (0, 1)]
     frames = [PlannedFrame(index, index, f"{index}.png", f"{index}.png", work=100) for index in range(8)]
     planner = Planner(job, resolve_content(job.content, job.output, "photos"), False, gpus, ignore, StopSignal())
-    facts = planner.batch_facts(Plan(frames), [SIZE] * 8, lambda: cast(Painter, Costs()))
-    assert facts == {"widths": [[*SIZE, width]], "size_order": []}
+    widths = planner.batch_widths(Plan(frames), [SIZE] * 8, lambda: cast(Painter, Costs()))
+    assert widths == {SIZE: width} and planner.size_order([SIZE] * 8, widths) == ()
     assert asked_of == [0] if executor == "inline" else [0, 1]
 
 

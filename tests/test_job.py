@@ -26,7 +26,7 @@ from impasto.job.store import COPY_NAME, STORE_NAME
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE: dict[str, Any] = {"output": "/nowhere/out.mp4", "content": {"kind": "video", "a.mp4": "00"}, "size": 64}
 INVOCATION = {"content": ["/nowhere/ü.mp4"], "rate": None}
-FACTS = {"first": 0, "overwrite": False}
+PLAN = {"first": 0, "overwrite": False}
 LOSSES = Losses(1.0, 2.0, 0.5)
 
 
@@ -36,7 +36,7 @@ def planned(count: int = 4) -> list[PlannedFrame]:
 
 
 def make(folder: Path, **changes: Any) -> Job:
-    values = {"recipe": RECIPE, "invocation": INVOCATION, "facts": FACTS, "frames": planned(), **changes}
+    values = {"recipe": RECIPE, "invocation": INVOCATION, "plan": PLAN, "frames": planned(), **changes}
     return Job.create(folder, **values)
 
 
@@ -109,11 +109,11 @@ def test_the_default_folder_of_a_folder_named_by_dots(
 
 def test_a_job_is_read_as_it_was_made(folder: Path) -> None:
     with make(folder) as job:
-        assert (job.recipe, job.invocation, job.facts) == (RECIPE, INVOCATION, FACTS)
+        assert (job.recipe, job.invocation, job.plan) == (RECIPE, INVOCATION, PLAN)
     assert is_job(folder)
     for opened in (Job.open, Job.read):
         with opened(folder) as job:
-            assert (job.recipe, job.invocation, job.facts) == (RECIPE, INVOCATION, FACTS)
+            assert (job.recipe, job.invocation, job.plan) == (RECIPE, INVOCATION, PLAN)
             frames = job.frames()
             assert [frame.index for frame in frames] == [0, 1, 2, 3]
             assert [frame.starts_shot for frame in frames] == [True, False, True, False]
@@ -363,7 +363,7 @@ def look_through(folder: Path) -> None:
     with Job.read(folder) as job:
         assert job.recipe
         assert job.invocation
-        assert job.facts
+        assert job.plan
         job.status()
         job.problems()
 
@@ -394,7 +394,7 @@ def test_a_store_of_something_else(folder: Path, data: bytes) -> None:
 
 
 CHANGES = {
-    "a value": "UPDATE meta SET value = '{}' WHERE key = 'facts'",
+    "a value": "UPDATE meta SET value = '{}' WHERE key = 'plan'",
     "a number": "UPDATE frames SET iterations = iterations + 1 WHERE idx = 1",
     "the last bit of a number": "UPDATE frames SET content = 1.0000000000000002 WHERE idx = 1",
     "the kind of a value": "UPDATE frames SET name = CAST(name AS BLOB) WHERE idx = 0",
@@ -434,7 +434,7 @@ def test_a_change_that_the_job_did_not_make(folder: Path, change: str, crashed: 
     look_through(folder)
     changed_behind_the_back(folder, CHANGES[change])
     with Job.read(folder) as job:
-        assert job.frames() == before and job.facts == FACTS  # those of the copy
+        assert job.frames() == before and job.plan == PLAN  # those of the copy
         (problem,) = job.problems()
         assert problem.startswith("store: ") and "damaged" in problem and "\n" not in problem
     copy = (folder / COPY_NAME).read_bytes()
@@ -446,7 +446,7 @@ def test_a_change_that_the_job_did_not_make(folder: Path, change: str, crashed: 
     (folder / COPY_NAME).write_bytes(copy)
     with Job.open(folder) as job:
         assert job.store_problem is not None and "damaged" in job.store_problem
-        assert job.frames() == before and job.facts == FACTS
+        assert job.frames() == before and job.plan == PLAN
     with Job.read(folder) as job:
         assert job.store_problem is None and job.problems() == []
 

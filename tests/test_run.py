@@ -704,7 +704,7 @@ def test_a_dry_run_counts_with_the_workers_of_the_job(tmp_path: Path, style_file
     stylize(asked, started.append)
     assert plan.device == of_kind(started, JobStarted)[0].device
     with Job.read(asked.job_folder) as job:
-        assert plan.workers == min(2, usable_cores() // job.facts["threads"])
+        assert plan.workers == min(2, usable_cores() // job.plan["threads"])
     # Two shots of 4, 2 and 2 iterations.
     assert plan.seconds == pytest.approx(plan.seconds_per_iteration * 16 / plan.workers)
 

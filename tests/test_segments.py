@@ -234,7 +234,7 @@ def test_frames_follow_from_their_own_segment_and_meet_the_next_anchor(material:
     assert sources[11:] == [(index - 1,) for index in range(11, COUNT)]
     assert [record.iterations for record in records(whole)] == [4, *[2] * 9, 4, *[2] * 9], "keyframes may take as many"
     with Job.read(whole.job_folder) as job:
-        assert job.facts["keyframes"] == [0, 10] and job.problems() == []
+        assert job.plan["film"]["keyframes"] == [0, 10] and job.problems() == []
     assert not (whole.job_folder / "frames" / "flow").exists()
 
 

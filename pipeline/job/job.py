@@ -51,7 +51,7 @@ STALLED_FACTOR = 3.0
 STALLED_SECONDS = 60.0
 """A job is stalled that has finished nothing for so many times what its longest frame may take, and for so long."""
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE frames (
@@ -109,7 +109,7 @@ class Job:
         folder: Path,
         recipe: Mapping[str, Any],
         invocation: Mapping[str, Any],
-        facts: Mapping[str, Any],
+        plan: Mapping[str, Any],
         frames: Iterable[PlannedFrame],
         *,
         frame_index: str | None = None,
@@ -118,7 +118,7 @@ class Job:
         """Makes a new job, all three mappings of plain JSON values.
 
         `recipe`: what decides the result, compared on resume. `invocation`: what was asked for and where,
-        so that the job can be resumed from its folder alone. `facts`: what reading the content has shown;
+        so that the job can be resumed from its folder alone. `plan`: how it is done, as `ExecutionPlan` writes it;
         `frame_index`: by what the frames of a video are known again, as `FrameIndex` writes it.
         With `replace`, what an earlier job left in the folder is removed; without, `JobError` is raised.
         """
@@ -143,7 +143,7 @@ class Job:
                     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                     # Else each of ten thousand frames is flushed to the disk by itself.
                     connection.execute("BEGIN")
-                    for key, values in (("recipe", recipe), ("invocation", invocation), ("facts", facts)):
+                    for key, values in (("recipe", recipe), ("invocation", invocation), ("plan", plan)):
                         connection.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(values)))
                     connection.execute("INSERT INTO meta VALUES ('created', ?)", (_now(),))
                     if frame_index is not None:
@@ -251,13 +251,17 @@ class Job:
         return self._values("invocation")
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What reading the content has shown."""
-        return self._values("facts")
+    def plan(self) -> dict[str, Any]:
+        """How the job is done, as plain values that `ExecutionPlan` reads."""
+        return self._values("plan")
 
-    def change_fact(self, key: str, value: Any) -> None:
-        """For what turns out to be otherwise while the job is done."""
-        self._set_meta("facts", json.dumps({**self.facts, key: value}))
+    def replace_plan(self, plan: Mapping[str, Any]) -> None:
+        """Records a plan that had to change while the job is done."""
+        self._set_meta("plan", json.dumps(plan))
+
+    def record_workers(self, count: int) -> None:
+        """Records how many workers paint in this run; `status` estimates the time left from it."""
+        self._set_meta("workers", str(count))
 
     @property
     def frame_index(self) -> str | None:
@@ -518,7 +522,7 @@ class Job:
             seconds_per_frame=seconds,
             devices=tuple(DevicePace(*row) for row in devices),
             # As if all workers that there were at the start had work to the end.
-            seconds_left=spent / worked * left / self.facts.get("workers", 1) if worked else None,
+            seconds_left=spent / worked * left / int(self._meta("workers") or 1) if worked else None,
             iterations=int(iterations),
             losses=None if content is None else Losses(content, style, variation),
             finished=self._is_finished,

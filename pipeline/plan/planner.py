@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from ..paint.batch import batch_costs
 from ..paint.painter import Painter
 from ..pictures import Size, fit_within, size_of
 from ..settings import Settings
+from .execution_plan import FilmPlan, FlowMethod
 from .film_scan import DEFAULT_SEQUENCE_RATE, ContentScan, scan_film
 from .frame_rules import most_iterations, starts_cold
 from .request import Request
@@ -50,7 +50,7 @@ class Plan:
     """The frames of a job and what reading the content has shown of them."""
 
     frames: list[PlannedFrame]
-    facts: dict[str, Any] = field(default_factory=dict)
+    film: FilmPlan | None = None
     size: Size | None = None
     """Of each painting of a film; photos have one each."""
     frame_index: FrameIndex | None = None
@@ -188,8 +188,7 @@ class Planner:
         if self.flow_method() == "files":
             self._require_flow_files(scan, segments)
         frames = list(self._film_frames(scan, segments))
-        facts = {**_film_facts(scan), "keyframes": list(segments.keyframes)}
-        return Plan(frames, facts, size, scan.index, segments)
+        return Plan(frames, _film_plan(scan, segments), size, scan.index, segments)
 
     def _plan_segments(self, scan: ContentScan) -> Segments:
         asked, iterations = self.request.segments, self.settings.iterations
@@ -252,7 +251,7 @@ class Planner:
     def _work(self, index: int, shot: int, segments: Segments) -> int:
         return most_iterations(self.settings, self.passes, segments, index, shot)
 
-    def flow_method(self) -> str:
+    def flow_method(self) -> FlowMethod:
         """`auto` decided: a folder is there to be read; RAFT pays on a GPU, but is not downloaded unasked."""
         flow = self.settings.flow
         if flow.method != "auto":
@@ -279,16 +278,16 @@ class Planner:
         return sizes
 
     def places(
-        self, facts: Mapping[str, Any], segments: Segments, frames: Sequence[FrameRecord | PlannedFrame]
+        self, threads: int, pixels: float, segments: Segments, frames: Sequence[FrameRecord | PlannedFrame]
     ) -> list[torch.device]:
         """A device for each worker: the CPU as often as its cores hold the job's threads, no more than can be busy."""
         if self.request.executor == "inline":
             return [self.devices[0]]
         if self.devices[0].type == "cpu":
-            work = self.work_left(segments, frames) * facts["pixels"]
+            work = self.work_left(segments, frames) * pixels
             if self.request.executor == "auto" and work < PROCESSES_FROM:
                 return [self.devices[0]]
-            places = [self.devices[0]] * max(1, usable_cores() // facts["threads"])
+            places = [self.devices[0]] * max(1, usable_cores() // threads)
         else:
             places = list(self.devices)
         return places[: max(1, parts_of(segments, frames))]
@@ -304,15 +303,13 @@ class Planner:
             total, longest_way(chains), pixels, torch.get_num_threads(), MEMORY_SHARE * physical_memory_bytes()
         )
 
-    def batch_facts(self, plan: Plan, sizes: Sequence[Size], make_painter: Callable[[], Painter]) -> dict[str, Any]:
-        """How many pictures of a size are painted side by side, and the photos in the order of their sizes, so that
-        those of one come together."""
-        widths = self._widths(plan, sizes, make_painter)
+    def size_order(self, sizes: Sequence[Size], widths: Mapping[Size, int]) -> tuple[int, ...]:
+        """The photos in the order of their sizes, so that those of one size come together; empty where that does not
+        matter."""
         mixed = bool(widths) and not self.content.is_film and len(set(sizes)) > 1
-        order = sorted(range(len(sizes)), key=lambda index: (sizes[index], index)) if mixed else []
-        return {"widths": [[*size, width] for size, width in widths.items()], "size_order": order}
+        return tuple(sorted(range(len(sizes)), key=lambda index: (sizes[index], index))) if mixed else ()
 
-    def _widths(self, plan: Plan, sizes: Sequence[Size], make_painter: Callable[[], Painter]) -> dict[Size, int]:
+    def batch_widths(self, plan: Plan, sizes: Sequence[Size], make_painter: Callable[[], Painter]) -> dict[Size, int]:
         """How many pictures of a size are painted side by side, where it is more than one. Their last bits follow from
         it: a job keeps it."""
         chains: dict[Size, dict[int, float]] = {}
@@ -419,19 +416,20 @@ def parts_of(segments: Segments, frames: Sequence[FrameRecord | PlannedFrame]) -
     return len({segments.start(frame.index, frame.shot) for frame in frames})
 
 
-def _film_facts(scan: ContentScan) -> dict[str, Any]:
-    timing, info = scan.timing, scan.info
-    return {
-        "first": scan.first,
-        "time_base": str(timing.time_base),
-        "rate": None if timing.rate is None else str(timing.rate),
-        "last_duration": timing.last_duration,
-        "is_partial": scan.is_partial,
-        "has_audio": info is not None and info.has_audio,
-        "has_alpha": scan.has_alpha,
-        "color": None if info is None else vars(info.color),
-        "content_colors": scan.colors,
-    }
+def _film_plan(scan: ContentScan, segments: Segments) -> FilmPlan:
+    mean, covariance = scan.colors
+    return FilmPlan(
+        first=scan.first,
+        time_base=scan.timing.time_base,
+        rate=scan.timing.rate,
+        last_duration=scan.timing.last_duration,
+        is_partial=scan.is_partial,
+        has_alpha=scan.has_alpha,
+        color=None if scan.info is None else scan.info.color,
+        color_mean=mean,
+        color_covariance=covariance,
+        keyframes=segments.keyframes,
+    )
 
 
 def _megabytes(size: int) -> str:

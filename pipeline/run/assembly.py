@@ -22,6 +22,7 @@ from ..media.timing import Timing
 from ..media.tracks import Tracks
 from ..media.video_writer import VideoWriter
 from ..pictures import resize, size_of
+from ..plan.execution_plan import ExecutionPlan
 
 
 @dataclass(frozen=True)
@@ -65,23 +66,19 @@ def _require_as_painted(frame: FrameRecord) -> None:
 def film_of(job: Job, source: Path | None, *, strip: bool = False) -> Film:
     """The film of a job, with the nearest painting where one is missing; `source` is the video that it was painted
     from, where it was one, of which metadata is left out by `strip`. Raises `InputError`."""
-    facts = job.facts
+    plan = ExecutionPlan.from_values(job.plan).film
+    assert plan is not None
     frames = tuple(frame for frame in job.frames() if frame.pass_number == 0)
-    timing = Timing(
-        time_base=Fraction(facts["time_base"]),
-        times=tuple(frame.pts for frame in frames if frame.pts is not None),
-        rate=None if facts["rate"] is None else Fraction(facts["rate"]),
-        last_duration=facts["last_duration"],
-    )
+    timing = plan.timing(tuple(frame.pts for frame in frames if frame.pts is not None))
     tracks = Tracks() if source is None else decoding.read_tracks(source)
     return Film(
         frames,
         tuple(_shown(frames)),
         timing,
-        VideoColor(**facts["color"]) if facts["color"] else None,
-        facts["has_alpha"],
+        plan.color,
+        plan.has_alpha,
         tracks.without_metadata() if strip else tracks,
-        timing.span_seconds if facts["is_partial"] else None,
+        timing.span_seconds if plan.is_partial else None,
     )
 
 

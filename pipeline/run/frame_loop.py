@@ -11,7 +11,6 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,9 +36,9 @@ from ..paint.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from ..paint.stopping import StopRule
 from ..paint.task import FrameTask, PaintedFrame, PaintedReference, cold_task
 from ..pictures import Size, size_of
+from ..plan.execution_plan import ExecutionPlan
 from ..plan.frame_rules import EASE, direction, most_iterations, next_reference, starts_cold
 from ..plan.scheduler import Scheduler
-from ..plan.segments import Segments
 from ..report import plots
 from ..settings import Settings
 from .executor import Assignment, Executor, MeasureTask, Report
@@ -56,11 +55,6 @@ _TURN_SECONDS = 0.2
 _MOST_TRIES: Mapping[type[ImpastoError], int] = {OutOfMemoryError: 2, WorkerLostError: 3}
 """What may go well another time; a task that failed by itself fails again, as it is a pure function. That a worker was
 lost is mostly not the frame's fault."""
-
-
-def widths_of(facts: Mapping[str, Any]) -> dict[Size, int]:
-    """How many pictures of a size a job paints side by side, where it is more than one."""
-    return {(height, width): count for height, width, count in facts["widths"]}
 
 
 def frame_index_of(job: Job) -> FrameIndex | None:
@@ -104,7 +98,7 @@ class Painting:
         self._listener = listener
         self._stop = stop
         self._checkpoint_seconds = checkpoint_seconds
-        self._facts = job.facts
+        self._plan = ExecutionPlan.from_values(job.plan)
         self._widths: dict[Size, int] = {}
         self._frame_index = frame_index_of(job)
         self._passes = settings.passes.count if content.is_film else 1
@@ -133,9 +127,9 @@ class Painting:
         frames = self._job.frames()
         self._widths = dict(executor.widths)
         self._shot_ends = {frame.shot: frame.index + 1 for frame in sorted(frames, key=lambda frame: frame.index)}
-        self._segments = Segments(self._facts.get("keyframes", ()), self._shot_ends)
+        self._segments = self._plan.segments(self._shot_ends)
         needs_flow = any(self._wanted_links(frame) for frame in frames)
-        places = {index: place for place, index in enumerate(self._facts["size_order"])}
+        places = {index: place for place, index in enumerate(self._plan.size_order)}
         chains, self._chain_keys = self._segments.chains(
             (frame.index, places.get(frame.shot, frame.shot), self._work(frame)) for frame in pending
         )
@@ -187,7 +181,7 @@ class Painting:
 
     @contextlib.contextmanager
     def _lane(self, needs_flow: bool) -> Iterator[ReaderSlot]:
-        settings, method = self._settings, self._facts["flow"]
+        settings, method = self._settings, self._plan.flow_method
         estimator: FlowEstimator | FloFolder | None = None
         if needs_flow:
             match method:
@@ -358,7 +352,7 @@ class Painting:
                 "here on, and may differ in the last bits"
             )
             self._widths[size] = width
-            self._job.change_fact("widths", [[*size, width] for size, width in self._widths.items()])
+            self._job.replace_plan(dataclasses.replace(self._plan, widths=self._widths).to_values())
 
     def _set_aside(self, frame: FrameRecord, error: ImpastoError) -> None:
         """The rest goes on; the frame is tried again when the job is resumed."""
@@ -633,7 +627,7 @@ class Painting:
             if not np.array_equal(saved, result.image):
                 return dataclasses.replace(painted, saved=saved)
             losses = result.losses
-        if frame.index == (self._facts.get("first") or 0) and frame.pass_number == 0:
+        if frame.index == self._plan.first_frame and frame.pass_number == 0:
             # Before the frame counts as done, or a crash in between would leave the job without it.
             plot = self._job.folder / PLOTS_NAME / f"losses-{frame.index:06d}.png"
             plots.plot_losses(result.trace, plot, f"{frame.name}: how the weighted losses fell")

@@ -30,10 +30,10 @@ from ..media.images import read_image, write_image
 from ..motion.flo_files import FloFolder
 from ..paint.devices import device_label, pick_devices
 from ..paint.encoder_weights import EncoderWeights, load_weights
-from ..paint.initial import ColorStatistics
 from ..paint.painter import Painter, style_blend
 from ..paint.task import COLD_STARTS
 from ..pictures import Size, fit_within, resize, size_of
+from ..plan.execution_plan import ExecutionPlan
 from ..plan.planner import Plan, Planner, parts_of
 from ..plan.request import EXECUTORS, FrameRange, Request
 from ..plan.scheduler import makespan
@@ -42,7 +42,7 @@ from ..presets import to_values
 from . import assembly
 from .cluster import RayExecutor
 from .executor import Executor, PainterSpec
-from .frame_loop import Painting, frame_index_of, widths_of
+from .frame_loop import Painting, frame_index_of
 from .inline import InlineExecutor
 from .processes import ProcessExecutor
 
@@ -168,11 +168,13 @@ class JobRun:
                 self.listener(Notice(job.store_problem))
             pending = self._reconcile(job)
             frames = job.frames()
-            segments = _segments(job.facts, frames)
-            where = self.planner.places(job.facts, segments, pending)
-            told = _told(where, job.facts) if request.executor != "ray" else "a Ray cluster"
+            plan = ExecutionPlan.from_values(job.plan)
+            # Of all frames, not of the pending ones alone: decided when the job was made, whoever continues it.
+            segments = plan.segments(frame.shot for frame in frames)
+            where = self.planner.places(plan.threads, plan.mean_pixels, segments, pending)
+            told = _told(where, plan.threads) if request.executor != "ray" else "a Ray cluster"
             job.log(f"started: {self.content.kind}, output {request.output}, device {told}")
-            self._tell_of_environment(job, device)
+            self._tell_of_environment(job, plan, device)
             self.listener(
                 JobStarted(
                     kind=str(self.content.kind),
@@ -188,7 +190,7 @@ class JobRun:
             )
             painted = 0
             if pending:
-                painted = self._paint(job, weights, pending, where, segments)
+                painted = self._paint(job, plan, weights, pending, where, segments)
             if not job.frames(FrameState.PENDING):
                 # Also where a crash left it, after the last frame.
                 storage.remove_folder(folder / FLOW_NAME)
@@ -215,8 +217,7 @@ class JobRun:
         pixels = [height * width for height, width in self.planner.sizes(plan)]
         mean_pixels = statistics.fmean(pixels)
         threads = self.planner.threads(plan, mean_pixels)
-        facts = {"threads": threads, "pixels": mean_pixels}
-        where = self.planner.places(facts, plan.segments, plan.frames)
+        where = self.planner.places(threads, mean_pixels, plan.segments, plan.frames)
         require_size(array.shape[:2], settings.layers, first.name)
         with _threads_set(threads):
             painter = self._painter(load_weights(settings.encoder.weights))
@@ -239,7 +240,7 @@ class JobRun:
             disk_free_bytes=min(storage.free_bytes(folder) for folder in needed),
             seconds_per_iteration=seconds_per_iteration,
             seconds=seconds,
-            device=_told(where, facts),
+            device=_told(where, threads),
             workers=len(where),
             output=request.output,
             job=request.job_folder,
@@ -321,20 +322,23 @@ class JobRun:
         if self.request.compare:
             self._require_compare_free(plan.frames)
         mean_pixels = statistics.fmean(pixels)
-        facts = {
-            "threads": self.planner.threads(plan, mean_pixels),
-            **self.planner.batch_facts(plan, sizes, lambda: self._painter(weights)),
-            "pixels": mean_pixels,
-            "flow": self.planner.flow_method(),
-            **plan.facts,
-            "environment": _environment(self.devices[0]),
-            "replaces": self._replaced_files(plan.frames),
-        }
+        threads = self.planner.threads(plan, mean_pixels)
+        widths = self.planner.batch_widths(plan, sizes, lambda: self._painter(weights))
+        execution = ExecutionPlan(
+            threads=threads,
+            mean_pixels=mean_pixels,
+            flow_method=self.planner.flow_method(),
+            environment=_environment(self.devices[0]),
+            widths=widths,
+            size_order=self.planner.size_order(sizes, widths),
+            replaced_files=self._replaced_files(plan.frames),
+            film=plan.film,
+        )
         return Job.create(
             folder,
             recipe,
             self.request.to_values(),
-            facts,
+            execution.to_values(),
             plan.frames,
             frame_index=None if plan.frame_index is None else plan.frame_index.to_text(),
             replace=self.request.force,
@@ -450,11 +454,11 @@ class JobRun:
         """Whether a file in the way of a painting is the job's own, or is just what `--force` was given for."""
         if path.is_relative_to(job.folder):
             return True
-        replaced = job.facts["replaces"].get(os.path.abspath(path))
+        replaced = ExecutionPlan.from_values(job.plan).replaced_files.get(os.path.abspath(path))
         return replaced is not None and file_problem(path, replaced) is None
 
-    def _tell_of_environment(self, job: Job, device: torch.device) -> None:
-        before, now = job.facts.get("environment", {}), _environment(device)
+    def _tell_of_environment(self, job: Job, plan: ExecutionPlan, device: torch.device) -> None:
+        before, now = plan.environment, _environment(device)
         changed = [f"{key} {before[key]} → {now[key]}" for key in now if key in before and before[key] != now[key]]
         if changed:
             self._notice(
@@ -468,6 +472,7 @@ class JobRun:
     def _paint(
         self,
         job: Job,
+        plan: ExecutionPlan,
         weights: EncoderWeights,
         pending: Sequence[FrameRecord],
         where: Sequence[torch.device],
@@ -475,11 +480,10 @@ class JobRun:
     ) -> int:
         """Paints frames wherever the job may; returns how many."""
         # On another kind of device the bits are others, and so is the memory.
-        began_on_cpu = job.facts["environment"]["device"] == "cpu"
-        widths = widths_of(job.facts) if began_on_cpu == (self.devices[0].type == "cpu") else {}
-        spec = PainterSpec(
-            self.settings, weights, tuple(self.styles), self.blend, _content_colors(job), job.facts["threads"], widths
-        )
+        began_on_cpu = plan.environment["device"] == "cpu"
+        widths = plan.widths if began_on_cpu == (self.devices[0].type == "cpu") else {}
+        colors = None if plan.film is None else plan.film.color_statistics
+        spec = PainterSpec(self.settings, weights, tuple(self.styles), self.blend, colors, plan.threads, widths)
         painting = Painting(
             job,
             self.content,
@@ -492,7 +496,7 @@ class JobRun:
             stop=self.stop,
         )
         with self._executor(spec, where, parts_of(segments, pending)) as executor:
-            job.change_fact("workers", len(executor.devices))
+            job.record_workers(len(executor.devices))
             if self.request.executor == "ray":
                 self._notice(job, f"painting on {', '.join(executor.devices)}")
             return painting.run(pending, executor)
@@ -647,29 +651,16 @@ def _threads_set(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _segments(facts: Mapping[str, Any], frames: Sequence[FrameRecord]) -> Segments:
-    """How a job's shots are divided, of all its frames: decided as it was made, whoever goes on with it."""
-    return Segments(facts.get("keyframes", ()), (frame.shot for frame in frames))
-
-
-def _content_colors(job: Job) -> ColorStatistics | None:
-    if "content_colors" not in job.facts:
-        return None
-    mean, covariance = job.facts["content_colors"]
-    return ColorStatistics(torch.tensor(mean, dtype=torch.float64), torch.tensor(covariance, dtype=torch.float64))
-
-
 def _environment(device: torch.device) -> dict[str, str]:
     """What the last bits of a picture depend on besides the recipe."""
     # Threads are not told: a job keeps its number of them.
     return {"device": "cpu" if device.type == "cpu" else device_label(device), "torch": torch.__version__}
 
 
-def _told(where: Sequence[torch.device], facts: Mapping[str, Any]) -> str:
+def _told(where: Sequence[torch.device], threads: int) -> str:
     """Where frames are painted, as a person knows it."""
     if where[0].type != "cpu":
         return ", ".join(map(device_label, where))
-    threads = facts["threads"]
     each = "1 thread" if threads == 1 else f"{threads} threads"
     return f"cpu ({each})" if len(where) == 1 else f"cpu ({len(where)} processes of {each})"
 

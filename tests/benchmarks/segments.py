@@ -18,6 +18,7 @@ from impasto.motion import flow as flow_module
 from impasto.paint.encoder_weights import load_weights
 from impasto.paint.painter import Painter
 from impasto.pictures import Size, to_tensor
+from impasto.plan.execution_plan import ExecutionPlan
 from impasto.plan.request import Request
 from impasto.plan.scheduler import longest_way
 from impasto.plan.segments import Segments
@@ -122,7 +123,7 @@ def _painted(scene: scenes.Scene, kind: str, style: Path, segments: int) -> Pain
     stylize(Request((frames,), (style,), output, settings, mode="sequence", executor="inline", segments=segments))
     with Job.read(output.with_name(output.name + ".impasto")) as job:
         records = job.frames()
-        divided = Segments(job.facts["keyframes"], (record.shot for record in records))
+        divided = ExecutionPlan.from_values(job.plan).segments(record.shot for record in records)
     return Painted([read_image(record.path) for record in records], records, divided)
 
 
