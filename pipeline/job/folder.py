@@ -51,7 +51,7 @@ def require_unused_names(folder: Path) -> None:
     """`--job` may name any folder; what lies in it under the names of a job's parts, without a store, is somebody's."""
     for name in (FRAMES_NAME, PLOTS_NAME, CHECKPOINTS_NAME, LOG_NAME):
         if (folder / name).exists():
-            raise OutputError(f"the job's folder {folder} holds {name} and no job: name another with --job")
+            raise OutputError(f"the job's folder {folder} holds {name} and no job: name another with `job`")
 
 
 def remove_contents(folder: Path) -> None:

@@ -42,7 +42,7 @@ from .records import DevicePace, FrameRecord, FrameState, JobStatus, PlannedFram
 from .store import COPY_NAME, STORE_NAME
 
 _MOST_DIFFERENCES_SHOWN = 5
-_START_OVER = ": start over with stylize --force"
+_START_OVER = ": start over with `stylize(force=True)`"
 
 COPY_SECONDS = 60.0
 """How often a job at work copies its store: what is painted since is painted again where the store is damaged."""
@@ -286,7 +286,7 @@ class Job:
             raise JobMismatchError(
                 f"the job in {self.folder} was made with other settings or content ({shown}"
                 f"{f'; and {more} more' if more > 0 else ''}): "
-                "repeat the command as it was, choose another --output, or start over with stylize --force",
+                "repeat the command as it was, choose another `output`, or start over with `stylize(force=True)`",
                 different,
             )
         if mended:
@@ -604,12 +604,14 @@ class Job:
 def _require_schema(connection: sqlite3.Connection, folder: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == 0:
-        raise JobError(f"the store of the job in {folder} is damaged (it is empty): start over with stylize --force")
+        raise JobError(
+            f"the store of the job in {folder} is damaged (it is empty): start over with `stylize(force=True)`"
+        )
     if version != SCHEMA_VERSION:
         raise JobError(
             f"the job in {folder} was made by another version of impasto (its store is {version}, "
             f"this one reads {SCHEMA_VERSION}): "
-            "finish it with that version, or start over with stylize --force"
+            "finish it with that version, or start over with `stylize(force=True)`"
         )
 
 
@@ -665,9 +667,7 @@ def _translated(folder: Path) -> Iterator[None]:
             ) from error
         raise JobError(f"the store of the job in {folder} cannot be used: {store.in_short(error)}") from error
     except sqlite3.DatabaseError as error:
-        raise JobError(
-            f"the store of the job in {folder} is damaged ({store.in_short(error)}): start over with stylize --force"
-        ) from error
+        raise JobError(f"the store of the job in {folder} is damaged ({store.in_short(error)}){_START_OVER}") from error
     except OSError as error:
         raise storage.storage_error(error, folder) from error
 
