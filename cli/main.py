@@ -266,9 +266,10 @@ def status(job: JobArgument, as_json: JsonOption = False) -> None:
     """Say how far a job is, how fast, and how long it still takes."""
     with _session(False, as_json, live=False):
         from ..job.job import Job
+        from ..job.status import status_of
 
         with Job.read(job) as open_job:
-            state = open_job.status()
+            state = status_of(open_job)
         if as_json:
             print_json({"event": "status", **status_record(state)})
         else:
@@ -280,9 +281,11 @@ def verify(job: JobArgument, as_json: JsonOption = False) -> None:
     """Rehash frames, output and all else that a job keeps, and name each difference."""
     with _session(False, as_json, live=False):
         from ..job.job import Job
+        from ..job.status import status_of
+        from ..job.verification import find_problems
 
         with Job.read(job) as open_job:
-            problems, state = open_job.problems(), open_job.status()
+            problems, state = find_problems(open_job), status_of(open_job)
         if as_json:
             print_json({"event": "verified", "checked": state.done_count, "problems": list(problems)})
         else:
@@ -304,13 +307,14 @@ def clean(
 ) -> None:
     """Remove what a finished job no longer needs: the frames of its film, drafts, flow. The output stays."""
     with _session(False, as_json, live=False):
+        from ..job.cleaning import clean_job, disposable_files
         from ..job.job import Job
 
         with Job.read(job) if dry_run else Job.open(job) as open_job:
-            paths = open_job.disposable()
+            paths = disposable_files(open_job)
             count, size = len(paths), sum(path.lstat().st_size for path in paths)
             if not dry_run:
-                open_job.clean()
+                clean_job(open_job)
         if as_json:
             print_json({"event": "cleaned", "files": count, "bytes": size, "dry_run": dry_run})
         else:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..job.records import JobStatus
+    from ..job.status import JobStatus
     from ..report.stability import Stability
     from ..report.summary import MeanStability, Measured, Summary
 

@@ -33,6 +33,8 @@ from impasto.job import store
 from impasto.job.folder import is_job
 from impasto.job.job import Job
 from impasto.job.records import PlannedFrame
+from impasto.job.status import status_of
+from impasto.job.verification import find_problems
 from impasto.plan.request import Request
 from impasto.presets import load_settings
 from impasto.run.job_run import resume, stylize
@@ -410,7 +412,7 @@ def struck_and_resumed(sweep: Sweep | InProcess, point: Point, fault: Fault, tal
     assert again <= 1, where
     assert work.leftovers() == [], where
     with Job.read(work.job) as job:
-        assert job.problems() == [] and job.status().finished, where
+        assert find_problems(job) == [] and status_of(job).finished, where
     tally.points += 1
     tally.repainted += max(again, 0)
 
@@ -493,7 +495,7 @@ connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA cache_size = 1")
 connection.execute("BEGIN IMMEDIATE")
 connection.execute("UPDATE frames SET iterations = 1000, pts = 1000")
-connection.execute("INSERT INTO meta VALUES ('pad', ?)", ("x" * 200_000,))
+connection.execute("INSERT INTO meta VALUES ('pad', ?, '')", ("x" * 200_000,))
 os.kill(os.getpid(), signal.SIGKILL)
 """
             subprocess.run([sys.executable, "-c", script, str(self.job / store.STORE_NAME)], check=False)
@@ -531,7 +533,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         tally.tried += 1
         try:
             with Job.read(self.job) as job:
-                problems = job.problems()
+                problems = find_problems(job)
         except ImpastoError as error:
             problems = [str(error)]
         if problems:
@@ -549,7 +551,7 @@ os.kill(os.getpid(), signal.SIGKILL)
             return
         assert self._results() == self.whole, where
         with Job.read(self.job) as job:
-            assert job.problems() == [], where
+            assert find_problems(job) == [], where
         tally.mended += bool(problems)
 
 

@@ -17,6 +17,7 @@ from impasto.errors import DeviceError, UsageError
 from impasto.events import Event, FrameDone, FrameProgress
 from impasto.job.job import Job
 from impasto.job.records import FrameRecord
+from impasto.job.status import status_of
 from impasto.media import images
 from impasto.media.video_reader import read_frames
 from impasto.plan.request import Request
@@ -81,7 +82,7 @@ def test_three_machines_paint_the_same_bits(material: Path, tmp_path: Path, mach
     assert "painting on " in notices(events)
     assert len(of_kind(events, FrameDone)) == 8
     with Job.read(spread.job_folder) as job:
-        devices = job.status().devices
+        devices = status_of(job).devices
     assert sum(item.frame_count for item in devices) == 8
     assert all(re.fullmatch(r"[\d.]+ cpu \(1 thread\)", item.device) for item in devices)
 
@@ -176,5 +177,5 @@ def test_no_cluster_is_one_line(material: Path, tmp_path: Path) -> None:
 
 
 def test_an_address_goes_with_ray(material: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="`executor=ray` needs Ray"):
+    with pytest.raises(UsageError, match="--executor ray"):
         stylize(asked(material, tmp_path, address="127.0.0.1:1"))

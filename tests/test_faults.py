@@ -26,8 +26,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from impasto.errors import Interrupted, JobError, JobMismatchError
 from impasto.events import Assembling, Event, FrameDone, FrameProgress, FrameStarted, StopSignal
+from impasto.job.cleaning import clean_job
 from impasto.job.folder import is_job
 from impasto.job.job import Job
+from impasto.job.status import status_of
+from impasto.job.verification import find_problems
 from impasto.media import images
 from impasto.paint.encoder_weights import EncoderWeights
 from impasto.plan import request as request_module
@@ -231,8 +234,8 @@ def test_a_terminal_that_closes(terminal: Terminal, tmp_path: Path) -> None:
     terminal.process.send_signal(signal.SIGTERM)
     assert terminal.process.wait(60) == 130
     with Job.read(tmp_path / "o.png.impasto") as job:
-        assert job.status().owner is None and job.status().lost_owner is None
-        assert job.problems() == []
+        assert status_of(job).owner is None and status_of(job).lost_owner is None
+        assert find_problems(job) == []
 
 
 @pytest.mark.parametrize("terminal", ["nohup"], indirect=True)
@@ -262,7 +265,7 @@ def test_the_frame_under_way_has_its_time_and_no_more(tmp_path: Path, content_fi
     assert [event.iteration for event in events if isinstance(event, FrameProgress)][-1] in (5, 6)
     assert not (tmp_path / "o.png").exists()
     with Job.read(asked.job_folder) as job:
-        assert (job.status().done_count, job.status().lost_owner, job.problems()) == (0, None, [])
+        assert (status_of(job).done_count, status_of(job).lost_owner, find_problems(job)) == (0, None, [])
 
 
 # --- anything, in any order ---
@@ -310,7 +313,7 @@ class AnyOrder(RuleBasedStateMachine):
         if not self.has_job():
             return False
         with Job.read(self.asked.job_folder) as job:
-            return job.output_sha256 is not None
+            return job.output is not None
 
     def missing(self) -> set[str]:
         """What the next run has to paint."""
@@ -426,7 +429,7 @@ class AnyOrder(RuleBasedStateMachine):
         if self.hurt & {"job.db", "job.copy"}:
             return
         with Job.read(self.asked.job_folder) as job:
-            if job.status().lost_owner is not None:
+            if status_of(job).lost_owner is not None:
                 return  # After a crash the copy may be older, and what is missing not told by it.
         path = self.asked.job_folder / name
         path.write_bytes(faults.damaged(path.read_bytes(), random.Random(seed)))
@@ -443,11 +446,11 @@ class AnyOrder(RuleBasedStateMachine):
             refusal = "is made again of the frames"
         with Job.open(self.asked.job_folder) as job:
             if refusal is None:
-                job.clean()
+                clean_job(job)
                 self.cleaned = True
             else:
                 with pytest.raises(JobError, match=refusal):
-                    job.clean()
+                    clean_job(job)
                 assert self.hashes() == before
         # Frames that were hurt are no longer needed.
         self.hurt = set() if self.cleaned else self.hurt - {"job.db", "job.copy"}
@@ -466,7 +469,7 @@ class AnyOrder(RuleBasedStateMachine):
         if not self.has_job():
             return
         with Job.read(self.asked.job_folder) as job:
-            problems = job.problems()
+            problems = find_problems(job)
         named = {next(name for name in self.names() if name in problem) for problem in problems}
         hurt = {"store" if name.startswith("job.") else name for name in self.hurt}
         assert named == hurt and len(problems) == len(hurt), problems

@@ -16,6 +16,8 @@ from impasto.errors import InputError, Interrupted, JobMismatchError, PartialErr
 from impasto.events import Event, FrameDone, FrameFailed, FrameStarted, JobDone, JobStarted, StopSignal
 from impasto.job.job import Job
 from impasto.job.records import FrameRecord
+from impasto.job.status import status_of
+from impasto.job.verification import find_problems
 from impasto.media import images, video_reader
 from impasto.motion.dis import DisFlow
 from impasto.motion.flo_files import FloFolder, write_flo
@@ -465,7 +467,7 @@ def test_passes_go_to_and_fro(three_passes: tuple[Request, list[Event]]) -> None
     assert len(set(tree(frames).values())) == 18
     with Job.read(asked.job_folder) as job:
         kept = [frame.path for frame in job.frames() if frame.pass_number == 0]
-        assert (job.status().finished, job.problems()) == (True, [])
+        assert (status_of(job).finished, find_problems(job)) == (True, [])
     assert kept == [frames / name for name in names]
     assert not (asked.job_folder / "frames" / "flow").exists()
 
@@ -612,7 +614,7 @@ def test_flow_that_a_crash_has_cut_short_is_estimated_again(tmp_path: Path, styl
     for path in kept:
         path.write_bytes(path.read_bytes()[:100])
     with Job.read(asked.job_folder) as job:
-        assert [problem.partition(":")[0] for problem in job.problems()] == ["flow"] * len(kept)
+        assert [problem.partition(":")[0] for problem in find_problems(job)] == ["flow"] * len(kept)
     stylize(asked)
     assert course(asked) == course(whole)
 

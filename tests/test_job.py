@@ -17,11 +17,14 @@ import pytest
 from impasto import storage
 from impasto.errors import ImpastoError, JobError, JobLockedError, JobMismatchError, StorageError
 from impasto.events import Losses
-from impasto.job import store
+from impasto.job.cleaning import disposable_files
 from impasto.job.folder import LOG_NAME, default_folder, is_job
-from impasto.job.job import SCHEMA_VERSION, Job
-from impasto.job.records import DevicePace, FrameState, PlannedFrame
-from impasto.job.store import COPY_NAME, STORE_NAME
+from impasto.job.job import Job
+from impasto.job.records import FrameState, OutputRecord, PlannedFrame
+from impasto.job.schema import SCHEMA_VERSION
+from impasto.job.status import DevicePace, status_of
+from impasto.job.store import COPY_NAME, STORE_NAME, write_copy
+from impasto.job.verification import find_problems
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE: dict[str, Any] = {"output": "/nowhere/out.mp4", "content": {"kind": "video", "a.mp4": "00"}, "size": 64}
@@ -192,23 +195,53 @@ def test_a_reader_writes_nothing(folder: Path) -> None:
 
 def test_the_output_is_finished_and_reopened(folder: Path) -> None:
     with make(folder) as job:
-        assert job.output_sha256 is None
-        assert not job.status().finished
+        assert job.output is None
+        assert not status_of(job).finished
         for index in range(4):
             paint(job, index)
-        job.finish_output("cd" * 32)
-        assert job.output_sha256 == "cd" * 32
-        assert job.status().finished
+        output = OutputRecord("cd" * 32)
+        job.expect_output(output)
+        assert (job.expected_output, job.output) == (output, None)
+        assert not status_of(job).finished
+        job.finish_output(output)
+        assert job.output == output
+        assert status_of(job).finished
         job.reset_frames([job.frames()[1]])
-        assert job.output_sha256 == "cd" * 32
-        assert not job.status().finished
+        assert job.output == output
+        assert not status_of(job).finished
         paint(job, 1)
-        assert job.status().finished
-        job.finish_output(None)
-        assert job.output_sha256 == ""
+        assert status_of(job).finished
+        job.finish_output(OutputRecord("cd" * 32, (2,)))
+        assert not status_of(job).finished
+        job.finish_output(OutputRecord(None))
+        assert job.output == OutputRecord(None)
+        assert status_of(job).finished
         job.reopen_output()
-        assert job.output_sha256 is None
-        assert not job.status().finished
+        assert job.output is None
+        assert not status_of(job).finished
+
+
+@pytest.mark.parametrize("state", ["pending", "failed"])
+@pytest.mark.parametrize("path", ["frames/000001.png", "/nowhere/1.png"], ids=["inside", "outside"])
+def test_a_job_with_a_frame_that_is_not_done_is_neither_finished_nor_cleaned(
+    folder: Path, tmp_path: Path, state: str, path: str
+) -> None:
+    """`status` and `clean` go by the same rule, wherever the frame's file is."""
+    frames = [*planned(1), PlannedFrame(1, 0, "frame 1", path)]
+    (tmp_path / "o.mp4").write_bytes(b"film")
+    recipe = {**RECIPE, "output": str(tmp_path / "o.mp4")}
+    with make(folder, frames=frames, recipe=recipe) as job:
+        paint(job, 0)
+        job.finish_frame(1, "ab" * 32, LOSSES, 7, "limit", None, 1.0)
+        job.finish_output(OutputRecord(storage.hash_file(tmp_path / "o.mp4")))
+        assert status_of(job).finished and len(disposable_files(job)) == 1
+        if state == "failed":
+            job.fail_frame(1, "broken")
+        else:
+            job.reset_frames(job.frames()[1:])
+        assert not status_of(job).finished
+        with pytest.raises(JobError, match="is not finished and needs its frames"):
+            disposable_files(job)
 
 
 def test_the_log_grows(folder: Path) -> None:
@@ -224,14 +257,14 @@ def test_the_log_grows(folder: Path) -> None:
 
 def test_status(folder: Path) -> None:
     with make(folder) as job:
-        empty = job.status()
+        empty = status_of(job)
         assert (empty.frame_count, empty.done_count, empty.iterations, empty.losses) == (4, 0, 0, None)
         assert empty.seconds_left is None
         paint(job, 0, losses=Losses(1, 2, 3))
         paint(job, 1, losses=Losses(3, 4, 5))
         job.fail_frame(2, "broken")
     with Job.read(folder) as job:
-        status = job.status()
+        status = status_of(job)
     assert status.output == Path("/nowhere/out.mp4")
     assert status.kind == "video"
     assert (status.frame_count, status.done_count, status.iterations) == (4, 2, 14)
@@ -245,31 +278,31 @@ def test_status(folder: Path) -> None:
 
 def test_status_tells_each_device(folder: Path) -> None:
     with make(folder) as job:
-        assert job.status().devices == ()
+        assert status_of(job).devices == ()
         for index, (device, seconds) in enumerate((("cuda:1", 1.0), ("10.0.0.3 cuda:0 (X)", 2), ("cuda:1", 4))):
             job.finish_frame(index, "ab" * 32, LOSSES, 7, "limit", None, seconds, device=device)
-        assert job.status().devices == (DevicePace("cuda:1", 2, 2.5), DevicePace("10.0.0.3 cuda:0 (X)", 1, 2.0))
+        assert status_of(job).devices == (DevicePace("cuda:1", 2, 2.5), DevicePace("10.0.0.3 cuda:0 (X)", 1, 2.0))
         job.reset_frames(job.frames()[:1])
         assert [frame.device for frame in job.frames()] == [None, "10.0.0.3 cuda:0 (X)", "cuda:1", None]
-        assert job.status().devices == (DevicePace("10.0.0.3 cuda:0 (X)", 1, 2.0), DevicePace("cuda:1", 1, 4.0))
+        assert status_of(job).devices == (DevicePace("10.0.0.3 cuda:0 (X)", 1, 2.0), DevicePace("cuda:1", 1, 4.0))
 
 
 def test_an_owner_that_has_gone_is_told(folder: Path) -> None:
     make(folder).__exit__()
     with Job.read(folder) as job:
-        assert (job.status().owner, job.status().lost_owner) == (None, None)
+        assert (status_of(job).owner, status_of(job).lost_owner) == (None, None)
     with other_process(folder) as process:
         with Job.read(folder) as job:
-            assert job.status().lost_owner is None
+            assert status_of(job).lost_owner is None
         process.kill()
         process.wait(60)
         with Job.read(folder) as job:
-            status = job.status()
+            status = status_of(job)
         assert status.owner is None
         assert status.lost_owner is not None and f"process {process.pid} on " in status.lost_owner
     Job.open(folder).__exit__()
     with Job.read(folder) as job:
-        assert job.status().lost_owner is None
+        assert status_of(job).lost_owner is None
 
 
 @pytest.mark.parametrize(("hours", "stalled"), [(0.02, False), (1.4, False), (1.6, True)])
@@ -282,12 +315,12 @@ def test_a_job_that_finishes_nothing_is_told(folder: Path, hours: float, stalled
         then = time.time() - 3600 * hours
         os.utime(folder / STORE_NAME, (then, then))
         with Job.read(folder) as job:
-            seconds = job.status().stalled_seconds
+            seconds = status_of(job).stalled_seconds
         assert (seconds is not None) == stalled
         if seconds is not None:
             assert 3600 * hours <= seconds < 3600 * hours + 60
     with Job.read(folder) as job:
-        assert job.status().stalled_seconds is None  # Nobody is at work.
+        assert status_of(job).stalled_seconds is None  # Nobody is at work.
 
 
 def test_nothing_is_stalled_before_its_first_frame_and_after_its_last(folder: Path) -> None:
@@ -300,7 +333,7 @@ def test_nothing_is_stalled_before_its_first_frame_and_after_its_last(folder: Pa
         with other_process(folder):
             os.utime(folder / STORE_NAME, (0, 0))
             with Job.read(folder) as job:
-                assert job.status().stalled_seconds is None
+                assert status_of(job).stalled_seconds is None
 
 
 def test_frames_that_were_reset_do_not_count(folder: Path) -> None:
@@ -308,7 +341,7 @@ def test_frames_that_were_reset_do_not_count(folder: Path) -> None:
         paint(job, 0, losses=Losses(1, 1, 1), seconds=1)
         paint(job, 1, losses=Losses(9, 9, 9), seconds=9)
         job.reset_frames([frame for frame in job.frames() if frame.index == 1])
-        status = job.status()
+        status = status_of(job)
     assert (status.done_count, status.iterations) == (1, 7)
     assert status.losses == Losses(1, 1, 1)
     assert status.seconds_per_frame == 1
@@ -319,13 +352,13 @@ def test_problems_are_found(tmp_path: Path, folder: Path) -> None:
     output.write_bytes(b"video")
     with make(folder, recipe={**RECIPE, "output": str(output)}) as job:
         paths = [paint(job, index) for index in range(3)]
-        job.finish_output(storage.hash_file(output))
+        job.finish_output(OutputRecord(storage.hash_file(output)))
     with Job.read(folder) as job:
-        assert job.problems() == []
+        assert find_problems(job) == []
         paths[0].unlink()
         paths[1].write_bytes(b"frame 2")  # Of the same length.
         output.write_bytes(b"other")
-        problems = job.problems()
+        problems = find_problems(job)
     assert len(problems) == 3
     for problem, path, what in zip(problems, (*paths[:2], output), ("is missing", "changed", "changed"), strict=True):
         assert str(path) in problem
@@ -346,15 +379,16 @@ def test_no_job(tmp_path: Path, opened: Any) -> None:
 
 
 @pytest.mark.parametrize("opened", [Job.open, Job.read])
-def test_a_job_of_another_version(folder: Path, opened: Any) -> None:
+@pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1])
+def test_a_job_of_another_version(folder: Path, opened: Any, version: int) -> None:
     make(folder).__exit__()
     with closing(sqlite3.connect(folder / STORE_NAME)) as connection:
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    store.write_copy(folder)
+        connection.execute(f"PRAGMA user_version = {version}")
+    write_copy(folder)
     before = (folder / STORE_NAME).read_bytes()
     with pytest.raises(JobError) as caught:
         opened(folder)
-    one_line(caught.value, "another version", str(SCHEMA_VERSION + 1), "force=True")
+    one_line(caught.value, "another version", f"its store is {version}", "--force")
     assert (folder / STORE_NAME).read_bytes() == before
     make(folder, replace=True).__exit__()  # The refusal has freed the lock.
 
@@ -364,8 +398,8 @@ def look_through(folder: Path) -> None:
         assert job.recipe
         assert job.invocation
         assert job.plan
-        job.status()
-        job.problems()
+        status_of(job)
+        find_problems(job)
 
 
 @pytest.mark.parametrize("length", [10, 100, 1000, 4096, 8192, 12287])
@@ -377,7 +411,7 @@ def test_a_store_that_is_cut_off(folder: Path, length: int) -> None:
     (folder / COPY_NAME).unlink()
     with pytest.raises(JobError) as caught:
         look_through(folder)
-    one_line(caught.value, str(folder), "damaged", "force=True")
+    one_line(caught.value, str(folder), "damaged", "--force")
     make(folder, replace=True).__exit__()
     look_through(folder)
 
@@ -390,7 +424,7 @@ def test_a_store_of_something_else(folder: Path, data: bytes) -> None:
     for use in (look_through, Job.open):
         with pytest.raises(JobError) as caught:
             use(folder)
-        one_line(caught.value, "damaged", "force=True")
+        one_line(caught.value, "damaged", "--force")
 
 
 CHANGES = {
@@ -400,7 +434,8 @@ CHANGES = {
     "the kind of a value": "UPDATE frames SET name = CAST(name AS BLOB) WHERE idx = 0",
     "a state": "UPDATE frames SET state = 'done' WHERE idx = 3",
     "a row less": "DELETE FROM frames WHERE idx = 3",
-    "a row more": "INSERT INTO frames (pass, idx, shot, name, path, work) VALUES (0, 9, 9, 'x', 'x', 1)",
+    "a row more": "INSERT INTO frames (pass, idx, shot, name, path, work, state, checksum) "
+    "VALUES (0, 9, 9, 'x', 'x', 1, 'pending', zeroblob(16))",
     "two rows that change their times": "UPDATE frames SET pts = 2560 - pts WHERE idx IN (2, 3)",
     "a column more": "ALTER TABLE frames ADD COLUMN x",
     "how a table is made": "PRAGMA writable_schema = ON; "
@@ -408,8 +443,12 @@ CHANGES = {
     "how a table is made, in no letters": "PRAGMA writable_schema = ON; "
     "UPDATE sqlite_master SET sql = CAST(replace(CAST(sql AS BLOB), 'sha256', x'22a9ff') AS TEXT) "
     "WHERE name = 'frames'",
-    "the seal": "UPDATE meta SET value = 'x' || substr(value, 2) WHERE key = 'seal'",
-    "no seal": "DELETE FROM meta WHERE key = 'seal'",
+    "a checksum": "UPDATE frames SET checksum = zeroblob(16) WHERE idx = 1",
+    "a row with the checksum of another": "UPDATE frames SET checksum = (SELECT checksum FROM frames WHERE idx = 0)",
+    "a row of meta less": "DELETE FROM meta WHERE key = 'workers'",
+    "a comparison less": "DELETE FROM comparisons",
+    "the number of rows": "UPDATE meta SET value = replace(value, '4', '5') WHERE key = 'row_counts'",
+    "no number of rows": "DELETE FROM meta WHERE key = 'row_counts'",
 }
 
 
@@ -424,7 +463,10 @@ def test_a_change_that_the_job_did_not_make(folder: Path, change: str, crashed: 
     """It is told and put right from the copy; without one the job is refused."""
     with make(folder) as job:
         paint(job, 1)
-        job._keep_copy()
+        job.record_workers(2)
+        storage.write_bytes(folder.parent / "compared.png", b"content and result")
+        job.finish_comparison(folder.parent / "compared.png", storage.hash_file(folder.parent / "compared.png"))
+        job.copy_store()
         before = job.frames()
         if crashed:
             kept = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
@@ -435,20 +477,37 @@ def test_a_change_that_the_job_did_not_make(folder: Path, change: str, crashed: 
     changed_behind_the_back(folder, CHANGES[change])
     with Job.read(folder) as job:
         assert job.frames() == before and job.plan == PLAN  # those of the copy
-        (problem,) = job.problems()
+        (problem,) = find_problems(job)
         assert problem.startswith("store: ") and "damaged" in problem and "\n" not in problem
     copy = (folder / COPY_NAME).read_bytes()
     (folder / COPY_NAME).write_bytes(copy[:-1] + bytes([copy[-1] ^ 1]))
     for use in (look_through, Job.open):
         with pytest.raises(JobError) as caught:
             use(folder)
-        one_line(caught.value, str(folder), "damaged", "force=True")
+        one_line(caught.value, str(folder), "damaged", "--force")
     (folder / COPY_NAME).write_bytes(copy)
     with Job.open(folder) as job:
         assert job.store_problem is not None and "damaged" in job.store_problem
         assert job.frames() == before and job.plan == PLAN
     with Job.read(folder) as job:
-        assert job.store_problem is None and job.problems() == []
+        assert job.store_problem is None and find_problems(job) == []
+
+
+def test_a_damaged_row_is_not_rewritten(folder: Path) -> None:
+    """It would get a checksum that matches the damage."""
+    with make(folder) as job:
+        changed_behind_the_back(folder, "UPDATE frames SET pts = 1 WHERE idx = 1")
+        for write in (lambda: job.fail_frame(1, "broken"), lambda: job.reset_frames(job.frames())):
+            with pytest.raises(JobError) as caught:
+                write()
+            one_line(caught.value, "damaged", "checksum", "run the same command again")
+        job.fail_frame(0, "broken")
+        changed_behind_the_back(folder, "UPDATE meta SET value = replace(value, '4', '5') WHERE key = 'row_counts'")
+        with pytest.raises(JobError, match="damaged"):
+            job.record_cleaned()
+    with Job.open(folder) as job:
+        assert job.store_problem is not None
+        assert [frame.pts for frame in job.frames()] == [0, 512, 1024, 1536]
 
 
 def test_a_byte_that_says_nothing(folder: Path) -> None:
@@ -459,16 +518,16 @@ def test_a_byte_that_says_nothing(folder: Path) -> None:
     (folder / STORE_NAME).write_bytes(data[:hole] + b"\1" + data[hole + 1 :])
     with Job.read(folder) as job:
         assert job.store_problem is None
-        (problem,) = job.problems()
+        (problem,) = find_problems(job)
         assert "has changed since it was written" in problem
     with Job.open(folder) as job:
         assert job.store_problem is not None
         # While somebody owns it the two may differ, and that is no problem.
         job.fail_frame(0, "x")
         with Job.read(folder) as other:
-            assert other.problems() == []
+            assert find_problems(other) == []
     with Job.read(folder) as job:
-        assert job.problems() == []
+        assert find_problems(job) == []
 
 
 @pytest.mark.parametrize("data", [b"", b"x", None])
@@ -477,29 +536,26 @@ def test_a_copy_that_is_damaged(folder: Path, data: bytes | None) -> None:
     copy = folder / COPY_NAME
     copy.write_bytes(copy.read_bytes()[:-1] if data is None else data)
     with Job.read(folder) as job:
-        assert len(job.problems()) == 1
+        assert len(find_problems(job)) == 1
     Job.open(folder).__exit__()
     with Job.read(folder) as job:
-        assert job.problems() == []
+        assert find_problems(job) == []
 
 
-def test_a_store_that_cannot_be_read_for_a_moment_is_not_given_up(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_cannot_be_read_for_a_moment_is_not_given_up(folder: Path) -> None:
     """What the copy does not have yet is lost only with bytes that are damaged."""
-    monkeypatch.setattr(store, "_LOOK_SECONDS", 0.1)
     job = make(folder)
     paint(job, 0)
-    job._connection.close()  # As a process that is killed.
+    job.store.close()  # As a process that is killed.
     assert job._lock is not None
     job._lock.release()
     before = (folder / STORE_NAME).read_bytes()
     with closing(sqlite3.connect(folder / STORE_NAME, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(JobError, match="locked"):
-            Job.open(folder)
+            Job.open(folder, timeout_seconds=0.1)
         with pytest.raises(JobError, match="locked"):
-            Job.read(folder)
+            Job.read(folder, timeout_seconds=0.1)
     assert (folder / STORE_NAME).read_bytes() == before
     with Job.open(folder) as job:
         assert job.store_problem is None
@@ -507,12 +563,9 @@ def test_a_store_that_cannot_be_read_for_a_moment_is_not_given_up(
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(0.0, 2), (3600.0, 0)])
-def test_a_job_at_work_copies_its_store_now_and_then(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, kept: int
-) -> None:
+def test_a_job_at_work_copies_its_store_now_and_then(folder: Path, seconds: float, kept: int) -> None:
     """So much is there of a job whose store is damaged in a crash; what is missing is painted again."""
-    monkeypatch.setattr("impasto.job.job.COPY_SECONDS", seconds)
-    with make(folder) as job:
+    with make(folder, copy_seconds=seconds) as job:
         for index in range(2):
             paint(job, index)
         crashed = {name: (folder / name).read_bytes() for name in (STORE_NAME, COPY_NAME)}
@@ -522,22 +575,26 @@ def test_a_job_at_work_copies_its_store_now_and_then(
     with Job.open(folder) as job:
         assert job.store_problem is not None
         assert len(job.frames(FrameState.DONE)) == kept
-    assert "put right from its copy" in (folder / LOG_NAME).read_text()
+    assert "restored from its copy" in (folder / LOG_NAME).read_text()
 
 
-def test_the_seal_is_kept_by_whatever_is_written(folder: Path) -> None:
+def test_checksums_are_kept_by_whatever_is_written(folder: Path) -> None:
     """Every way to write keeps the store sound, with names of any bytes and numbers of any size."""
     name = os.fsdecode(b"\xff \xf0\x9f\x8e\xa8.png")
     frames = [*planned(), PlannedFrame(4, 4, name, f"frames/{name}", -(2**62), 10**9)]
     with make(folder, frames=frames) as job:
-        for losses in (Losses(1, 2.0, 1e-300), Losses(float("inf"), 1 / 3, 2**60)):
+        for losses in (Losses(1, -0.0, 1e-300), Losses(float("inf"), float("nan"), 2**60)):
             job.finish_frame(0, "ab" * 32, losses, 7, "limit", "stalled", 2, reference=3)
         job.fail_frame(4, name)
         job.reset_frames(job.frames()[1:3])
-        job.expect_output("cd" * 32)
+        job.expect_output(OutputRecord("cd" * 32, (1, 2)))
         for _ in range(2):
-            job.finish_output("cd" * 32)
-        job.finish_comparison(Path("x.mp4"), "ef" * 32)
+            job.finish_output(OutputRecord("cd" * 32))
+        for compared in ("x.mp4", name, "x.mp4"):
+            job.finish_comparison(folder / compared, "ef" * 32)
+        assert set(job.comparisons) == {folder / "x.mp4", folder / name}
+        job.record_cleaned()
+        job.reset_cleaned_frames()
         with Job.read(folder) as other:
             assert other.store_problem is None
         job.reopen_output()
@@ -554,7 +611,7 @@ connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA cache_size = 1")
 connection.execute("BEGIN IMMEDIATE")
 connection.execute("UPDATE frames SET state = 'done', sha256 = 'x'")
-connection.execute("INSERT INTO meta VALUES ('pad', ?)", ("x" * 200_000,))
+connection.execute("INSERT INTO meta VALUES ('pad', ?, '')", ("x" * 200_000,))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", script, str(folder / STORE_NAME)], check=False)
@@ -563,9 +620,9 @@ os.kill(os.getpid(), signal.SIGKILL)
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     with Job.open(copy) as job:
-        assert job.status().done_count == 0
+        assert status_of(job).done_count == 0
     with Job.read(folder) as job:
-        assert job.status().done_count == 0
+        assert status_of(job).done_count == 0
 
 
 def test_one_thread_reads_while_another_writes(folder: Path) -> None:
@@ -574,7 +631,7 @@ def test_one_thread_reads_while_another_writes(folder: Path) -> None:
     script = """
 import sys, threading
 from pathlib import Path
-from pipeline.events import Losses
+from impasto.events import Losses
 from impasto.job.job import Job
 with Job.open(Path(sys.argv[1])) as job:
     def write():
@@ -594,10 +651,10 @@ def test_create_refuses_a_job_that_is_there(folder: Path) -> None:
     with pytest.raises(JobError, match="a job has appeared"):
         make(folder)
     with Job.read(folder) as job:
-        assert job.status().done_count == 1
-        assert job.problems() == []
+        assert status_of(job).done_count == 1
+        assert find_problems(job) == []
     with make(folder, replace=True) as job:
-        assert job.status().done_count == 0
+        assert status_of(job).done_count == 0
         assert not (folder / "frames").exists()
 
 
@@ -670,7 +727,7 @@ def test_differences_are_named(folder: Path) -> None:
         "size: 64 → None",
         "content.b.mp4: (not set) → 00",
     ]
-    one_line(caught.value, *caught.value.differences, "force=True")
+    one_line(caught.value, *caught.value.differences, "--force")
 
 
 def test_many_differences_are_not_all_shown(folder: Path) -> None:
@@ -692,13 +749,13 @@ def test_a_second_process_is_told_of_the_first(folder: Path) -> None:
                 attempt(folder)
             one_line(caught.value, f"process {process.pid} ", str(folder))
         with Job.read(folder) as job:
-            owner = job.status().owner
+            owner = status_of(job).owner
             assert owner is not None
             assert f"process {process.pid} " in owner
     with Job.open(folder) as job:
         assert job.recipe == RECIPE
     with Job.read(folder) as job:
-        assert job.status().owner is None
+        assert status_of(job).owner is None
 
 
 def test_the_lock_goes_with_a_process_that_is_killed(folder: Path) -> None:
@@ -707,9 +764,9 @@ def test_the_lock_goes_with_a_process_that_is_killed(folder: Path) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=60)
         with Job.read(folder) as job:
-            assert job.status().owner is None
+            assert status_of(job).owner is None
         with Job.open(folder) as job:
-            assert job.status().frame_count == 4
+            assert status_of(job).frame_count == 4
 
 
 def test_whoever_looks_takes_no_lock(folder: Path) -> None:

@@ -16,8 +16,11 @@ import torch
 
 from impasto.errors import DeviceError, FrameError, Interrupted, JobError, OutOfMemoryError, PartialError
 from impasto.events import Event, FrameDone, FrameFailed, FrameProgress, FrameStarted, JobStarted, Losses, StopSignal
+from impasto.job.cleaning import clean_job
 from impasto.job.job import Job
 from impasto.job.records import FrameRecord, FrameState
+from impasto.job.status import status_of
+from impasto.job.verification import find_problems
 from impasto.media import images
 from impasto.media.video_reader import read_frames
 from impasto.paint import stopping as stopping_module
@@ -143,8 +146,9 @@ def test_a_frame_that_fails_twice_is_set_aside_and_held(material: Path, tmp_path
     held = [difference(pictures[2], read(before[index].path)) for index in (0, 1, 3)]
     assert held[1] < 6 and held[1] < held[0] / 2 and held[1] < held[2] / 2
     with Job.read(asked.job_folder) as job:
-        state = job.status()
-        assert (state.done_count, state.finished, job.held, job.problems()) == (5, False, [2], [])
+        state = status_of(job)
+        assert job.output is not None
+        assert (state.done_count, state.finished, job.output.substituted, find_problems(job)) == (5, False, (2,), [])
     partial = sha256(asked.output)
 
     # Again, and it fails again: nothing else is painted, and nothing written.
@@ -162,7 +166,8 @@ def test_a_frame_that_fails_twice_is_set_aside_and_held(material: Path, tmp_path
     assert after[2].sha256 == hashes(film(material, material / "whole"))[2]
     assert difference(shown(asked)[2], read(after[2].path)) < 6
     with Job.read(asked.job_folder) as job:
-        assert job.status().finished and job.held == [] and job.problems() == []
+        assert job.output is not None
+        assert status_of(job).finished and job.output.substituted == () and find_problems(job) == []
 
 
 def test_a_frame_after_one_that_failed_is_repaired_to_its_bits(material: Path, tmp_path: Path, faulty: Any) -> None:
@@ -201,18 +206,23 @@ def test_a_frame_that_cannot_be_repaired_at_once_is_repaired_to_its_bits(
     assert tried == [3] and hashes(asked) == before
 
 
-def test_a_frame_whose_source_is_lost_for_good_starts_from_another(material: Path, tmp_path: Path, faulty: Any) -> None:
+def test_frames_wait_for_a_source_that_fails_again_and_again(material: Path, tmp_path: Path, faulty: Any) -> None:
+    """They get the bits of the uninterrupted job, or none: the frames after them were painted from those."""
     asked = film(material, tmp_path)
     stylize(asked)
+    whole, output = hashes(asked), sha256(asked.output)
     for index in (2, 3):
         flipped(records(asked)[index].path)
-    faulty({2: 2})
-    with pytest.raises(PartialError, match="2 of 6"):
-        resume(asked.job_folder)
-    faulty({2: 2})
-    with pytest.raises(PartialError, match="1 of 6"):
-        resume(asked.job_folder)
-    assert records(asked)[3].sources == (1,)
+    for _ in range(3):
+        tried = faulty({2: 2})
+        with pytest.raises(PartialError, match="2 of 6") as caught:
+            resume(asked.job_folder)
+        assert tried == [2, 2] and "out.mp4 was made before and shows them" in str(caught.value)
+        waiting = records(asked)[3]
+        assert waiting.error == "frame 3 starts from frame 2, which is not painted" and waiting.sources == (2,)
+    tried = faulty({})
+    resume(asked.job_folder)
+    assert tried == [2, 3] and hashes(asked) == whole and sha256(asked.output) == output
 
 
 def test_a_shot_that_lost_its_first_frames_starts_cold(material: Path, tmp_path: Path, faulty: Any) -> None:
@@ -310,7 +320,7 @@ def test_a_job_with_held_frames_is_not_cleaned(material: Path, tmp_path: Path, f
     with pytest.raises(PartialError):
         stylize(asked)
     with Job.open(asked.job_folder) as job, pytest.raises(JobError, match="not finished"):
-        job.clean()
+        clean_job(job)
 
 
 class FaultyMeasure(InlineExecutor):
@@ -338,7 +348,7 @@ def test_a_photo_that_cannot_be_measured_is_set_aside(
     resume(asked.job_folder)
     assert [record.state for record in records(asked)] == [FrameState.DONE] * COUNT
     with Job.read(asked.job_folder) as job:
-        assert job.problems() == []
+        assert find_problems(job) == []
 
 
 def test_a_frame_that_is_lost_in_a_stop_has_not_failed(material: Path, tmp_path: Path, faulty: Any) -> None:

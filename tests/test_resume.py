@@ -29,10 +29,13 @@ import torch
 
 from impasto import storage
 from impasto.errors import Interrupted, JobError, JobMismatchError, OutputError, PartialError, StorageError
-from impasto.events import Assembling, Event, FrameDone, FrameProgress, FrameStarted, Notice, StopSignal
-from impasto.job import store
+from impasto.events import Assembling, Event, FrameDone, FrameProgress, FrameStarted, JobStarted, Notice, StopSignal
+from impasto.job.cleaning import clean_job, disposable_files
 from impasto.job.job import Job
 from impasto.job.records import FrameState
+from impasto.job.status import status_of
+from impasto.job.store import write_copy
+from impasto.job.verification import find_problems
 from impasto.media import images, video_reader
 from impasto.paint.encoder_weights import bundled_path
 from impasto.plan.request import FrameRange, Request
@@ -211,6 +214,33 @@ def test_a_film_killed_at_any_time(material: Path, tmp_path: Path) -> None:
     assert kills >= 1
 
 
+@pytest.mark.parametrize("place", ["after-rename 1", "before-rename 2", "after-rename 2"])
+def test_a_film_killed_while_its_missing_frame_is_put_in(material: Path, tmp_path: Path, place: str) -> None:
+    """The renames are those of the frame, of the new film in the job's folder, and of its name."""
+    outputs = []
+    for folder, kills in (("whole", False), ("killed", True)):
+        shutil.copytree(material / "in", tmp_path / folder / "in")
+        asked = request(tmp_path / folder / "in", material / "style.png", tmp_path / folder / "out.mp4")
+        lost = tmp_path / folder / "in" / "f3.png"
+        data = lost.read_bytes()
+
+        def losing(event: Event, lost: Path = lost) -> None:
+            if isinstance(event, JobStarted):
+                lost.unlink()
+
+        with pytest.raises(PartialError, match="1 of 6"):
+            stylize(asked, losing)
+        lost.write_bytes(data)
+        if kills:
+            killed_at(asked, place)
+        assert stylize(asked).failed == ()
+        with Job.read(asked.job_folder) as job:
+            assert status_of(job).finished and find_problems(job) == []
+        outputs.append(asked.output.read_bytes())
+    assert outputs[0] == outputs[1]
+    no_traces(tmp_path)
+
+
 @pytest.mark.parametrize("place", ["before-rename 1", "after-rename 1", "done 3", "progress 4"])
 @pytest.mark.parametrize("mode", ["sequence", "photos"])
 def test_a_folder_killed_at_a_place(material: Path, tmp_path: Path, place: str, mode: Any) -> None:
@@ -252,7 +282,7 @@ def painted(material: Path, tmp_path: Path) -> Request:
     asked = film(material, tmp_path)
     with Job.open(asked.job_folder) as job:
         for key, values in (("recipe", job.recipe), ("invocation", job.invocation)):
-            job._set_meta(key, json.dumps({**values, "output": str(asked.output)}))
+            job.store.set_meta({key: json.dumps({**values, "output": str(asked.output)})})
     assert stylize(asked).painted_count == 0
     return asked
 
@@ -293,7 +323,7 @@ def test_a_frame_that_went_bad_is_painted_again(
     damage(frames / "000001.png")
     ages = {path.name: path.stat().st_mtime_ns for path in frames.iterdir() if path.name != "000001.png"}
     with Job.read(painted.job_folder) as job:
-        assert len(job.problems()) == 1 + (not finished)
+        assert len(find_problems(job)) == 1 + (not finished)
     events: list[Event] = []
     stylize(painted, events.append)
     assert [event.index for event in of_kind(events, FrameStarted)] == [1]
@@ -302,8 +332,8 @@ def test_a_frame_that_went_bad_is_painted_again(
     assert {name: (frames / name).stat().st_mtime_ns for name in ages} == ages
     same_as_whole(painted.output.parent, material / "whole-film")
     with Job.read(painted.job_folder) as job:
-        assert job.problems() == []
-        assert job.status().finished
+        assert find_problems(job) == []
+        assert status_of(job).finished
 
 
 def test_two_frames_in_a_row_that_went_bad(painted: Request) -> None:
@@ -537,7 +567,7 @@ def test_a_job_of_another_version_is_left_alone(material: Path, tmp_path: Path) 
     killed_at(asked, "done 2")
     with closing(sqlite3.connect(asked.job_folder / "job.db")) as connection:
         connection.execute("PRAGMA user_version = 99")
-    store.write_copy(asked.job_folder)
+    write_copy(asked.job_folder)
     before = tree(tmp_path)
     for again in (lambda: stylize(asked), lambda: resume(asked.job_folder)):
         with pytest.raises(JobError, match="another version"):
@@ -572,7 +602,7 @@ def test_a_job_that_was_asked_to_stop(material: Path, tmp_path: Path) -> None:
             stylize(asked, stopping, stop)
         assert str(asked.job_folder) in str(caught.value)
     with Job.read(asked.job_folder) as job:
-        assert job.status().done_count == 3  # Each time the frame under way was finished.
+        assert status_of(job).done_count == 3  # Each time the frame under way was finished.
     resume(asked.job_folder)
     same_as_whole(tmp_path, material / "whole-film")
 
@@ -633,8 +663,8 @@ def test_the_command_is_interrupted_once_and_killed_and_resumed(material: Path, 
     assert "Traceback" not in err
     assert "impasto resume" in err
     with Job.read(Path(f"{one}.impasto")) as job:
-        assert 1 <= job.status().done_count < 6
-        assert job.problems() == []
+        assert 1 <= status_of(job).done_count < 6
+        assert find_problems(job) == []
     process = command("stylize", *common, *iterations, "-o", one)
     wait_for(process, "frame_done")
     process.kill()
@@ -664,8 +694,8 @@ def test_the_second_signal_stops_at_once(material: Path, tmp_path: Path) -> None
     assert not output.exists()
     no_traces(tmp_path)
     with Job.read(Path(f"{output}.impasto")) as job:
-        assert job.status().done_count == 0
-        assert job.status().owner is None
+        assert status_of(job).done_count == 0
+        assert status_of(job).owner is None
 
 
 def test_frames_hash_alike_whoever_paints_them(material: Path, tmp_path: Path) -> None:
@@ -689,10 +719,10 @@ def test_a_finished_job_is_cleaned_and_stays_finished(tmp_path: Path, style_file
     stylize(asked)
     film = asked.output.read_bytes()
     with Job.read(asked.job_folder) as job:
-        assert len([path for path in job.disposable() if path.suffix == ".png"]) == len(footage())
+        assert len([path for path in disposable_files(job) if path.suffix == ".png"]) == len(footage())
     with Job.open(asked.job_folder) as job:
-        job.clean()
-        assert job.disposable() == [] and job.problems() == [] and job.status().finished
+        clean_job(job)
+        assert disposable_files(job) == [] and find_problems(job) == [] and status_of(job).finished
     assert not (asked.job_folder / "frames").exists()
     again = stylize(asked)
     assert again.painted_count == 0 and asked.output.read_bytes() == film
@@ -701,17 +731,17 @@ def test_a_finished_job_is_cleaned_and_stays_finished(tmp_path: Path, style_file
     assert stylize(asked).painted_count == len(footage())
     assert asked.output.read_bytes() == film
     with Job.read(asked.job_folder) as job:
-        assert not job.is_cleaned and job.problems() == []
+        assert not job.is_cleaned and find_problems(job) == []
 
 
 def test_a_changed_film_is_still_seen_after_cleaning(tmp_path: Path, style_file: Path) -> None:
     asked = request(write_frames(tmp_path / "in", footage()), style_file, tmp_path / "o.mp4", mode="sequence")
     stylize(asked)
     with Job.open(asked.job_folder) as job:
-        job.clean()
+        clean_job(job)
     asked.output.write_bytes(b"mine")
     with Job.read(asked.job_folder) as job:
-        assert len(job.problems()) == 1
+        assert len(find_problems(job)) == 1
     with pytest.raises(OutputError, match="has changed since this job wrote it"):
         stylize(asked)
     assert asked.output.read_bytes() == b"mine"
@@ -722,8 +752,8 @@ def test_painted_photos_are_never_cleaned_away(tmp_path: Path, style_file: Path)
     stylize(asked)
     before = tree(asked.output)
     with Job.open(asked.job_folder) as job:
-        assert job.disposable() == []
-        job.clean()
+        assert disposable_files(job) == []
+        clean_job(job)
     assert tree(asked.output) == before
     (asked.output / "f1.png").unlink()
     assert stylize(asked).painted_count == 1 and tree(asked.output) == before
@@ -736,8 +766,8 @@ def test_drafts_of_passes_are_cleaned_and_made_again(tmp_path: Path, style_file:
     stylize(asked)
     before = tree(asked.output)
     with Job.open(asked.job_folder) as job:
-        assert len(job.disposable()) == 8
-        job.clean()
+        assert len(disposable_files(job)) == 8
+        clean_job(job)
     assert stylize(asked).painted_count == 0
     (asked.output / "f2.png").unlink()
     stylize(asked)
@@ -750,7 +780,7 @@ def test_an_unfinished_job_is_not_cleaned(tmp_path: Path, style_file: Path) -> N
     with pytest.raises(Interrupted):
         stylize(asked, lambda event: stop.request() if isinstance(event, FrameDone) else None, stop)
     with Job.open(asked.job_folder) as job, pytest.raises(JobError, match="is not finished and needs its frames"):
-        job.clean()
+        clean_job(job)
     assert len(list((asked.job_folder / "frames").iterdir())) == 1
 
 
@@ -770,12 +800,12 @@ def test_a_finished_job_with_a_frame_to_paint_again_is_not_cleaned(
     with pytest.raises(RuntimeError):
         stylize(asked, on_event)
     with Job.open(asked.job_folder) as job:
-        assert not job.status().finished and len(job.frames(FrameState.PENDING)) == 1
+        assert not status_of(job).finished and len(job.frames(FrameState.PENDING)) == 1
         if failed:
             job.fail_frame(1, "the device has no memory left")
         with pytest.raises(JobError, match="is not finished and needs its frames"):
-            job.clean()
+            clean_job(job)
     assert stylize(asked).painted_count == 1
     assert asked.output.read_bytes() == film and tree(asked.job_folder / "frames") == before
     with Job.open(asked.job_folder) as job:
-        job.clean()
+        clean_job(job)

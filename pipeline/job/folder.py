@@ -1,4 +1,4 @@
-"""TODO: job.folder."""
+"""The names of a job folder's parts, and what may be done with a folder before it is opened as a job."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,7 @@ from .store import COPY_NAME, STORE_NAME
 FOLDER_SUFFIX = ".impasto"
 FRAMES_NAME = "frames"
 FLOW_NAME = f"{FRAMES_NAME}/flow"
-"""Where a job that paints in several passes, or in segments, keeps the flow between its frames until it is done, in
-files with a checksum header."""
+"""Flow between frames, in files with a checksum header; kept until a job with several passes or segments is done."""
 PLOTS_NAME = "plots"
 CHECKPOINTS_NAME = "checkpoints"
 LOG_NAME = "log.txt"
@@ -19,16 +18,16 @@ LOG_NAME = "log.txt"
 
 def default_folder(output: Path) -> Path:
     """`OUTPUT.impasto` beside the output."""
-    place = Path(os.path.abspath(output))
-    if not place.name:
+    absolute = Path(os.path.abspath(output))
+    if not absolute.name:
         raise OutputError(f"output {output} is the top of a disk: name a folder on it")
-    # As it was typed where that is enough, so that messages stay short.
-    named = output if output.name not in ("", "..") else place
+    # As it was typed, where that has a name, so that messages stay short.
+    named = output if output.name not in ("", "..") else absolute
     return named.with_name(named.name + FOLDER_SUFFIX)
 
 
 def file_problem(path: Path, sha256: str | None) -> str | None:
-    """What is wrong with a file that should have this hash, in words that follow its name; None when nothing is."""
+    """Returns what is wrong with a file that should have this hash, in words that follow its name; None when it has."""
     if not path.is_file():
         return "is missing"
     try:
@@ -38,27 +37,31 @@ def file_problem(path: Path, sha256: str | None) -> str | None:
 
 
 def is_job(folder: Path) -> bool:
-    """Whether there is a job in the folder."""
+    """Whether the folder holds a job."""
     return (folder / STORE_NAME).is_file()
 
 
 def require_job(folder: Path) -> None:
+    """Raises `JobError` unless the folder holds a job."""
     if not is_job(folder):
         raise JobError(f"no job at {folder}: give the folder OUTPUT{FOLDER_SUFFIX} that stylize made beside its output")
 
 
-def require_unused_names(folder: Path) -> None:
-    """`--job` may name any folder; what lies in it under the names of a job's parts, without a store, is somebody's."""
+def require_no_other_files(folder: Path) -> None:
+    """Raises `OutputError` when a folder without a job holds a file or folder that a new job would replace.
+
+    `--job` may name any folder: without a store beside them, `frames` or `log.txt` are the user's own.
+    """
     for name in (FRAMES_NAME, PLOTS_NAME, CHECKPOINTS_NAME, LOG_NAME):
         if (folder / name).exists():
-            raise OutputError(f"the job's folder {folder} holds {name} and no job: name another with `job`")
+            raise OutputError(f"the job's folder {folder} holds {name} and no job: name another with --job")
 
 
 def remove_contents(folder: Path) -> None:
-    """Removes what a job leaves in its folder, and nothing else that may lie there."""
+    """Removes the files of a job from its folder, and no others."""
     for name in (FRAMES_NAME, PLOTS_NAME, CHECKPOINTS_NAME):
         storage.remove_folder(folder / name)
-    # The store last: until then what is left is a job that misses frames, which resuming copes with.
-    storage.remove(*folder.glob("output.*"), folder / LOG_NAME, folder / COPY_NAME)
-    storage.remove(*(folder / f"{STORE_NAME}{ending}" for ending in ("", "-journal", "-wal", "-shm")))
+    # The store last: after a crash in between the folder holds a job that misses frames, which can be resumed.
+    storage.remove(*folder.glob("output.*"), *folder.glob("comparison.*"), folder / LOG_NAME, folder / COPY_NAME)
+    storage.remove(*(folder / f"{STORE_NAME}{suffix}" for suffix in ("", "-journal", "-wal", "-shm")))
     storage.remove_partial_files(folder)

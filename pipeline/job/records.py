@@ -1,4 +1,20 @@
-"""TODO: job.records."""
+"""What a job records of its frames and its output, and the rule by which a frame counts as done.
+
+A frame is DONE when its picture is complete on the disk and the store has the SHA-256 of the file, in this order:
+
+1. The picture is written to a temporary name, flushed, and renamed to `FrameRecord.path` (`storage.atomic_file`).
+2. `Job.finish_frame` stores the hash and sets the state.
+
+A crash between the two leaves the frame PENDING, and it is painted again to the same bits. A run does not take the
+store's word for it: when it starts, each file is hashed (`JobRun`), and `Job.reset_frames` makes those PENDING that are
+missing or have changed, and those that FAILED.
+
+    PENDING ── finish_frame ──▶ DONE
+       │  ◀──── reset_frames ────┘
+       └─ fail_frame ──▶ FAILED ── reset_frames ──▶ PENDING
+
+The job is finished when every frame of every pass is DONE and the output is complete under its name: `Job.is_finished`.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,20 +24,22 @@ from ..events import Losses
 
 
 class FrameState(StrEnum):
+    """Whether a frame is still to be painted; the module's docstring has the rule."""
+
     PENDING = "pending"
     DONE = "done"
     FAILED = "failed"
+    """It could not be painted in the last run; the next run tries again."""
 
 
 @dataclass(frozen=True)
 class PlannedFrame:
     """A frame of the job before anything is done to it.
 
-    `index`: its place in the content, from 0. `shot`: index of the first frame of its shot (a photo is a
-    shot of its own). `name`: what a person calls it. `path`: where its painting goes, absolute, or
-    relative to the job's folder. `pts`: presentation time in units of the content's time base, if any.
-    `work`: the most iterations that it takes, for estimates of time. `pass_number`: 0 for the painting that is
-    kept, -1 for the pass before it, and so on.
+    `index`: its position in the content, from 0. `shot`: index of the first frame of its shot (a photo is a shot of its
+    own). `name`: its name in messages. `path`: where its picture goes, absolute, or relative to the job's folder.
+    `pts`: presentation time in units of the content's time base, if any. `work`: the most iterations that it takes, for
+    estimates of time. `pass_number`: 0 for the last pass, whose pictures are kept, -1 for the one before, and so on.
     """
 
     index: int
@@ -35,11 +53,11 @@ class PlannedFrame:
 
 @dataclass(frozen=True)
 class FrameRecord:
-    """A frame as the store has it; the fields from `sha256` on are None until it is done.
+    """A frame as the store has it; the fields from `sha256` on are None until it is done, but for `error`.
 
-    `device` is what it was painted on, as a person knows it. `reference` is the objective that its stopping target
-    followed from, and `sources` are the frames that it started from and was held to: they stay when a frame is painted
-    again because its file is lost, so that it gets the same bits.
+    `device` names the device that painted it. `reference` is the objective that its stopping target follows from.
+    `sources` are the frames that it starts from and is compared with by the temporal loss, set when it is first done.
+    They stay when it is painted again, so that it gets the same bits.
     """
 
     pass_number: int
@@ -66,38 +84,12 @@ class FrameRecord:
 
 
 @dataclass(frozen=True)
-class DevicePace:
-    """What a device has painted of a job."""
+class OutputRecord:
+    """The output as it was written.
 
-    device: str
-    """As a person knows it; on a cluster with the address of its machine."""
-    frame_count: int
-    seconds_per_frame: float
+    `sha256`: hash of the file, None where the output is a folder. `substituted`: indices of the frames that could not
+    be painted, in whose place the film shows the nearest painted frame.
+    """
 
-
-@dataclass(frozen=True)
-class JobStatus:
-    """How far a job is."""
-
-    folder: Path
-    output: Path
-    kind: str
-    frame_count: int
-    done_count: int
-    failed: tuple[tuple[str, str], ...]
-    """(name, message) of each frame that failed."""
-    seconds_per_frame: float | None
-    devices: tuple[DevicePace, ...]
-    """Where the frames that are done were painted, the device with the most of them first."""
-    seconds_left: float | None
-    iterations: int
-    losses: Losses | None
-    """Mean over the frames that are done; drafts of several passes do not count."""
-    finished: bool
-    """Whether the output is complete under its name, and no frame is put back to be painted."""
-    owner: str | None
-    """Who is working on it now, or None."""
-    lost_owner: str | None
-    """Who was working on it and has gone without a word: killed, crashed, or the power was cut."""
-    stalled_seconds: float | None
-    """For how long its owner has finished nothing, where that is much longer than any of its frames should take."""
+    sha256: str | None
+    substituted: tuple[int, ...] = ()

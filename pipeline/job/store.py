@@ -1,209 +1,189 @@
-"""The SQLite store of a job, in which a change that the job did not make itself is noticed.
+"""The SQLite store of a job, `job.db`: one process writes it, any process reads it.
 
-SQLite takes a flipped bit for a number. So the store holds a seal: the exclusive or of a digest of each row of its
-tables, and of what says how they are made. Triggers of a writing connection keep it in step with every statement, in
-the statement's own transaction, so that a frame costs one digest and not a look at all of the store.
-
-Beside it lies a copy, sealed as a file, of the store as it was when it was last opened, when it was last closed, and
-now and then in between: what is wrong with the store is put right from it. At rest, after a clean end, the two are the
-same to the byte, by which a change is noticed also where SQLite keeps nothing.
+`Store.put` writes every row, computes its checksum, and keeps the number of rows of each table in the
+same transaction (see `integrity` for what that finds).
 """
 
 import contextlib
-import hashlib
 import json
+import os
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .. import storage
+from ..errors import JobError, StorageError
+from .integrity import START_OVER, shorten
+from .schema import CHECKSUM, FRAMES, META, ROW_COUNTS_KEY, SCHEMA_VERSION, TABLES, Table
 
 STORE_NAME = "job.db"
 COPY_NAME = "job.copy"
 
-_SEAL_KEY = "seal"
-_OWNER_KEY = "owner"
-_MOST_WORDS = 80
-
-UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What reading a damaged store raises: also of the message in which SQLite quotes it."""
-
-_LOOK_SECONDS = 10.0
-_WRITE_SECONDS = 60.0
-"""How long to wait for other processes; for whoever looks at all of a large store at once it is longer."""
-
-# What a disk says, and not the bytes that lie on it.
-_NOT_DAMAGE = {
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_PERM,
-}
+READ_TIMEOUT_SECONDS = 10.0
+_WRITE_TIMEOUT_SECONDS = 60.0
+"""How long to wait for other processes; a reader that checks all of a large store holds it longer than a writer."""
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """Opens a store to write to it, where there is none an empty one; see `watch`."""
-    # Autocommit: each statement is on the disk when it returns, none waits for a commit. EXTRA: also the removal of
-    # its journal, which would take it back after a power cut.
-    # Any thread: paintings are recorded by the one that saves them.
-    connection = sqlite3.connect(path, timeout=_WRITE_SECONDS, isolation_level=None, check_same_thread=False)
+def connect_to_write(path: Path) -> sqlite3.Connection:
+    """Opens a store for its one writer; makes an empty one where there is none."""
+    # Autocommit: each statement is on the disk when it returns. EXTRA: the removal of the journal as well, which
+    # would take the statement back after a power cut.
+    # Any thread: the thread that saves the pictures records them.
+    connection = sqlite3.connect(path, timeout=_WRITE_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA synchronous = EXTRA")
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
 
 
-def look_at(path: Path, mode: str = "ro") -> sqlite3.Connection:
-    """Opens a store that somebody else may be writing to."""
+def connect_to_read(path: Path, mode: str = "ro", timeout_seconds: float = READ_TIMEOUT_SECONDS) -> sqlite3.Connection:
+    """Opens a store that another process may be writing."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=_LOOK_SECONDS, isolation_level=None)
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout_seconds, isolation_level=None)
     connection.row_factory = sqlite3.Row
     return connection
 
 
-def in_memory(data: bytes) -> sqlite3.Connection:
-    """A store that is looked at without being on the disk, from the bytes of its file."""
+def from_bytes(data: bytes) -> sqlite3.Connection:
+    """A store in memory, from the bytes of its file."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     connection.row_factory = sqlite3.Row
     connection.deserialize(data)
     return connection
 
 
-# --- the seal ---
-
-
-def seal(connection: sqlite3.Connection) -> None:
-    """Seals a store that has just been filled; from then on `watch` keeps the seal."""
-    connection.execute(f"INSERT INTO meta VALUES ('{_SEAL_KEY}', ?)", (_seal_of(connection),))
-
-
-def watch(connection: sqlite3.Connection) -> None:
-    """Keeps the seal in step with each change that is made through this connection."""
-    connection.create_function("turned", -1, _turned, deterministic=True)
-    # Else a row that is replaced goes without a trigger.
-    connection.execute("PRAGMA recursive_triggers = ON")
-    for table in _tables(connection):
-        columns = [row["name"] for row in connection.execute(f"PRAGMA table_info({table})")]
-        for event, which in (("INSERT", ("NEW",)), ("DELETE", ("OLD",)), ("UPDATE", ("OLD", "NEW"))):
-            value = "value"
-            for row in which:
-                values = ", ".join(f'{row}."{column}"' for column in columns)
-                value = f"turned({value}, '{table}', {values})"
-            guard = f"WHEN {which[-1]}.key <> '{_SEAL_KEY}'" if table == "meta" else ""
-            connection.execute(
-                f"CREATE TEMP TRIGGER seal_{table}_{event} AFTER {event} ON main.{table} {guard} "
-                f"BEGIN UPDATE meta SET value = {value} WHERE key = '{_SEAL_KEY}'; END"
-            )
-
-
-def damage(connection: sqlite3.Connection, *, thorough: bool = False) -> str | None:
-    """What is wrong with a store, in words that follow its name; None when it is what was written.
-
-    `thorough` looks at what is not told by the rows as well: that what is written next will not go where something
-    is. Raises `sqlite3.Error` where the disk cannot be read or another process is in the way.
-    """
-    try:
-        if thorough:
-            found = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
-            if found != "ok":
-                return f"is damaged ({in_short(found)})"
-        with _one_look(connection):
-            row = connection.execute("SELECT value FROM meta WHERE key = ?", (_SEAL_KEY,)).fetchone()
-            if row is None or row["value"] != _seal_of(connection):
-                return "is damaged (its rows do not go with its seal)"
-    except UNREADABLE as error:
-        if not is_damage(error):
-            raise
-        return f"is damaged ({in_short(error)})"
-    return None
-
-
-def is_damage(error: Exception) -> bool:
-    """Whether an error is of the bytes of a store, and not of its disk or of another process that is in the way."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOT_DAMAGE
-
-
-def in_short(words: object) -> str:
-    """What SQLite says, on one line: it quotes what it cannot read at length."""
-    line = " ".join(str(words).split())
-    return line if len(line) <= _MOST_WORDS else f"{line[:_MOST_WORDS]}…"
-
-
-@contextlib.contextmanager
-def _one_look(connection: sqlite3.Connection) -> Iterator[None]:
-    """All that is read in the block is of one moment, whoever writes."""
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-
-
-def _tables(connection: sqlite3.Connection) -> list[str]:
-    rows = connection.execute("SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-    return [row["name"] for row in rows]
-
-
-def _seal_of(connection: sqlite3.Connection) -> str:
-    seal = 0
-    for row in connection.execute("SELECT type, name, tbl_name, sql FROM main.sqlite_master"):
-        seal ^= _digest("schema", *row)
-    for table in _tables(connection):
-        # By position: one that was damaged is not asked by names that it may no longer have.
-        for row in connection.execute(f'SELECT * FROM "{table}"'):
-            if (table, row[0]) != ("meta", _SEAL_KEY):
-                seal ^= _digest(table, *row)
-    return f"{seal:064x}"
-
-
-def _turned(seal: str, *row: object) -> str:
-    """The seal with a row put in, or with the same taken out."""
-    return f"{int(seal, 16) ^ _digest(*row):064x}"
-
-
-def _digest(*row: object) -> int:
-    text = json.dumps(row, default=lambda value: {"bytes": value.hex()})
-    return int.from_bytes(hashlib.sha256(text.encode()).digest())
-
-
-# --- the copy ---
-
-
-def is_at_rest(connection: sqlite3.Connection) -> bool:
-    """Whether the process that last wrote to the store ended it cleanly."""
-    return connection.execute("SELECT 1 FROM meta WHERE key = ?", (_OWNER_KEY,)).fetchone() is None
+def create_store(path: Path, meta: Mapping[str, str], frames: Iterable[Mapping[str, object]]) -> None:
+    """Makes a store with these rows. Raises `sqlite3.Error` and `OSError`."""
+    with contextlib.closing(connect_to_write(path)) as connection, connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        # In one transaction: else each of ten thousand frames is flushed to the disk by itself.
+        connection.execute("BEGIN")
+        for table in TABLES:
+            connection.execute(table.definition)
+        inserted = connection.executemany(FRAMES.insert, map(FRAMES.row, frames)).rowcount
+        counts = {**{table.name: 0 for table in TABLES}, FRAMES.name: max(inserted, 0), META.name: len(meta) + 1}
+        rows = {**meta, ROW_COUNTS_KEY: json.dumps(counts)}
+        connection.executemany(META.insert, (META.row({"key": key, "value": value}) for key, value in rows.items()))
 
 
 def write_copy(folder: Path) -> None:
-    """Makes the copy anew; for the owner of the job, between two transactions."""
+    """Writes `job.copy`, a copy of the store with a checksum header. Only between two transactions of the writer."""
     storage.write_checksummed(folder / COPY_NAME, (folder / STORE_NAME).read_bytes())
 
 
-def sound_copy(folder: Path, version: int) -> bytes | None:
-    """The bytes of the copy; None when there is none, or it is not what was written or of another version."""
-    data = storage.read_checksummed(folder / COPY_NAME)
-    if data is None:
-        return None
-    with contextlib.suppress(*UNREADABLE), contextlib.closing(in_memory(data)) as connection:
-        if connection.execute("PRAGMA user_version").fetchone()[0] == version and damage(connection) is None:
-            return data
-    return None
+class Store:
+    """An open store, for one thread at a time. Errors of SQLite and the disk are raised as our own."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        self.folder = folder
+        self.connection = connection
+        self._lock = threading.RLock()
+        """Keeps a thread's reads and the copy of the file out of another thread's transaction."""
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def read(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """The rows that a SELECT returns."""
+        with self._lock, translated_errors(self.folder):
+            return self.connection.execute(query, values).fetchall()
+
+    def meta(self, key: str) -> str | None:
+        """A value of `meta`, None where there is none."""
+        rows = self.read("SELECT value FROM meta WHERE key = ?", (key,))
+        return str(rows[0]["value"]) if rows else None
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that the block writes is stored, or nothing. A transaction inside another is part of it."""
+        with self._lock, translated_errors(self.folder):
+            if self.connection.in_transaction:
+                yield
+                return
+            with self.connection:
+                self.connection.execute("BEGIN IMMEDIATE")
+                yield
+
+    def set_meta(self, values: Mapping[str, str]) -> None:
+        with self.transaction():
+            for key, value in values.items():
+                self.put(META, {"key": key, "value": value})
+
+    def delete_meta(self, *keys: str) -> None:
+        with self.transaction():
+            for key in keys:
+                deleted = self.connection.execute("DELETE FROM meta WHERE key = ?", (key,)).rowcount
+                self._change_count(META, -deleted)
+
+    def update_frame(self, pass_number: int, index: int, changes: Mapping[str, object]) -> None:
+        """Changes columns of a frame's row, where the job has that frame."""
+        with self.transaction():
+            query = f"SELECT * FROM frames WHERE {FRAMES.where_key}"
+            for row in self.connection.execute(query, (pass_number, index)).fetchall():
+                self._require_sound(FRAMES, row)
+                self.put(FRAMES, {**dict(row), **changes})
+
+    def put(self, table: Table, values: Mapping[str, object]) -> None:
+        """Inserts a row, or replaces the one with its key; part of the caller's transaction, where there is one."""
+        row = table.row(values)
+        with self.transaction():
+            key, rest = row[: table.key_length], row[table.key_length :]
+            if not self.connection.execute(table.update, (*rest, *key)).rowcount:
+                self.connection.execute(table.insert, row)
+                self._change_count(table, 1)
+
+    def write_copy(self) -> None:
+        """Writes `job.copy`, between two transactions."""
+        with self._lock, translated_errors(self.folder):
+            write_copy(self.folder)
+
+    def _change_count(self, table: Table, change: int) -> None:
+        if not change:
+            return
+        query = f"SELECT * FROM meta WHERE {META.where_key}"
+        row = self.connection.execute(query, (ROW_COUNTS_KEY,)).fetchone()
+        self._require_sound(META, row)
+        counts = json.loads(row["value"])
+        counts[table.name] += change
+        self.put(META, {"key": ROW_COUNTS_KEY, "value": json.dumps(counts)})
+
+    def _require_sound(self, table: Table, row: sqlite3.Row | None) -> None:
+        """A damaged row that is rewritten would get a checksum that matches."""
+        if row is None or not table.is_sound(row):
+            raise JobError(
+                f"the store of the job in {self.folder} is damaged (a row of {table.name} does not match its "
+                f"{CHECKSUM}): run the same command again to restore it from its copy"
+            )
 
 
-def restore(folder: Path, copy: bytes) -> None:
-    """Puts the copy in the place of the store."""
-    # A journal would take pages of the damaged one into it.
-    storage.remove(*(folder / f"{STORE_NAME}{ending}" for ending in ("-journal", "-wal", "-shm")))
-    storage.write_bytes(folder / STORE_NAME, copy)
+@contextlib.contextmanager
+def translated_errors(folder: Path) -> Iterator[None]:
+    """Raises errors of SQLite and the disk as `JobError` and `StorageError`."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "full" in str(error) or "disk I/O" in str(error) or "readonly" in str(error):
+            remedy = "free some space" if "full" in str(error) else "check the disk"
+            raise StorageError(
+                f"the store of the job in {folder} cannot be written ({error}): {remedy} and run the same command again"
+            ) from error
+        raise JobError(f"the store of the job in {folder} cannot be used: {shorten(error)}") from error
+    except sqlite3.DatabaseError as error:
+        raise JobError(f"the store of the job in {folder} is damaged ({shorten(error)}){START_OVER}") from error
+    except OSError as error:
+        raise storage.storage_error(error, folder) from error
 
 
-def differs_at_rest(folder: Path, copy: bytes) -> bool:
-    """Whether a store that reads well is not, to the byte, what it was when its job ended cleanly."""
-    with contextlib.closing(look_at(folder / STORE_NAME)) as now, contextlib.closing(in_memory(copy)) as then:
-        if not (is_at_rest(now) and is_at_rest(then)):
-            return False
-    return (folder / STORE_NAME).read_bytes() != copy
+def to_text(text: str) -> str | bytes:
+    """A text as SQLite keeps it: as bytes where a file's name holds bytes that are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text)
+    return text
+
+
+def from_text(value: str | bytes) -> str:
+    """The text that `to_text` stored."""
+    return os.fsdecode(value) if isinstance(value, bytes) else value

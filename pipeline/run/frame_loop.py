@@ -63,10 +63,6 @@ def frame_index_of(job: Job) -> FrameIndex | None:
     return None if text is None else FrameIndex.from_text(text)
 
 
-class _SourceError(FrameError):
-    """What a frame starts from is not there: next time it starts from the nearest one that is."""
-
-
 class Painting:
     """Paints the pending frames of a job.
 
@@ -360,8 +356,7 @@ class Painting:
         self._scheduler.done(self._chain_keys[frame.index], self._work(frame))
 
     def _fail(self, frame: FrameRecord, error: ImpastoError) -> None:
-        forget = isinstance(error, _SourceError)
-        self._job.fail_frame(frame.index, str(error), frame.pass_number, forget_sources=forget)
+        self._job.fail_frame(frame.index, str(error), frame.pass_number)
         self._job.log(f"{frame.name}: failed: {error}")
         self._listener(FrameFailed(frame.index, frame.name, str(error)))
 
@@ -433,6 +428,10 @@ class Painting:
     def _sources(self, frame: FrameRecord, coming: FrameRecord | None = None) -> tuple[int, ...]:
         """The frames that a frame starts from and is held to: what it was painted from before, where that is known,
         so that it gets the same bits; else the nearest ones that are painted. `coming` is taken for painted.
+
+        Recorded sources hold for good. Painting is a pure function of content that is still the same, so a source that
+        fails can be had again when its cause (memory, a disk, a crashed worker) is gone; until then the frame fails as
+        well. The frames after it were painted from its old bits, and no other bits would go with them.
 
         Of several passes: the neighbour just painted. Else the first is what it starts from, a later one the keyframe
         that it is brought to meet, and the others what it is held to. Of a shot in segments, those of its own and
@@ -596,7 +595,7 @@ class Painting:
     def _painted(self, frame: FrameRecord, index: int, pass_number: int | None = None) -> FrameRecord:
         other = self._find(index, frame.pass_number if pass_number is None else pass_number)
         if other is None or other.state is not FrameState.DONE:
-            raise _SourceError(f"{frame.name} starts from another frame ({index}) that is not painted")
+            raise FrameError(f"{frame.name} starts from frame {index}, which is not painted")
         return other
 
     def _picture(self, frame: FrameRecord, index: int, pass_number: int | None = None) -> np.ndarray:
@@ -606,7 +605,7 @@ class Painting:
         if fresh is not None:
             return fresh.result.image
         if (problem := file_problem(other.path, other.sha256)) is not None:
-            raise _SourceError(f"{frame.name} starts from {other.path}, which {problem}")
+            raise FrameError(f"{frame.name} starts from {other.path}, which {problem}")
         return read_image(other.path)
 
     def _start_of(self, task: FrameTask) -> str:

@@ -6,7 +6,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from ..errors import FrameError, InputError, Interrupted, OutputError, PartialEr
 from ..events import Assembling, JobDone, JobStarted, Listener, Losses, Notice, StopSignal, ignore
 from ..job.folder import CHECKPOINTS_NAME, FLOW_NAME, PLOTS_NAME, file_problem, is_job
 from ..job.job import Job
-from ..job.records import FrameRecord, FrameState, PlannedFrame
+from ..job.records import FrameRecord, FrameState, OutputRecord, PlannedFrame
 from ..layers import require_size
 from ..media import decoding
 from ..media.containers import OUTPUT_SUFFIXES, is_video_name
@@ -35,7 +35,7 @@ from ..paint.task import COLD_STARTS
 from ..pictures import Size, fit_within, resize, size_of
 from ..plan.execution_plan import ExecutionPlan
 from ..plan.planner import Plan, Planner, parts_of
-from ..plan.request import FrameRange, Request
+from ..plan.request import EXECUTORS, FrameRange, Request
 from ..plan.scheduler import makespan
 from ..plan.segments import Segments
 from ..presets import to_values
@@ -117,15 +117,13 @@ class JobRun:
         if self.to_video and request.output.suffix.lower() not in OUTPUT_SUFFIXES:
             raise OutputError(f"cannot write a video as {request.output.name}: use {' '.join(OUTPUT_SUFFIXES)}")
         if self.content.kind is not ContentKind.PHOTOS and request.image_format is not None:
-            raise UsageError(
-                "`image_format` is for photos that are painted to a folder; else the output's ending says it"
-            )
+            raise UsageError("--format is for photos that are painted to a folder; else the output's ending says it")
         if self.to_video:
             request.encoding.require(request.output.suffix.lower())
         elif not request.encoding.is_default:
-            raise UsageError("`codec`, `crf` and `pixel_format` are for video outputs: name one, as painted.mp4")
+            raise UsageError("--codec, --crf and --pixel-format are for video outputs: name one, as painted.mp4")
         if not self.content.is_film and request.frames != FrameRange():
-            raise UsageError("`frames` takes a part of a video or a sequence; photos are all painted")
+            raise UsageError("--frames takes a part of a video or a sequence; photos are all painted")
         read = [*request.styles, Path(self.settings.encoder.weights), Path(self.settings.start.first)]
         require_outside(self.content, request.content, request.output, read)
         require_outside(self.content, request.content, request.job_folder)
@@ -133,7 +131,7 @@ class JobRun:
             require_outside(self.content, request.content, assembly.compare_path(request.output), read)
         self._require_job_apart()
         if request.rate is not None and not (self.to_video and self.content.kind is ContentKind.SEQUENCE):
-            raise UsageError("`rate` is for videos made from single images; a video keeps its own rate")
+            raise UsageError("--fps is for videos made from single images; a video keeps its own rate")
         self.styles = [decoding.read_image(path) for path in request.styles]
         for path, style in zip(request.styles, self.styles, strict=True):
             require_size((style.shape[0], style.shape[1]), self.settings.style.layers, f"style {path}")
@@ -141,14 +139,16 @@ class JobRun:
         self.start_picture = self._read_start_picture()
         # A cluster may have what this machine has not.
         self.devices = pick_devices("cpu" if request.executor == "ray" else request.device)
+        if request.executor not in EXECUTORS:
+            raise UsageError(f"--executor {request.executor!r} is not one of {', '.join(EXECUTORS)}")
+        if request.address is not None and request.executor != "ray":
+            raise UsageError("--address is that of a Ray cluster: it goes with --executor ray")
         folder = self.settings.flow.folder
         weights = self.settings.flow.weights
         if self.settings.flow.method in ("auto", "raft") and weights != "torchvision" and not Path(weights).is_file():
             raise WeightsError(f"flow.weights {weights} is no file: name RAFT's weights, or torchvision")
         if self.settings.shots.cuts and not self.content.is_film:
-            raise UsageError(
-                "`shots.cuts` takes a video or a sequence apart; photos have nothing to do with each other"
-            )
+            raise UsageError("--cuts takes a video or a sequence apart; photos have nothing to do with each other")
         self.planner = Planner(request, self.content, self.to_video, self.devices, listener, stop)
         self.planner.require_segments()
         if folder is not None and not Path(folder).is_dir():
@@ -200,7 +200,7 @@ class JobRun:
                 storage.remove_folder(folder / CHECKPOINTS_NAME)
             self._finish(job, failed)
             if request.compare and job.is_cleaned:
-                self._notice(job, "the job's frames were cleaned away: for `compare` start over with `force`")
+                self._notice(job, "the job's frames were cleaned away: for --compare start over with --force")
             elif request.compare and not (failed and self.to_video):
                 self._compare(job)
             return self._summarise(job, failed, painted, time.perf_counter() - began)
@@ -311,7 +311,7 @@ class JobRun:
                 raise
             return job
         if folder.exists() and not folder.is_dir():
-            raise OutputError(f"the job's folder {folder} is a file: remove it, or name another with `job`")
+            raise OutputError(f"the job's folder {folder} is a file: remove it, or name another with --job")
         self._require_output_free()
         plan = self.planner.plan()
         self._require_targets_free(plan.frames)
@@ -345,11 +345,11 @@ class JobRun:
         )
 
     def _require_job_apart(self) -> None:
-        """`force` clears the job's folder: it holds no content, and neither holds nor lies in an output folder."""
+        """--force clears the job's folder: it holds no content, and neither holds nor lies in an output folder."""
         for path in self.request.content:
             if storage.real_path(path).is_relative_to(storage.real_path(self.request.job_folder)):
                 raise OutputError(
-                    f"content {path} lies inside the job's folder {self.request.job_folder}: name another with `job`"
+                    f"content {path} lies inside the job's folder {self.request.job_folder}: name another with --job"
                 )
         if self.to_video or self.content.kind is ContentKind.IMAGE:
             return
@@ -357,7 +357,7 @@ class JobRun:
         if job.is_relative_to(output) or output.is_relative_to(job):
             raise OutputError(
                 f"the job's folder {self.request.job_folder} and output {self.request.output} overlap: "
-                "name another with `job`"
+                "name another with --job"
             )
 
     def _require_output_free(self) -> None:
@@ -368,21 +368,21 @@ class JobRun:
         if not is_one_file and output.exists() and not output.is_dir():
             raise OutputError(f"output {output} is a file, and the output of this content is a folder: name another")
         if is_one_file and output.exists() and not self.request.force:
-            raise OutputError(f"output {output} exists: choose another name, or overwrite it with `force`")
+            raise OutputError(f"output {output} exists: choose another name, or overwrite it with --force")
         if is_one_file and output.exists() and not output.is_file():
             raise OutputError(f"output {output} is no regular file: name another")
 
     def _require_compare_free(self, frames: Sequence[PlannedFrame]) -> None:
-        """What stands where content and result are to stand side by side is cleared by `force`, or refused."""
+        """What stands where content and result are to stand side by side is cleared by `--force`, or refused."""
         target = assembly.compare_path(self.request.output)
         paths = [self._compared_path(Path(frame.path)) for frame in frames if Path(frame.path).is_absolute()]
         for path in [target] if self.to_video else paths:
             if path.exists() and not (self.request.force and path.is_file()):
-                raise OutputError(f"{path}, for `compare`, exists: choose another `output`, or overwrite with `force`")
+                raise OutputError(f"{path}, for --compare, exists: choose another --output, or overwrite with --force")
             storage.remove(path)
 
     def _replaced_files(self, frames: Sequence[PlannedFrame]) -> dict[str, str]:
-        """What `force` allows this job to overwrite: the files that are there now, each by its hash."""
+        """What `--force` allows this job to overwrite: the files that are there now, each by its hash."""
         if not self.request.force:
             return {}
         targets = [Path(frame.path) for frame in frames if Path(frame.path).is_absolute()]
@@ -391,17 +391,17 @@ class JobRun:
         return {str(path): storage.hash_file(path) for path in targets if path.is_file()}
 
     def _require_targets_free(self, frames: Sequence[PlannedFrame]) -> None:
-        """No file in an output folder is overwritten that this job has not made, and with `force` only files."""
+        """No file in an output folder is overwritten that this job has not made, and with `--force` only files."""
         if self.request.force:
             for frame in frames:
                 path = Path(frame.path)
                 if path.is_absolute() and path.exists() and not path.is_file():
-                    raise OutputError(f"{path} is in the way and no regular file: choose another `output`")
+                    raise OutputError(f"{path} is in the way and no regular file: choose another --output")
             return
         there = [frame.path for frame in frames if Path(frame.path).is_absolute() and Path(frame.path).exists()]
         if there:
             more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-            raise OutputError(f"{there[0]}{more} exists: choose another `output`, or overwrite with `force`")
+            raise OutputError(f"{there[0]}{more} exists: choose another --output, or overwrite with --force")
 
     # --- going on where it stopped ---
 
@@ -414,7 +414,7 @@ class JobRun:
             lost = [path for path in ([output] if self.to_video else outside) if not path.exists()]
             if lost:
                 self._notice(job, f"{lost[0]} is missing, and what it was made of cleaned away: that is painted again")
-                job.paint_cleaned_again()
+                job.reset_cleaned_frames()
                 frames = job.frames()
         unfinished = [frame.path for frame in frames if frame.state is not FrameState.DONE]
         half_made = [*unfinished, output] if self.to_video else unfinished
@@ -434,24 +434,28 @@ class JobRun:
                     # In the user's folder a file that was changed may be the user's own work.
                     raise OutputError(
                         f"{frame.path} has changed since this job wrote it, and is kept: "
-                        "move it away to have it painted again, or start over with `force`"
+                        "move it away to have it painted again, or start over with --force"
                     )
                 again.append(frame)
                 self._notice(job, f"{frame.path} {problem}: it is painted again")
         if again:
             job.reset_frames(again)
-        written = [sha256 for sha256 in (job.output_sha256, job.expected_sha256) if sha256]
-        if job.output_sha256 and all(file_problem(output, sha256) for sha256 in written):
+        expected, written = job.expected_output, job.output
+        if expected is not None and expected != written and file_problem(output, expected.sha256) is None:
+            # A crash came between the film's name and its record.
+            job.finish_output(expected)
+            written = expected
+        if written is not None and written.sha256 is not None and file_problem(output, written.sha256):
             if output.exists():
                 raise OutputError(
-                    f"output {output} has changed since this job wrote it: move it away, or start over with `force`"
+                    f"output {output} has changed since this job wrote it: move it away, or start over with --force"
                 )
             # Frames that are painted again are the same to the bit, so a film that is whole stays valid.
             job.reopen_output()
         return job.frames(FrameState.PENDING)
 
     def _may_overwrite(self, job: Job, path: Path) -> bool:
-        """Whether a file in the way of a painting is the job's own, or is just what `force` was given for."""
+        """Whether a file in the way of a painting is the job's own, or is just what `--force` was given for."""
         if path.is_relative_to(job.folder):
             return True
         replaced = ExecutionPlan.from_values(job.plan).replaced_files.get(os.path.abspath(path))
@@ -520,24 +524,21 @@ class JobRun:
         where a frame is missing, the nearest one is held."""
         output = self.request.output
         if not self.to_video:
-            if not failed and job.output_sha256 is None:
-                job.finish_output(storage.hash_file(output) if output.is_file() else None)
+            if not failed and job.output is None:
+                job.finish_output(OutputRecord(storage.hash_file(output) if output.is_file() else None))
             return
-        held = sorted({frame.index for frame in failed if frame.pass_number == 0})
+        substituted = tuple(sorted({frame.index for frame in failed if frame.pass_number == 0}))
         painted = [frame for frame in job.frames(FrameState.DONE) if frame.pass_number == 0]
         # A film that was made before frames were lost, which could not be painted again, shows them.
-        if not painted or (job.output_sha256 is not None and set(job.held) <= set(held)):
+        if not painted or (job.output is not None and set(job.output.substituted) <= set(substituted)):
             return
-        self._assemble(job, held)
-        job.finish_output(storage.hash_file(output), held)
+        self._assemble(job, substituted)
 
-    def _assemble(self, job: Job, held: Sequence[int]) -> None:
-        output = self.request.output
+    def _assemble(self, job: Job, substituted: tuple[int, ...]) -> None:
+        output, earlier = self.request.output, job.output
         if output.exists():
-            problem = file_problem(output, job.expected_sha256)
-            if problem is None and job.held == held:
-                return  # complete, and only the store had not heard of it
-            if problem is not None and not self._may_overwrite(job, output):
+            is_own = earlier is not None and file_problem(output, earlier.sha256) is None
+            if not is_own and not self._may_overwrite(job, output):
                 raise OutputError(f"output {output} has appeared since the job began: move it away and resume")
         whole = job.folder / f"output{output.suffix}"
 
@@ -549,8 +550,10 @@ class JobRun:
         film = self._film(job)
         for note in assembly.write_film(film, whole, self.request.encoding, on_frame):
             self._notice(job, note)
-        job.expect_output(storage.hash_file(whole), held)
+        record = OutputRecord(storage.hash_file(whole), substituted)
+        job.expect_output(record)
         storage.move(whole, output)
+        job.finish_output(record)
 
     def _film(self, job: Job) -> assembly.Film:
         source = self.content.files[0].path if self.content.kind is ContentKind.VIDEO else None
@@ -559,30 +562,52 @@ class JobRun:
     def _compare(self, job: Job) -> None:
         """Writes content and result side by side, where that is not there yet."""
         target = assembly.compare_path(self.request.output)
+        recorded = job.comparisons
         with FrameReader(self.content, frame_index_of(job)) as reader:
             if self.to_video:
-                if target.exists():
-                    if job.compared is not None and (problem := file_problem(*job.compared)):
-                        raise OutputError(f"comparison {target} {problem}: move it away to have it made again")
-                else:
-                    film = self._film(job)
+                film = self._film(job)
 
-                    def on_frame(written: int) -> None:
-                        self._require_going_on(job, target)
-                        self.listener(Assembling(target, written, film.timing.frame_count))
+                def on_frame(written: int) -> None:
+                    self._require_going_on(job, target)
+                    self.listener(Assembling(target, written, film.timing.frame_count))
 
-                    for note in assembly.write_film(film, target, self.request.encoding, on_frame, reader):
+                def write_side_by_side(path: Path) -> None:
+                    for note in assembly.write_film(film, path, self.request.encoding, on_frame, reader):
                         job.log(f"{target}: {note}")  # The output's own notes, said once, but for what doubling did.
-                    job.finish_comparison(target, storage.hash_file(target))
+
+                self._write_comparison(job, recorded, target, write_side_by_side)
                 return
             frames = [frame for frame in job.frames(FrameState.DONE) if frame.pass_number == 0]
             for written, frame in enumerate(frames, start=1):
                 self._require_going_on(job, target)
-                path = self._compared_path(frame.path)
-                if not path.exists():
+
+                def write_pair(path: Path, frame: FrameRecord = frame) -> None:
                     pair = assembly.side_by_side(reader.read(frame.index)[0], read_image(frame.path))
                     write_image(path, pair)
+
+                self._write_comparison(job, recorded, self._compared_path(frame.path), write_pair)
                 self.listener(Assembling(target, written, len(frames)))
+
+    def _write_comparison(
+        self, job: Job, recorded: Mapping[Path, str], path: Path, write: Callable[[Path], None]
+    ) -> None:
+        """Writes and records a comparison, unless it is there. Raises `OutputError` for a file of somebody else's."""
+        sha256 = recorded.get(Path(os.path.abspath(path)))
+        if sha256 is not None and path.exists():
+            if (problem := file_problem(path, sha256)) is not None:
+                raise OutputError(f"comparison {path} {problem}: move it away to have it made again")
+            return
+        staged = job.folder / f"comparison{path.suffix}"
+        write(staged)
+        sha256 = storage.hash_file(staged)
+        if not path.exists():
+            storage.move(staged, path)
+        elif file_problem(path, sha256) is None:  # A crash came before it was recorded.
+            storage.remove(staged)
+        else:
+            storage.remove(staged)
+            raise OutputError(f"{path}, for --compare, has appeared since the job began: move it away and resume")
+        job.finish_comparison(path, sha256)
 
     def _compared_path(self, painted: Path) -> Path:
         """Where a painted picture stands beside its content."""
@@ -623,7 +648,8 @@ class JobRun:
             what = "frame" if self.content.is_film else "photo"
             rest = "the rest is done"
             if self.to_video:
-                shows_them = set(job.held).isdisjoint(frame.index for frame in failed)
+                output = job.output
+                shows_them = output is not None and set(output.substituted).isdisjoint(frame.index for frame in failed)
                 rest = (
                     f"{self.request.output} was made before and shows them"
                     if shows_them
