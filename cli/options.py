@@ -121,12 +121,9 @@ def parse_image_format(text: str | None) -> str | None:
 
 def parse_rate(text: str) -> Fraction:
     try:
-        rate = Fraction(text)
+        return Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise UsageError(f"--fps {text!r} is not a rate: write 24, 23.976 or 30000/1001") from None
-    if not 0 < rate <= 1000:
-        raise UsageError(f"--fps {text} is out of range: over 0, at most 1000")
-    return rate
 
 
 def parse_count(option: str, text: str) -> int | None:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .flags import with_flags
 from .records import thousandfold
 from .views import View, print_json
 from .words import counted, duration, loss, printable, short_path, size_of
@@ -159,7 +160,7 @@ def print_status(state: "JobStatus") -> None:
         rows.append(("left", duration(state.seconds_left)))
     if state.losses is not None:
         rows.append(("objective", f"{loss(state.losses.objective)} on average"))
-    rows += [("failed", f"{name}: {message}") for name, message in state.failed]
+    rows += [("failed", f"{name}: {with_flags(message)}") for name, message in state.failed]
     for label, text in rows:
         print_line(f"{label:>9}  {text}")
 

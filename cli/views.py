@@ -34,6 +34,7 @@ from ..events import (
     Scanning,
     to_record,
 )
+from .flags import event_with_flags, with_flags
 from .words import counted, duration, loss, printable, short_path
 
 Clock = Callable[[], float]
@@ -123,7 +124,9 @@ class QuietView:
         pass
 
     def error(self, error: ImpastoError) -> None:
-        self.console.print(Text("impasto: ", style="bold red"), Text(printable(str(error))), sep="", soft_wrap=True)
+        self.console.print(
+            Text("impasto: ", style="bold red"), Text(printable(with_flags(str(error)))), sep="", soft_wrap=True
+        )
 
     def say(self, text: str) -> None:
         pass
@@ -145,6 +148,7 @@ class PlainView(QuietView):
         self._spoken = clock()
 
     def __call__(self, event: Event) -> None:
+        event = event_with_flags(event)
         self._pace(event)
         if isinstance(event, FrameDone | FrameFailed) and self._names.get(event.index) == event.name:
             del self._names[event.index]  # and not that of its next pass, which may have begun
@@ -219,6 +223,7 @@ class LiveView(QuietView):
         self._live.__exit__(None, None, None)
 
     def __call__(self, event: Event) -> None:
+        event = event_with_flags(event)
         self._pace(event)
         match event:
             case Notice():
@@ -326,10 +331,10 @@ class JsonView(QuietView):
             if now - self._spoken < self.PROGRESS_SECONDS:
                 return
             self._spoken = now
-        print_json(to_record(event))
+        print_json(to_record(event_with_flags(event)))
 
     def error(self, error: ImpastoError) -> None:
-        print_json({"event": "error", "message": str(error), "exit_code": error.exit_code})
+        print_json({"event": "error", "message": with_flags(str(error)), "exit_code": error.exit_code})
         super().error(error)
 
 

@@ -199,11 +199,11 @@ def _read_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise SettingsError(f"--set {override!r} is not of the form KEY=VALUE, as in style.weight=200")
+        raise SettingsError(f"`overrides` {override!r} is not of the form KEY=VALUE, as in style.weight=200")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError(f"--set {override!r}: the value is not readable as YAML") from error
+        raise SettingsError(f"`overrides` {override!r}: the value is not readable as YAML") from error
     if isinstance(value, str):
         # YAML 1.1 takes 1e4 for a word; everybody else takes it for a number.
         with contextlib.suppress(ValueError):

@@ -351,7 +351,7 @@ def test_a_second_try_without_memory_splits_the_batch(
     ],
 )
 def test_too_little_memory_is_told_from_other_errors(painter: Painter, words: str) -> None:
-    with pytest.raises(OutOfMemoryError, match="smaller --size"), painter.enough_memory(SIZE):
+    with pytest.raises(OutOfMemoryError, match="smaller `size`"), painter.enough_memory(SIZE):
         raise RuntimeError(words)
     with pytest.raises(RuntimeError, match="device-side assert"), painter.enough_memory(SIZE):
         raise RuntimeError("CUDA error: device-side assert triggered")

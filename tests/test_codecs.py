@@ -116,14 +116,14 @@ def test_transparency_that_is_lost_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("encoding", "suffix", "message"),
     [
-        (Encoding("divx"), ".mp4", "--codec divx is not known: use one of h264, hevc"),
-        (Encoding("prores"), ".mp4", ".mp4 does not hold ProRes: name the output .mov or .mkv, or use --codec h264"),
+        (Encoding("divx"), ".mp4", "`codec` divx is not known: use one of h264, hevc"),
+        (Encoding("prores"), ".mp4", ".mp4 does not hold ProRes: name the output .mov or .mkv, or use `codec` h264"),
         (Encoding("h264"), ".webm", ".webm does not hold H.264"),
-        (Encoding(crf=52), ".mp4", "--crf 52 is out of range: H.264 takes 0 (best) to 51"),
-        (Encoding(crf=-1), ".webm", "--crf -1 is out of range: VP9 takes 0 (best) to 63"),
-        (Encoding("prores", crf=3), ".mov", "--crf 3 does not go with ProRes"),
-        (Encoding(pixel_format="bgra"), ".mp4", "--pixel-format bgra is none that H.264 takes: use one of yuv420p"),
-        (Encoding(pixel_format="nonsense"), ".mkv", "--pixel-format nonsense is none"),
+        (Encoding(crf=52), ".mp4", "`crf` 52 is out of range: H.264 takes 0 (best) to 51"),
+        (Encoding(crf=-1), ".webm", "`crf` -1 is out of range: VP9 takes 0 (best) to 63"),
+        (Encoding("prores", crf=3), ".mov", "`crf` 3 does not go with ProRes"),
+        (Encoding(pixel_format="bgra"), ".mp4", "`pixel_format` bgra is none that H.264 takes: use one of yuv420p"),
+        (Encoding(pixel_format="nonsense"), ".mkv", "`pixel_format` nonsense is none"),
         (Encoding(pixel_format="yuv420p"), ".mp4", "65×63 has an odd side, which H.264 does not hold in yuv420p"),
     ],
 )
@@ -172,7 +172,7 @@ def test_an_ffmpeg_without_the_codec_is_told_before_anything_is_painted(
     pixel_formats.cache_clear()
     with monkeypatch.context() as patched:
         patched.setattr(codecs, "ffmpeg_path", lambda: program)
-        with pytest.raises(MediaError, match=r"has no encoder libx264: choose another --codec"):
+        with pytest.raises(MediaError, match=r"has no encoder libx264: choose another `codec`"):
             Encoding().require(".mp4")
     pixel_formats.cache_clear()
     assert Encoding().require(".mp4").title == "H.264"

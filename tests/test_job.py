@@ -388,7 +388,7 @@ def test_a_job_of_another_version(folder: Path, opened: Any, version: int) -> No
     before = (folder / STORE_NAME).read_bytes()
     with pytest.raises(JobError) as caught:
         opened(folder)
-    one_line(caught.value, "another version", f"its store is {version}", "--force")
+    one_line(caught.value, "another version", f"its store is {version}", "force=True")
     assert (folder / STORE_NAME).read_bytes() == before
     make(folder, replace=True).__exit__()  # The refusal has freed the lock.
 
@@ -411,7 +411,7 @@ def test_a_store_that_is_cut_off(folder: Path, length: int) -> None:
     (folder / COPY_NAME).unlink()
     with pytest.raises(JobError) as caught:
         look_through(folder)
-    one_line(caught.value, str(folder), "damaged", "--force")
+    one_line(caught.value, str(folder), "damaged", "force=True")
     make(folder, replace=True).__exit__()
     look_through(folder)
 
@@ -424,7 +424,7 @@ def test_a_store_of_something_else(folder: Path, data: bytes) -> None:
     for use in (look_through, Job.open):
         with pytest.raises(JobError) as caught:
             use(folder)
-        one_line(caught.value, "damaged", "--force")
+        one_line(caught.value, "damaged", "force=True")
 
 
 CHANGES = {
@@ -484,7 +484,7 @@ def test_a_change_that_the_job_did_not_make(folder: Path, change: str, crashed: 
     for use in (look_through, Job.open):
         with pytest.raises(JobError) as caught:
             use(folder)
-        one_line(caught.value, str(folder), "damaged", "--force")
+        one_line(caught.value, str(folder), "damaged", "force=True")
     (folder / COPY_NAME).write_bytes(copy)
     with Job.open(folder) as job:
         assert job.store_problem is not None and "damaged" in job.store_problem
@@ -727,7 +727,7 @@ def test_differences_are_named(folder: Path) -> None:
         "size: 64 → None",
         "content.b.mp4: (not set) → 00",
     ]
-    one_line(caught.value, *caught.value.differences, "--force")
+    one_line(caught.value, *caught.value.differences, "force=True")
 
 
 def test_many_differences_are_not_all_shown(folder: Path) -> None:

@@ -455,7 +455,7 @@ def test_flow_over_ten_frames_may_be_missing(tmp_path: Path) -> None:
 def test_flow_of_no_film_is_refused(tmp_path: Path, style_file: Path, tiny_settings: Settings) -> None:
     film = write_film(tmp_path / "film", frames_of(pan(2)))
     for path, more in ((film, {"photos": True}), (film / "1.png", {"photos": False})):
-        with pytest.raises(UsageError, match="leave out --flow"):
+        with pytest.raises(UsageError, match="leave out `flow_folder`"):
             list(measure(path, path, [style_file], tiny_settings, flow_folder=tmp_path, **more))
     with pytest.raises(InputError, match="nowhere is no folder"):
         list(measure(film, film, [style_file], tiny_settings, flow_folder=tmp_path / "nowhere"))

@@ -321,7 +321,7 @@ def test_one_photo_does_not_depend_on_the_others(tmp_path: Path, style_file: Pat
 
 
 def test_frames_are_of_a_film_only(tmp_path: Path, content_file: Path, style_file: Path) -> None:
-    with pytest.raises(UsageError, match="--frames"):
+    with pytest.raises(UsageError, match="`frames`"):
         stylize(request(content_file, style_file, tmp_path / "o.png", frames=FrameRange(0, 1)))
 
 
@@ -540,7 +540,7 @@ def test_a_damaged_video_gives_its_good_frames(tmp_path: Path, style_file: Path,
 
 def test_a_rate_is_for_images(tmp_path: Path, style_file: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4", footage())
-    with pytest.raises(UsageError, match="--fps"):
+    with pytest.raises(UsageError, match="`rate`"):
         stylize(request(clip, style_file, tmp_path / "o.mp4", rate=Fraction(24)))
     with pytest.raises(OutputError, match=r"o\.avi"):
         stylize(request(clip, style_file, tmp_path / "o.avi"))
@@ -563,7 +563,7 @@ def test_an_existing_output_is_not_touched(
     output = tmp_path / ("o.png" if content == "image" else "o.mp4")
     output.write_bytes(b"mine")
     before = tree(tmp_path)
-    with pytest.raises(OutputError, match="--force"):
+    with pytest.raises(OutputError, match="`force`"):
         stylize(request(source, style_file, output), events.append)
     assert tree(tmp_path) == before
     assert not Path(f"{output}.impasto").exists()
@@ -825,9 +825,9 @@ def test_photos_keep_their_transparency_and_metadata(tmp_path: Path, style_file:
 
 def test_formats_are_for_photos(tmp_path: Path, style_file: Path) -> None:
     write_frames(tmp_path / "in", footage())
-    with pytest.raises(UsageError, match="--format"):
+    with pytest.raises(UsageError, match="`image_format`"):
         stylize(request(tmp_path / "in", style_file, tmp_path / "o.mp4", mode="sequence", image_format="png"))
-    with pytest.raises(UsageError, match="--format"):
+    with pytest.raises(UsageError, match="`image_format`"):
         stylize(request(tmp_path / "in" / "f1.png", style_file, tmp_path / "o.png", image_format="png"))
 
 

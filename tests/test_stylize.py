@@ -428,7 +428,7 @@ def test_too_little_memory_fails_the_frame(
 ) -> None:
     painter = make_painter()
     monkeypatch.setattr(painter, "objective", lambda _: torch.empty(2**50))  # torch's own error for a petabyte
-    with pytest.raises(FrameError, match=r"not enough memory on cpu to paint 72×48 pixels.*--size") as error:
+    with pytest.raises(FrameError, match=r"not enough memory on cpu to paint 72×48 pixels.*`size`") as error:
         paint_one(painter, FrameTask(0, content_array, "content", StopRule(2)))
     assert "\n" not in str(error.value)
     with pytest.raises(FrameError, match="not enough memory on cpu"):

@@ -174,7 +174,7 @@ def test_compare_overwrites_nothing_unasked(tmp_path: Path, style_file: Path) ->
     with pytest.raises(OutputError, match="lies inside the content"):
         painted(source, style_file, tmp_path / "a.png", compare=True)
     (tmp_path / "b-compare.png").write_text("mine")
-    with pytest.raises(OutputError, match="for --compare, exists"):
+    with pytest.raises(OutputError, match="for `compare`, exists"):
         painted(source, style_file, tmp_path / "b.png", compare=True)
     assert source.read_bytes() == before and (tmp_path / "b-compare.png").read_text() == "mine"
     painted(source, style_file, tmp_path / "b.png", compare=True, force=True)

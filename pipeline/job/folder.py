@@ -50,11 +50,11 @@ def require_job(folder: Path) -> None:
 def require_no_other_files(folder: Path) -> None:
     """Raises `OutputError` when a folder without a job holds a file or folder that a new job would replace.
 
-    `--job` may name any folder: without a store beside them, `frames` or `log.txt` are the user's own.
+    `job` may name any folder: without a store beside them, `frames` or `log.txt` are the user's own.
     """
     for name in (FRAMES_NAME, PLOTS_NAME, CHECKPOINTS_NAME, LOG_NAME):
         if (folder / name).exists():
-            raise OutputError(f"the job's folder {folder} holds {name} and no job: name another with --job")
+            raise OutputError(f"the job's folder {folder} holds {name} and no job: name another with `job`")
 
 
 def remove_contents(folder: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import JobError
 from .schema import META, ROW_COUNTS_KEY, SCHEMA_VERSION, TABLES
 
-START_OVER = ": start over with stylize --force"
+START_OVER = ": start over with `stylize(force=True)`"
 
 UNREADABLE = (sqlite3.DatabaseError, UnicodeDecodeError)
 """What reading a damaged store raises: `UnicodeDecodeError` where SQLite's own message quotes damaged bytes."""
@@ -58,7 +58,7 @@ def _require_version(connection: sqlite3.Connection, folder: Path) -> None:
         raise JobError(
             f"the job in {folder} was made by another version of impasto (its store is {version}, "
             f"this one reads {SCHEMA_VERSION}): "
-            "finish it with that version, or start over with stylize --force"
+            "finish it with that version, or start over with `stylize(force=True)`"
         )
 
 

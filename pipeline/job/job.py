@@ -249,7 +249,7 @@ class Job:
             raise JobMismatchError(
                 f"the job in {self.folder} was made with other settings or content ({shown}"
                 f"{f'; and {more} more' if more > 0 else ''}): "
-                "repeat the command as it was, choose another --output, or start over with stylize --force",
+                "repeat the command as it was, choose another `output`, or start over with `stylize(force=True)`",
                 different,
             )
         if new:

@@ -32,7 +32,7 @@ def acquire_lock(folder: Path, recorded_owner: Callable[[Path], str | None]) -> 
         with contextlib.suppress(Exception):
             owner = recorded_owner(folder) or owner
         raise JobLockedError(
-            f"the job in {folder} is being worked on by {owner}: wait for it, stop it, or choose another --output"
+            f"the job in {folder} is being worked on by {owner}: wait for it, stop it, or choose another `output`"
         ) from error
     except OSError as error:
         raise storage.storage_error(error, folder) from error
@@ -51,7 +51,7 @@ def _lock(lock: filelock.BaseFileLock, folder: Path) -> None:
     """
     refused = StorageError(
         f"the disk of {folder} cannot lock files, so two processes could work on one job: "
-        "name a folder on a local disk with --job"
+        "name a folder on a local disk with `job`"
     )
     try:
         with warnings.catch_warnings():

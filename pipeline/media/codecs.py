@@ -137,23 +137,23 @@ class Encoding:
         name = self.codec or _OWN[suffix]
         codec = CODECS.get(name)
         if codec is None:
-            raise UsageError(f"--codec {name} is not known: use one of {', '.join(CODECS)}")
+            raise UsageError(f"`codec` {name} is not known: use one of {', '.join(CODECS)}")
         if suffix not in codec.suffixes:
             held = ", ".join(key for key, other in CODECS.items() if suffix in other.suffixes)
             raise UsageError(
-                f"{suffix} does not hold {codec.title}: name the output {' or '.join(codec.suffixes)}, or use --codec "
+                f"{suffix} does not hold {codec.title}: name the output {' or '.join(codec.suffixes)}, or use `codec` "
                 f"{held}"
             )
         if self.crf is not None and codec.crf is None:
-            raise UsageError(f"--crf {self.crf} does not go with {codec.title}, whose quality is fixed: leave it out")
+            raise UsageError(f"`crf` {self.crf} does not go with {codec.title}, whose quality is fixed: leave it out")
         if self.crf is not None and not 0 <= self.crf <= codec.most_crf:
-            raise UsageError(f"--crf {self.crf} is out of range: {codec.title} takes 0 (best) to {codec.most_crf}")
+            raise UsageError(f"`crf` {self.crf} is out of range: {codec.title} takes 0 (best) to {codec.most_crf}")
         held_formats = pixel_formats(codec.encoder)
         if name == "gif":
             held_formats = (codec.pixel_format,)
         if self.pixel_format is not None and self.pixel_format not in held_formats:
             raise UsageError(
-                f"--pixel-format {self.pixel_format} is none that {codec.title} takes: use one of "
+                f"`pixel_format` {self.pixel_format} is none that {codec.title} takes: use one of "
                 f"{' '.join(held_formats)}"
             )
         return codec
@@ -167,14 +167,14 @@ class Encoding:
         if min(size) < codec.least_side:
             raise UsageError(
                 f"{size[1]}×{size[0]} is too small for {codec.title}, which takes {codec.least_side} pixels and more: "
-                "use another --codec"
+                "use another `codec`"
             )
         if self.pixel_format is not None:
             pixels = self.pixel_format
             if odd and codec.odd_format is not None and _halves_chroma(pixels):
                 raise UsageError(
                     f"{size[1]}×{size[0]} has an odd side, which {codec.title} does not hold in {pixels}: leave out "
-                    f"--pixel-format, or use {codec.odd_format}"
+                    f"`pixel_format`, or use {codec.odd_format}"
                 )
         elif has_alpha and codec.alpha_format is not None:
             pixels = codec.alpha_format
@@ -233,7 +233,7 @@ def pixel_formats(encoder: str) -> tuple[str, ...]:
         raise MediaError(f"the ffmpeg program {command[0]} does not run: {error}") from error
     found = re.search(r"Supported pixel formats: (.*)", done.stdout.decode("utf-8", "replace"))
     if found is None:
-        raise MediaError(f"the ffmpeg program {command[0]} has no encoder {encoder}: choose another --codec")
+        raise MediaError(f"the ffmpeg program {command[0]} has no encoder {encoder}: choose another `codec`")
     return tuple(name for name in found[1].split() if not name.startswith(("bayer", "yaf", "grayf")))
 
 

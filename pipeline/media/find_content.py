@@ -36,7 +36,7 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
         if len(paths) > 1:
             raise UsageError(f"{len(paths)} contents with a video among them ({videos[0]}): paint one video a command")
         if mode == "photos":
-            raise UsageError(f"--photos does not go with the video {videos[0]}")
+            raise UsageError(f"`mode='photos'` does not go with the video {videos[0]}")
         if is_image_name(output):
             raise OutputError(f"output {output} is an image and content {videos[0]} a video: name a video or a folder")
         if not is_video_name(output):
@@ -45,7 +45,7 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
 
     to_video = is_video_name(output)
     if to_video and mode == "photos":
-        raise UsageError(f"--photos does not go with the video output {output}: name a folder")
+        raise UsageError(f"`mode='photos'` does not go with the video output {output}: name a folder")
     if len(paths) == 1 and paths[0].is_file() and mode != "sequence":
         if to_video and not is_readable_name(paths[0]):
             raise _unknown_ending(paths[0])

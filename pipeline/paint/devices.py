@@ -34,7 +34,7 @@ def _device(name: str, whole: str, count: int) -> torch.device:
         raise DeviceError(f"device {whole!r} is {what}") from error
     if device.type == "cuda" and (device.index or 0) >= count:
         raise DeviceError(
-            f"device {whole} is not there: this machine has {count} usable CUDA devices; use --device auto"
+            f"device {whole} is not there: this machine has {count} usable CUDA devices; use `device='auto'`"
         )
     if device.type not in ("cpu", "cuda"):
         raise DeviceError(f"device {whole!r} is {what}")

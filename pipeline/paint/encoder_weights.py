@@ -81,7 +81,7 @@ def torchvision_path() -> Path:
 def _from_torchvision() -> EncoderWeights:
     from torchvision.models import VGG19_Weights
 
-    remedy = f"use --weights bundled, or give the file {_TORCHVISION_FILE} as --weights FILE"
+    remedy = f"use `encoder.weights=bundled`, or give the file {_TORCHVISION_FILE} as `encoder.weights=FILE`"
     state = download_state_dict(VGG19_Weights.IMAGENET1K_V1, torchvision_path(), "VGG-19", remedy)
     return _from_torchvision_state(state, "torchvision")
 

@@ -137,7 +137,7 @@ class Painter:
                 raise
             height, width = size
             raise OutOfMemoryError(
-                f"not enough memory on {self.device} to paint {width}×{height} pixels: use a smaller --size"
+                f"not enough memory on {self.device} to paint {width}×{height} pixels: use a smaller `size`"
             ) from error
 
     def objective_of(self, task: FrameTask) -> Objective:

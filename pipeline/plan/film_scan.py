@@ -80,7 +80,7 @@ def scan_film(
             if own != size:
                 raise InputError(
                     f"frame {file.path} is {own[1]}×{own[0]} pixels and the first of the sequence {size[1]}×{size[0]}: "
-                    "frames of one film have one size; for independent pictures use --photos"
+                    "frames of one film have one size; for independent pictures use `mode='photos'`"
                 )
             image, alpha = decoding.read_image_and_alpha(file.path)
             has_alpha |= alpha is not None

@@ -97,14 +97,12 @@ class Planner:
         segments = self.request.segments
         if segments is None:
             return
-        if segments < 1:
-            raise UsageError(f"--segments {segments}: a shot is painted in at least 1")
         if not self.content.is_film:
-            raise UsageError("--segments divides the shots of a video or a sequence; photos are painted side by side")
+            raise UsageError("`segments` divides the shots of a video or a sequence; photos are painted side by side")
         if segments > 1 and not self._can_divide:
             start = self.settings.start.next
             why = f"in {self.passes} passes (passes.count)" if self.passes > 1 else f"with start.next={start}"
-            raise UsageError(f"--segments {segments}: a film {why} is not painted in segments: leave it out")
+            raise UsageError(f"`segments` {segments}: a film {why} is not painted in segments: leave it out")
 
     def plan(self) -> Plan:
         """Reads the content, and tells what there is to be told of it before a job begins."""
@@ -159,7 +157,7 @@ class Planner:
 
         rate = self.request.rate
         if rate is None and self.content.kind is ContentKind.SEQUENCE and self.to_video:
-            self.listener(Notice(f"the video gets {DEFAULT_SEQUENCE_RATE} frames a second; --fps says otherwise"))
+            self.listener(Notice(f"the video gets {DEFAULT_SEQUENCE_RATE} frames a second; `rate` says otherwise"))
         shots = self.settings.shots
         cuts = shots.cuts or (None if shots.detect else ())
         scan = scan_film(self.content, self.request.frames.clip, cuts, rate, on_progress)
@@ -406,8 +404,8 @@ class Planner:
             if size > free:
                 raise StorageError(
                     f"the paintings and the output take up to {_megabytes(size)} in {folder}, and "
-                    f"{_megabytes(free)} are free there: free some, paint fewer --frames or at a smaller --size, or "
-                    "name another --output or --job"
+                    f"{_megabytes(free)} are free there: free some, paint fewer `frames` or at a smaller `size`, or "
+                    "name another `output` or `job`"
                 )
 
 

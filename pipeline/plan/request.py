@@ -1,4 +1,4 @@
-"""What one command asks for, as a record that a job keeps."""
+"""What is asked for: content, styles, output and everything that a job needs to know, kept by it as plain JSON."""
 
 import dataclasses
 import os
@@ -7,15 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
-from ..errors import SettingsError
+from ..errors import SettingsError, UsageError
 from ..job.folder import default_folder
 from ..media.codecs import Encoding
 from ..media.content import Mode
+from ..media.image_file import FORMATS
+from ..paint.painter import style_blend
 from ..paint.task import COLD_STARTS
 from ..presets import parse_settings, to_values
 from ..settings import Settings
+
+EXECUTORS = ("auto", "inline", "processes", "ray")
+"""How frames are handed to devices; `auto` takes `processes` where several workers are faster, else `inline`."""
+
+MOST_RATE = 1000
+"""The highest frame rate, in frames a second, that a video is written with."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +33,15 @@ class FrameRange:
     start: int = 0
     stop: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.start < 0:
+            raise SettingsError(f"frame range {self} starts below 0: frames are counted from 0")
+        if self.stop is not None and self.stop <= self.start:
+            raise SettingsError(f"frame range {self} holds no frame: B must be greater than A in A:B")
+
+    def __str__(self) -> str:
+        return f"{self.start}:{'' if self.stop is None else self.stop}"
+
     @classmethod
     def parse(cls, text: str) -> "FrameRange":
         """Reads `A:B`, `A:` or `:B`. Raises `SettingsError` for anything else, and for an empty range."""
@@ -33,61 +50,104 @@ class FrameRange:
             raise SettingsError(
                 f"frame range {text!r} is not of the form A:B, with frames counted from 0 and B left out"
             )
-        start = int(match[1] or 0)
-        stop = int(match[2]) if match[2] else None
-        if stop is not None and stop <= start:
-            raise SettingsError(f"frame range {text!r} holds no frame: B must be greater than A")
-        return cls(start, stop)
+        return cls(int(match[1] or 0), int(match[2]) if match[2] else None)
 
     def clip(self, frame_count: int) -> range:
         """The indices that the range takes out of `frame_count` frames."""
         return range(frame_count)[self.start : self.stop]
 
 
-EXECUTORS = ("auto", "inline", "processes", "ray")
-
-
 @dataclass(frozen=True)
 class Request:
-    """What one command asks for.
+    """What is to be painted, how and where.
 
-    `style_weights` are one for each style (of any sum), or empty for equal ones. `job` is the job's
-    folder, None for `OUTPUT.impasto` beside the output. `rate`: frames a second of a video made from a
-    sequence. `force` overwrites the output and starts an existing job over.
-    `batch` is how many pictures a device paints side by side at most, None: as many as pay on a GPU, else 1.
-    `executor` is one of `EXECUTORS`, and `address` that of a Ray cluster, None for one of this machine alone.
-    `segments` is into how many each shot is divided, None for what its devices gain by.
-    `image_format` is that of painted photos, one of `images.FORMATS`, None for the one that each has; `strip` leaves
-    out metadata; `encoding` says how a video is encoded. `compare` writes content and result side by side, at
-    `assembly.compare_path`.
+    Raises `UsageError` on construction for fields that are out of range or exclude each other. Messages name fields in
+    backquotes, which the command line replaces by its flags.
     """
 
     content: tuple[Path, ...]
+    """An image, images, a folder or a video."""
+
     styles: tuple[Path, ...]
+    """Style images, at least one."""
+
     output: Path
+    """Image, video or folder to make, by its ending."""
+
     settings: Settings
+
     style_weights: tuple[float, ...] = ()
+    """One for each style, of any sum; empty for equal ones."""
+
     device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:N`, or several of these separated by commas."""
+
     executor: str = "auto"
+    """One of `EXECUTORS`."""
+
     address: str | None = None
+    """Address of a Ray cluster; None for one of this machine alone."""
+
     batch: int | None = None
+    """The most pictures that a device paints side by side; None for as many as are worth their memory on a GPU, and
+    one on a CPU."""
+
     segments: int | None = None
+    """Segments that each shot is divided into; None for as many as its devices gain by."""
+
     mode: Mode = "auto"
+    """Whether images are the frames of a film (`sequence`) or independent (`photos`)."""
+
     frames: FrameRange = field(default_factory=FrameRange)
+    """The part of a video or sequence that is painted."""
+
     rate: Fraction | None = None
+    """Frames a second of a video made from a sequence."""
+
     job: Path | None = None
+    """Folder of the job; None for `OUTPUT.impasto` beside the output."""
+
     force: bool = False
+    """Overwrite the output, and start an existing job over."""
+
     image_format: str | None = None
+    """Format of painted photos, one of `image_file.FORMATS`; None for the format of each photo."""
+
     strip: bool = False
+    """Leave out metadata."""
+
     encoding: Encoding = field(default_factory=Encoding)
+    """How a video is encoded."""
+
     compare: bool = False
+    """Write content and result side by side as well, at `assembly.compare_path`."""
+
+    def __post_init__(self) -> None:
+        for name, paths in (("content", self.content), ("styles", self.styles)):
+            if not paths:
+                raise UsageError(f"`{name}` is empty: name at least one path")
+        style_blend(self.style_weights, len(self.styles))
+        if self.executor not in EXECUTORS:
+            raise UsageError(f"`executor` {self.executor!r} is not one of {', '.join(EXECUTORS)}")
+        if self.address is not None and self.executor != "ray":
+            raise UsageError("`address` is that of a Ray cluster: it goes with `executor='ray'`")
+        for name, count in (("batch", self.batch), ("segments", self.segments)):
+            if count is not None and count < 1:
+                raise UsageError(f"`{name}` {count} is out of range: a whole number from 1, or none for automatic")
+        if self.mode not in get_args(Mode):
+            raise UsageError(f"`mode` {self.mode!r} is not one of {', '.join(get_args(Mode))}")
+        if self.rate is not None and not 0 < self.rate <= MOST_RATE:
+            raise UsageError(f"`rate` {self.rate} is out of range: over 0, at most {MOST_RATE}")
+        if self.image_format is not None and self.image_format not in FORMATS:
+            raise UsageError(f"`image_format` {self.image_format!r} is not one of {', '.join(FORMATS)}")
 
     @property
     def job_folder(self) -> Path:
+        """The folder that records how far the job is."""
         return self.job if self.job is not None else default_folder(self.output)
 
     def to_values(self) -> dict[str, Any]:
-        """Plain JSON values from which `from_values` makes the request again, wherever it is run."""
+        """Plain JSON values, with absolute paths, from which `from_values` makes the request again."""
         settings = to_values(self.settings)
         if self.settings.start.first not in COLD_STARTS:
             settings["start"]["first"] = os.path.abspath(self.settings.start.first)
@@ -119,7 +179,7 @@ class Request:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], job: Path) -> Self:
-        """The request that a job in the folder `job` was made by."""
+        """The request that `to_values` wrote, for the job in the folder `job`."""
         return cls(
             content=tuple(map(Path, values["content"])),
             styles=tuple(map(Path, values["styles"])),

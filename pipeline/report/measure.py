@@ -136,10 +136,10 @@ def _require_flow_of_use(folder: Path, result: Path, film: bool) -> None:
     if not film:
         raise UsageError(
             f"{result} is not measured as a film (a video, or a folder of pictures of one size), which alone has "
-            "flow: leave out --flow"
+            "flow: leave out `flow_folder`"
         )
     if not folder.is_dir():
-        raise InputError(f"--flow {folder} is no folder: give the one that holds the .flo files")
+        raise InputError(f"`flow_folder` {folder} is no folder: give the one that holds the .flo files")
 
 
 def _cuts(result: Path, content: Path, shots: ShotSettings) -> list[int]:

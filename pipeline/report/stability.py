@@ -109,7 +109,7 @@ def flow_from_files(files: FloFolder) -> FlowSource:
             name = files.expected_name(frame.index, earlier.index)
             raise InputError(
                 f"{files.folder} has no {name}, the flow of the content to the frame before (frames count from 1 "
-                "there): add it, or leave out --flow to have the flow estimated"
+                "there): add it, or leave out `flow_folder` to have the flow estimated"
             )
         back = files.read(earlier.index, frame.index, frame.size)
         return FlowPair(flow, back, files.reliable(frame.index, earlier.index, frame.size))

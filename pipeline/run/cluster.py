@@ -42,7 +42,7 @@ class RayExecutor:
         try:
             import ray
         except ImportError as error:
-            raise UsageError('--executor ray needs Ray: pip install "impasto[ray]"') from error
+            raise UsageError('`executor=ray` needs Ray: pip install "impasto[ray]"') from error
         self._ray = ray
         self._spec = spec
         self.widths = spec.widths
@@ -77,7 +77,7 @@ class RayExecutor:
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 raise DeviceError(
                     f"no Ray cluster at {self._address or 'this machine'} ({first}): "
-                    "start one with `ray start --head`, or leave --address out"
+                    "start one with `ray start --head`, or leave `address` out"
                 ) from error
             finally:
                 # Ray would end this process where it is to finish the frames under way.

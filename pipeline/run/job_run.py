@@ -35,7 +35,7 @@ from ..paint.task import COLD_STARTS
 from ..pictures import Size, fit_within, resize, size_of
 from ..plan.execution_plan import ExecutionPlan
 from ..plan.planner import Plan, Planner, parts_of
-from ..plan.request import EXECUTORS, FrameRange, Request
+from ..plan.request import FrameRange, Request
 from ..plan.scheduler import makespan
 from ..plan.segments import Segments
 from ..presets import to_values
@@ -117,13 +117,15 @@ class JobRun:
         if self.to_video and request.output.suffix.lower() not in OUTPUT_SUFFIXES:
             raise OutputError(f"cannot write a video as {request.output.name}: use {' '.join(OUTPUT_SUFFIXES)}")
         if self.content.kind is not ContentKind.PHOTOS and request.image_format is not None:
-            raise UsageError("--format is for photos that are painted to a folder; else the output's ending says it")
+            raise UsageError(
+                "`image_format` is for photos that are painted to a folder; else the output's ending says it"
+            )
         if self.to_video:
             request.encoding.require(request.output.suffix.lower())
         elif not request.encoding.is_default:
-            raise UsageError("--codec, --crf and --pixel-format are for video outputs: name one, as painted.mp4")
+            raise UsageError("`codec`, `crf` and `pixel_format` are for video outputs: name one, as painted.mp4")
         if not self.content.is_film and request.frames != FrameRange():
-            raise UsageError("--frames takes a part of a video or a sequence; photos are all painted")
+            raise UsageError("`frames` takes a part of a video or a sequence; photos are all painted")
         read = [*request.styles, Path(self.settings.encoder.weights), Path(self.settings.start.first)]
         require_outside(self.content, request.content, request.output, read)
         require_outside(self.content, request.content, request.job_folder)
@@ -131,7 +133,7 @@ class JobRun:
             require_outside(self.content, request.content, assembly.compare_path(request.output), read)
         self._require_job_apart()
         if request.rate is not None and not (self.to_video and self.content.kind is ContentKind.SEQUENCE):
-            raise UsageError("--fps is for videos made from single images; a video keeps its own rate")
+            raise UsageError("`rate` is for videos made from single images; a video keeps its own rate")
         self.styles = [decoding.read_image(path) for path in request.styles]
         for path, style in zip(request.styles, self.styles, strict=True):
             require_size((style.shape[0], style.shape[1]), self.settings.style.layers, f"style {path}")
@@ -139,16 +141,14 @@ class JobRun:
         self.start_picture = self._read_start_picture()
         # A cluster may have what this machine has not.
         self.devices = pick_devices("cpu" if request.executor == "ray" else request.device)
-        if request.executor not in EXECUTORS:
-            raise UsageError(f"--executor {request.executor!r} is not one of {', '.join(EXECUTORS)}")
-        if request.address is not None and request.executor != "ray":
-            raise UsageError("--address is that of a Ray cluster: it goes with --executor ray")
         folder = self.settings.flow.folder
         weights = self.settings.flow.weights
         if self.settings.flow.method in ("auto", "raft") and weights != "torchvision" and not Path(weights).is_file():
             raise WeightsError(f"flow.weights {weights} is no file: name RAFT's weights, or torchvision")
         if self.settings.shots.cuts and not self.content.is_film:
-            raise UsageError("--cuts takes a video or a sequence apart; photos have nothing to do with each other")
+            raise UsageError(
+                "`shots.cuts` takes a video or a sequence apart; photos have nothing to do with each other"
+            )
         self.planner = Planner(request, self.content, self.to_video, self.devices, listener, stop)
         self.planner.require_segments()
         if folder is not None and not Path(folder).is_dir():
@@ -200,7 +200,7 @@ class JobRun:
                 storage.remove_folder(folder / CHECKPOINTS_NAME)
             self._finish(job, failed)
             if request.compare and job.is_cleaned:
-                self._notice(job, "the job's frames were cleaned away: for --compare start over with --force")
+                self._notice(job, "the job's frames were cleaned away: for `compare` start over with `force`")
             elif request.compare and not (failed and self.to_video):
                 self._compare(job)
             return self._summarise(job, failed, painted, time.perf_counter() - began)
@@ -311,7 +311,7 @@ class JobRun:
                 raise
             return job
         if folder.exists() and not folder.is_dir():
-            raise OutputError(f"the job's folder {folder} is a file: remove it, or name another with --job")
+            raise OutputError(f"the job's folder {folder} is a file: remove it, or name another with `job`")
         self._require_output_free()
         plan = self.planner.plan()
         self._require_targets_free(plan.frames)
@@ -345,11 +345,11 @@ class JobRun:
         )
 
     def _require_job_apart(self) -> None:
-        """--force clears the job's folder: it holds no content, and neither holds nor lies in an output folder."""
+        """`force` clears the job's folder: it holds no content, and neither holds nor lies in an output folder."""
         for path in self.request.content:
             if storage.real_path(path).is_relative_to(storage.real_path(self.request.job_folder)):
                 raise OutputError(
-                    f"content {path} lies inside the job's folder {self.request.job_folder}: name another with --job"
+                    f"content {path} lies inside the job's folder {self.request.job_folder}: name another with `job`"
                 )
         if self.to_video or self.content.kind is ContentKind.IMAGE:
             return
@@ -357,7 +357,7 @@ class JobRun:
         if job.is_relative_to(output) or output.is_relative_to(job):
             raise OutputError(
                 f"the job's folder {self.request.job_folder} and output {self.request.output} overlap: "
-                "name another with --job"
+                "name another with `job`"
             )
 
     def _require_output_free(self) -> None:
@@ -368,21 +368,21 @@ class JobRun:
         if not is_one_file and output.exists() and not output.is_dir():
             raise OutputError(f"output {output} is a file, and the output of this content is a folder: name another")
         if is_one_file and output.exists() and not self.request.force:
-            raise OutputError(f"output {output} exists: choose another name, or overwrite it with --force")
+            raise OutputError(f"output {output} exists: choose another name, or overwrite it with `force`")
         if is_one_file and output.exists() and not output.is_file():
             raise OutputError(f"output {output} is no regular file: name another")
 
     def _require_compare_free(self, frames: Sequence[PlannedFrame]) -> None:
-        """What stands where content and result are to stand side by side is cleared by `--force`, or refused."""
+        """What stands where content and result are to stand side by side is cleared by `force`, or refused."""
         target = assembly.compare_path(self.request.output)
         paths = [self._compared_path(Path(frame.path)) for frame in frames if Path(frame.path).is_absolute()]
         for path in [target] if self.to_video else paths:
             if path.exists() and not (self.request.force and path.is_file()):
-                raise OutputError(f"{path}, for --compare, exists: choose another --output, or overwrite with --force")
+                raise OutputError(f"{path}, for `compare`, exists: choose another `output`, or overwrite with `force`")
             storage.remove(path)
 
     def _replaced_files(self, frames: Sequence[PlannedFrame]) -> dict[str, str]:
-        """What `--force` allows this job to overwrite: the files that are there now, each by its hash."""
+        """What `force` allows this job to overwrite: the files that are there now, each by its hash."""
         if not self.request.force:
             return {}
         targets = [Path(frame.path) for frame in frames if Path(frame.path).is_absolute()]
@@ -391,17 +391,17 @@ class JobRun:
         return {str(path): storage.hash_file(path) for path in targets if path.is_file()}
 
     def _require_targets_free(self, frames: Sequence[PlannedFrame]) -> None:
-        """No file in an output folder is overwritten that this job has not made, and with `--force` only files."""
+        """No file in an output folder is overwritten that this job has not made, and with `force` only files."""
         if self.request.force:
             for frame in frames:
                 path = Path(frame.path)
                 if path.is_absolute() and path.exists() and not path.is_file():
-                    raise OutputError(f"{path} is in the way and no regular file: choose another --output")
+                    raise OutputError(f"{path} is in the way and no regular file: choose another `output`")
             return
         there = [frame.path for frame in frames if Path(frame.path).is_absolute() and Path(frame.path).exists()]
         if there:
             more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-            raise OutputError(f"{there[0]}{more} exists: choose another --output, or overwrite with --force")
+            raise OutputError(f"{there[0]}{more} exists: choose another `output`, or overwrite with `force`")
 
     # --- going on where it stopped ---
 
@@ -434,7 +434,7 @@ class JobRun:
                     # In the user's folder a file that was changed may be the user's own work.
                     raise OutputError(
                         f"{frame.path} has changed since this job wrote it, and is kept: "
-                        "move it away to have it painted again, or start over with --force"
+                        "move it away to have it painted again, or start over with `force`"
                     )
                 again.append(frame)
                 self._notice(job, f"{frame.path} {problem}: it is painted again")
@@ -448,14 +448,14 @@ class JobRun:
         if written is not None and written.sha256 is not None and file_problem(output, written.sha256):
             if output.exists():
                 raise OutputError(
-                    f"output {output} has changed since this job wrote it: move it away, or start over with --force"
+                    f"output {output} has changed since this job wrote it: move it away, or start over with `force`"
                 )
             # Frames that are painted again are the same to the bit, so a film that is whole stays valid.
             job.reopen_output()
         return job.frames(FrameState.PENDING)
 
     def _may_overwrite(self, job: Job, path: Path) -> bool:
-        """Whether a file in the way of a painting is the job's own, or is just what `--force` was given for."""
+        """Whether a file in the way of a painting is the job's own, or is just what `force` was given for."""
         if path.is_relative_to(job.folder):
             return True
         replaced = ExecutionPlan.from_values(job.plan).replaced_files.get(os.path.abspath(path))
@@ -606,7 +606,7 @@ class JobRun:
             storage.remove(staged)
         else:
             storage.remove(staged)
-            raise OutputError(f"{path}, for --compare, has appeared since the job began: move it away and resume")
+            raise OutputError(f"{path}, for `compare`, has appeared since the job began: move it away and resume")
         job.finish_comparison(path, sha256)
 
     def _compared_path(self, painted: Path) -> Path:
