@@ -62,6 +62,7 @@ def _speed(device: str) -> str:
     import numpy as np
     import torch
 
+    from ..paint.costs import iteration_seconds
     from ..paint.encoder_weights import load_weights
     from ..paint.painter import Painter
     from ..presets import load_settings
@@ -69,7 +70,7 @@ def _speed(device: str) -> str:
     noise = np.random.default_rng(0).integers(0, 256, (*_MEASURED_SIZE, 3), dtype=np.uint8)
     try:
         painter = Painter(load_settings(), load_weights("bundled"), [noise], [1.0], torch.device(device))
-        seconds = painter.seconds_per_iteration(noise)
+        seconds = iteration_seconds(painter, noise)
     except (ImpastoError, RuntimeError) as error:
         return f"its speed could not be measured ({' '.join(str(error).split())})"
     scale = 1_000_000 / (_MEASURED_SIZE[0] * _MEASURED_SIZE[1])

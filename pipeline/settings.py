@@ -1,4 +1,21 @@
-"""TODO: settings."""
+"""The settings: everything that decides what the result looks like, each with its meaning, range and default.
+
+This is the only place where a default stands. A field's description is the help text of `impasto configs --keys`;
+its bounds are checked when settings are read, and appear in the messages. `presets.py` reads settings from presets,
+files and `--set KEY=VALUE`.
+
+How a setting reaches the losses, with `total_variation.weight` as an example, and so what to change to add one:
+
+1. `TotalVariationSettings` below has the field `weight`, with default, bounds and description.
+2. `loss_weights` in `paint/painter.py` copies it into `LossWeights`, the plain numbers that the losses take.
+3. `Objective` in `paint/objective.py` multiplies the loss by `LossWeights.total_variation`.
+4. `total_variation` in `paint/losses.py` is the loss itself, a function of tensors alone.
+
+A new setting needs a line in 1 to 3, and one in 4 if it changes the formula. No more is needed for `--set`, files, the
+help and the job's fingerprint, which follow from the field. The settings of the optimizer go from `paint/optimizers.py`
+to its constructor; those of the encoder from `Painter` to `Encoder`; those of iterations, starts, temporal loss and
+passes become `FrameTask`s in `run`; those of shots and flow are used by `plan` and `motion`.
+"""
 
 import types
 from typing import Any, Literal
@@ -8,262 +25,273 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Section(BaseModel):
+    """A group of settings: immutable, finite, and without unknown keys."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
     @pydantic.field_validator("*", mode="before")
     @classmethod
-    def _words_are_no_numbers(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
-        """`true` is not 1, and `none` is how the messages call an absent number."""
+    def _convert_words(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """Refuses `true` for 1, and reads `none`, as the messages call it, as None."""
         annotation: Any = cls.model_fields[info.field_name or ""].annotation
         if isinstance(value, bool) and annotation is not bool:
-            raise ValueError("true and false are no value for it")
+            raise ValueError("true and false are not allowed here")
         if value == "none" and isinstance(annotation, types.UnionType):
             return None
         return value
 
 
 class EncoderSettings(Section):
-    """The frozen network whose features are matched."""
+    """The frozen VGG-19 whose features are compared."""
 
     weights: str = Field(
         "bundled",
         min_length=1,
-        description="Where the weights of VGG-19 come from: bundled (the original ones), torchvision (retrained), "
-        "or a .pth or .safetensors file.",
+        description="Weights of VGG-19: bundled (the original ones), torchvision (retrained; downloaded once), or a "
+        ".pth or .safetensors file.",
     )
     pooling: Literal["max", "average"] = Field(
-        "max", description="Pooling between the blocks: max as trained, average as Gatys et al. prefer (smoother)."
+        "max", description="Pooling between the blocks: max as trained, or average (Gatys et al. 2016: smoother)."
     )
     padding: Literal["zeros", "replicate"] = Field(
         "zeros",
-        description="Padding of the first convolution: zeros as trained, replicate keeps a frame out of the edges.",
+        description="Padding of the first convolution: zeros as trained, or replicate, which avoids a visible border.",
     )
 
 
 class ContentSettings(Section):
-    """How closely the result keeps to the content."""
+    """The content loss: how closely the result keeps to the content."""
 
-    weight: float = Field(5.0, ge=0, le=1e12, description="α, the weight of the content loss.")
+    weight: float = Field(5.0, ge=0, le=1e12, description="Weight α of the content loss.")
     layers: dict[str, float] = Field(
-        {"relu4_2": 1.0}, min_length=1, description="Layers that are compared, each with a weight of at least 0."
+        {"relu4_2": 1.0}, min_length=1, description="Layers whose features are compared, each with its weight, from 0."
     )
     reduction: Literal["mean", "half_sum"] = Field(
-        "mean", description="Mean of the squared differences, or half their sum (Gatys et al. 2016, eq. 1)."
+        "mean", description="Squared differences as their mean, or as half their sum (Gatys et al. 2016, eq. 1)."
     )
 
 
 class StyleSettings(Section):
-    """How strongly the result takes on the style."""
+    """The style loss: how strongly the result takes on the style."""
 
-    weight: float = Field(100.0, ge=0, le=1e12, description="β, the weight of the style loss.")
+    weight: float = Field(100.0, ge=0, le=1e12, description="Weight β of the style loss.")
     layers: dict[str, float] = Field(
         {f"relu{block}_1": 1.0 for block in range(1, 6)},
         min_length=1,
-        description="Layers whose Gram matrices are compared, each with a weight of at least 0.",
+        description="Layers whose Gram matrices are compared, each with its weight, from 0.",
     )
     gram: Literal["chw", "hw"] = Field(
-        "chw", description="What a Gram matrix is divided by: channels · places (chw) or places (hw)."
+        "chw", description="Divisor of a Gram matrix: channels · height · width (chw), or height · width (hw)."
     )
     scale: float = Field(
         1.0,
         gt=0,
         le=100,
-        description="Longest side of the style image as a multiple of the content's. The style is reduced to it and "
-        "never enlarged; smaller values give finer strokes.",
+        description="Longest side of the style image as a multiple of the content's; it is reduced but never "
+        "enlarged. Smaller values give finer strokes.",
     )
 
 
 class TotalVariationSettings(Section):
-    """How smooth the result is."""
+    """The total variation loss: how smooth the result is."""
 
-    weight: float = Field(0.001, ge=0, le=1e12, description="γ, the weight of the total variation.")
+    weight: float = Field(0.001, ge=0, le=1e12, description="Weight γ of the total variation loss.")
     form: Literal["absolute_sum", "absolute_mean", "squared_sum"] = Field(
-        "absolute_sum", description="Sum of absolute differences of neighbours, their mean, or half the sum of squares."
+        "absolute_sum",
+        description="Differences of neighbouring pixels: sum of absolutes, mean of absolutes, or half the sum of "
+        "squares.",
     )
     pixels: Literal["byte", "normalized"] = Field(
-        "byte", description="Unit of the pixels in it: 0 to 255 (byte), or ImageNet-normalised."
+        "byte", description="Unit of the pixels in this loss: 0 to 255 (byte), or ImageNet-normalised."
     )
 
 
 class OptimizerSettings(Section):
-    """How the objective is minimised."""
+    """The optimizer that minimises the objective over the pixels."""
 
-    method: Literal["lbfgs", "adam"] = Field("lbfgs", description="L-BFGS, or Adam.")
+    method: Literal["lbfgs", "adam"] = Field("lbfgs", description="The optimizer: L-BFGS or Adam.")
     variable: Literal["bounded", "free"] = Field(
         "bounded",
-        description="What is optimised: bounded never leaves the range of colours, free is plain normalised pixels, "
-        "clamped only when the picture is saved.",
+        description="Variable that is optimised: bounded (pixels are a sine of it and stay within the gamut), or free "
+        "(normalised pixels, clamped only when saved).",
     )
-    history: int = Field(20, ge=1, le=20, description="Curvature pairs that L-BFGS keeps.")
+    history: int = Field(20, ge=1, le=20, description="Curvature pairs that L-BFGS keeps of its last steps.")
     smoothing: float = Field(
         0.35,
         ge=0,
         le=1,
-        description="Exponent p of the (f² + f₀²)^-p by which L-BFGS's first guess of the curvature favours coarse "
-        "changes over fine ones; 0 turns it off.",
+        description="Exponent p of the preconditioner of L-BFGS, which amplifies low spatial frequencies f by (f² + "
+        "f₀²)^-p; 0 turns it off.",
     )
     learning_rate: float = Field(
         0.05,
         gt=0,
         le=10,
-        description="Adam's step, in units of the variable (radians of its sine, or normalised pixels).",
+        description="Learning rate of Adam, in units of the variable: radians where bounded, normalised pixels where "
+        "free.",
     )
     learning_rate_decay: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="Adam's step is multiplied by this after every decay_interval iterations; 1 keeps it.",
+        description="Factor of Adam's learning rate after every decay_interval iterations; 1 keeps it constant.",
     )
-    decay_interval: int = Field(50, ge=1, le=1_000_000, description="Iterations between two decays of Adam's step.")
+    decay_interval: int = Field(
+        50, ge=1, le=1_000_000, description="Iterations between two decays of the learning rate."
+    )
 
 
 class IterationSettings(Section):
-    """When a frame is finished. An iteration is one evaluation of the objective and its gradient."""
+    """When a picture is finished. An iteration is one evaluation of the objective and its gradient."""
 
     first: int = Field(
-        300, ge=1, le=1_000_000, description="Most iterations for a picture that starts cold (photos, first of a shot)."
+        300,
+        ge=1,
+        le=1_000_000,
+        description="Maximum iterations of a cold start: a photo, or the first frame of a shot.",
     )
     next: int = Field(
-        60, ge=1, le=1_000_000, description="Most iterations for a frame that starts from the frame before it."
+        60,
+        ge=1,
+        le=1_000_000,
+        description="Maximum iterations of a warm start: a frame that starts from the previous one.",
     )
     target: float | None = Field(
         1.05,
         ge=1,
         le=100,
-        description="A frame that starts from the one before it is done when its objective is at most this multiple of "
-        "what its shot has reached so far; none: only when all iterations are used.",
+        description="A warm start is finished when its objective is at most this multiple of what its shot has "
+        "reached so far; none: no such target.",
     )
     floor: int = Field(
         1,
         ge=1,
         le=1_000_000,
-        description="Least iterations of such a frame; 1 only looks, and keeps a picture that is good already. Where "
-        "something new comes into view it has at least 20.",
+        description="Minimum iterations of a warm start before its target counts; 1 only evaluates, and keeps a frame "
+        "that is good already. A frame with occluded regions has at least 20.",
     )
     tolerance: float = Field(
         0.001,
         ge=0,
         lt=1,
-        description="Stop when the objective falls by less than this share of itself over an interval; 0 never.",
+        description="A cold start stops when its loss falls by less than this share of itself over an interval; 0: "
+        "never.",
     )
     interval: int = Field(
         50,
         ge=1,
         le=1_000_000,
-        description="Iterations between two looks at the tolerance; the first comes after two intervals.",
+        description="Iterations between two checks of the tolerance; the first check is after two intervals.",
     )
     next_tolerance: float = Field(
         0.02,
         ge=0,
         lt=1,
-        description="The tolerance of a frame that starts from the one before it: the harder it moves, the longer it "
-        "goes on falling.",
+        description="The tolerance of a warm start. The more a frame moves, the longer its loss goes on falling.",
     )
-    next_interval: int = Field(10, ge=1, le=1_000_000, description="The interval of such a frame.")
+    next_interval: int = Field(10, ge=1, le=1_000_000, description="The interval of a warm start.")
 
 
 class StartSettings(Section):
-    """What a picture looks like before its first iteration."""
+    """The picture that the optimisation starts from."""
 
     first: str = Field(
         "content",
         min_length=1,
-        description="Photos and the first frame of a shot: content, matched (the content in the style's colours, ahead "
-        "when iterations are few), noise, or an image file, which is resized to fit.",
+        description="Start of photos and of the first frame of a shot: content, matched (the content in the style's "
+        "colours; better with few iterations), noise, or an image file, which is resized to fit.",
     )
     next: Literal["warped", "previous", "content", "matched", "noise"] = Field(
         "warped",
-        description="The other frames of a shot: warped (the saved frame before, moved along the content's motion), "
-        "previous (the same, not moved), content, matched, or noise.",
+        description="Start of the other frames of a shot: warped (the previous frame as saved, warped along the "
+        "optical flow), previous (the same, not warped), content, matched, or noise.",
     )
     seed: int = Field(
-        0, ge=0, le=2**63 - 1, description="Seed of the noise; each frame draws its own from it and its index."
+        0, ge=0, le=2**63 - 1, description="Seed of the noise; each frame's noise follows from the seed and its index."
     )
 
 
 class FlowSettings(Section):
-    """Where the motion of a film's content comes from."""
+    """Where the optical flow of a video or sequence comes from."""
 
     method: Literal["auto", "dis", "raft", "files"] = Field(
         "auto",
-        description="dis (needs no weights), raft (torchvision's network), files (.flo, see folder), or auto: files "
-        "where a folder is given, raft on a GPU where its weights are there already, else dis.",
+        description="dis (OpenCV, needs no weights), raft (torchvision's network), files (.flo, see flow.folder), or "
+        "auto: files if a folder is given, raft on a GPU if its weights are downloaded already, else dis.",
     )
     weights: str = Field(
         "torchvision",
         min_length=1,
-        description="Weights of RAFT: torchvision (its own download), or a .pth or .safetensors file.",
+        description="Weights of RAFT: torchvision (downloaded once), or a .pth or .safetensors file.",
     )
     folder: str | None = Field(
         None,
         min_length=1,
-        description="Folder of backward_I_J.flo, forward_J_I.flo and reliable_I_J.pgm, frames counted from 1.",
+        description="Folder with backward_I_J.flo, forward_J_I.flo and reliable_I_J.pgm; frames are counted from 1. "
+        "none: no files.",
     )
 
 
 class TemporalSettings(Section):
-    """How closely a frame is held to the frames before it, beyond starting from them."""
+    """The temporal loss: how closely a frame keeps to the previous ones, beyond starting from them."""
 
     weight: float = Field(
         8000.0,
         ge=0,
         le=1e12,
-        description="Weight of the temporal loss: mean squared difference to the earlier frame moved onto this one, in "
-        "levels of 255, where it shows the same thing. 0 leaves it out.",
+        description="Weight of the temporal loss: mean squared difference to the warped earlier frame, in 0 to 255, "
+        "where that is visible; 0 turns it off.",
     )
     distances: tuple[int, ...] = Field(
         (1,),
         min_length=1,
         max_length=8,
-        description="How many frames back those are that it is held to, ascending; each pixel answers to the nearest "
-        "that shows it.",
+        description="Distances, in frames, of the earlier frames in the temporal loss, ascending; each pixel is "
+        "compared with the nearest frame that shows it.",
     )
 
 
 class PassSettings(Section):
-    """Painting a film several times over, in alternating direction (Ruder et al. 2016, section 5.3)."""
+    """Several passes over a video, in alternating direction (Ruder et al. 2016, section 5.3)."""
 
     count: int = Field(1, ge=1, le=100, description="Passes over each shot; 1 paints each frame once.")
     iterations: int = Field(
-        100, ge=1, le=1_000_000, description="Iterations a frame in each pass, when there are several."
+        100, ge=1, le=1_000_000, description="Iterations per frame and pass, if there are several passes."
     )
     blend: float = Field(
         1.0,
         ge=0,
         le=100,
-        description="Weight of the neighbour that was just painted against the frame's own last pass, where it shows "
-        "the same thing.",
+        description="Weight of the warped neighbour that was just painted, relative to the frame's own last pass, "
+        "where the neighbour is visible.",
     )
     temporal_from: int = Field(
         8,
         ge=1,
         le=101,
-        description="The first pass, counted from 1, in which the temporal loss counts; never, where there "
-        "are fewer passes.",
+        description="First pass with the temporal loss, counted from 1; with fewer passes there is none.",
     )
 
 
 class ShotSettings(Section):
-    """Where a video's or sequence's frames stop depending on each other."""
+    """Shots of a video or sequence. No frame depends on one of another shot."""
 
-    detect: bool = Field(
-        True, description="Find cuts, fades and dissolves and start each shot afresh; false treats all as one shot."
-    )
+    detect: bool = Field(True, description="Detect cuts, fades and dissolves; false treats all frames as one shot.")
     cuts: tuple[int, ...] = Field(
-        (), description="First frames of new shots, by hand, counted from 0; when there are any, none are looked for."
+        (), description="First frames of new shots, counted from 0; if there are any, nothing is detected."
     )
 
 
 class Settings(Section):
-    """Everything that decides what the result looks like."""
+    """All settings of a job."""
 
-    description: str = Field("", description="One line on what the settings are for.")
-    tuned_for: str = Field("bundled", description="The encoder weights that the numbers were chosen with.")
+    description: str = Field("", description="One line: what the settings are for.")
+    tuned_for: str = Field("bundled", description="The encoder weights that the loss weights were chosen for.")
     size: int | None = Field(
         None,
         ge=16,
         le=65_536,
-        description="Longest side of the painting, in pixels; none paints at the content's size.",
+        description="Longest side of the painting, in pixels; none keeps the content's size.",
     )
     encoder: EncoderSettings = EncoderSettings()
     content: ContentSettings = ContentSettings()
@@ -284,5 +312,5 @@ class Settings(Section):
 
     @property
     def is_retuned(self) -> bool:
-        """Whether other encoder weights are used than the numbers were chosen with."""
+        """Whether the encoder weights differ from those that the loss weights were chosen for."""
         return self.encoder.weights != self.tuned_for

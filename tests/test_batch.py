@@ -1,7 +1,8 @@
-"""Pictures that are painted side by side: the bits follow from the number of places, and from nothing beside them."""
+"""Pictures in a batch: their bits depend on its width, and not on the other pictures in it."""
 
 import dataclasses
 import gc
+import itertools
 import threading
 import weakref
 from collections.abc import Callable
@@ -19,10 +20,12 @@ from impasto.job.records import PlannedFrame
 from impasto.media.find_content import resolve_content
 from impasto.media.images import write_image
 from impasto.motion.dis import DisFlow
-from impasto.paint import batch as batch_module
-from impasto.paint import lbfgs
-from impasto.paint.batch import Batch, batch_costs, paint_one
+from impasto.paint.batch import Batch, paint_one
+from impasto.paint.costs import batch_costs
+from impasto.paint.devices import computing
 from impasto.paint.encoder_weights import EncoderWeights
+from impasto.paint.minimizer import Minimizer
+from impasto.paint.optimizers import make_minimizer
 from impasto.paint.painter import Painter
 from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask, PaintedFrame, PaintedReference
@@ -111,7 +114,7 @@ def test_a_picture_is_the_same_whoever_is_beside_it(painter: Painter, tasks: lis
         assert all(same(painted[ticket], expected[ticket]) for ticket in order)
 
 
-def test_one_place_is_what_a_painter_paints(painter: Painter, tasks: list[FrameTask]) -> None:
+def test_a_batch_of_one_is_what_paint_one_paints(painter: Painter, tasks: list[FrameTask]) -> None:
     for task in tasks[:3]:
         single, wide = paint_one(painter, task), alone(painter, task, 3)
         assert same(single, alone(painter, task, 1))
@@ -138,37 +141,36 @@ def test_pictures_that_leave_go_on_elsewhere(painter: Painter, tasks: list[Frame
 
 
 @pytest.mark.parametrize("after", [0, 3], ids=["its first step", "a later one"])
-def test_a_step_that_breaks_off_leaves_nothing_behind(
+def test_a_step_that_fails_half_way_leaves_nothing_behind(
     painter: Painter, tasks: list[FrameTask], monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    """Also where the memory ends once the objective is known, and half of the state is that of the step after."""
-    expected = alone(painter, tasks[0], 2)
-    batch = Batch(painter, SIZE, 2)
-    batch.add(0, tasks[0])
-    for _ in range(after):
-        batch.step()
-    for late in ("_descent", "as_column"):
-        with monkeypatch.context() as short:
-            at_all = getattr(lbfgs, late)
-            calls: list[int] = []
-
-            def greedy(*arguments: Any, at_all: Any = at_all, calls: list[int] = calls) -> Any:
-                calls.append(1)
-                if len(calls) > 2 or at_all.__name__ == "_descent":
-                    torch.empty(2**50)
-                return at_all(*arguments)
-
-            short.setattr(lbfgs, late, greedy)
-            if late == "as_column" or isinstance(batch._minimizer, lbfgs.Lbfgs):
-                with pytest.raises(OutOfMemoryError):
-                    batch.step()
-        left = batch.suspend()
+    """Wherever memory runs out after the evaluation, the mixed state of two steps is not taken along."""
+    where = torch.where
+    for failing in itertools.count(1):
         batch = Batch(painter, SIZE, 2)
-        batch.add(0, tasks[0], snapshot=left[0])
+        batch.add(0, tasks[0])
+        for _ in range(after):
+            batch.step()
+        calls = itertools.count(1)
+
+        def greedy(*arguments: Any, calls: Any = calls, failing: int = failing) -> torch.Tensor:
+            if next(calls) == failing:
+                torch.empty(2**50)
+            return where(*arguments)
+
+        with monkeypatch.context() as short:
+            short.setattr(torch, "where", greedy)
+            try:
+                batch.step()
+            except OutOfMemoryError:
+                assert batch.suspend() == {0: None}
+            else:
+                break
+    assert failing > 2, "a step has several places to fail at"
     painted: dict[int, Any] = {}
     while batch.free_slots < 2:
         painted |= batch.step()
-    assert same(painted[0], expected)
+    assert same(painted[0], alone(painter, tasks[0], 2))
 
 
 def test_what_is_no_longer_needed_is_given_up_at_once(painter: Painter, tasks: list[FrameTask]) -> None:
@@ -233,28 +235,24 @@ def test_sizes_are_painted_one_after_the_other(
     assert np.array_equal(report.result.image, reports[2].result.image)
 
 
-def short_of_memory(painter: Painter, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def short_of_memory(painter: Painter, most: int) -> None:
     """The encoder of a painter asks for a petabyte, which torch refuses, where it sees more than `most` pictures."""
-    encoder = painter.encoder
-    forward = encoder.forward
 
-    def greedy(pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        if len(pixels) > most:
+    def greedy(_: object, inputs: tuple[torch.Tensor]) -> None:
+        if len(inputs[0]) > most:
             torch.empty(2**50)
-        return forward(pixels)
 
-    monkeypatch.setattr(encoder, "forward", greedy)
+    painter.encoder.register_forward_pre_hook(greedy)
 
 
 @pytest.mark.parametrize("most", [1, 2])
 def test_a_batch_without_memory_is_split(
     make_bench: Callable[..., tuple[Worker, threading.Event]],
     tasks: list[FrameTask],
-    monkeypatch: pytest.MonkeyPatch,
     most: int,
 ) -> None:
     bench, _ = make_bench(wide=4)
-    short_of_memory(bench._painter, most, monkeypatch)
+    short_of_memory(bench._painter, most)
     for ticket, task in enumerate(tasks):
         bench.add(Assignment(ticket, task))
     reports = run(bench)
@@ -267,12 +265,10 @@ def test_a_batch_without_memory_is_split(
 
 
 def test_one_picture_without_memory_fails(
-    make_bench: Callable[..., tuple[Worker, threading.Event]],
-    tasks: list[FrameTask],
-    monkeypatch: pytest.MonkeyPatch,
+    make_bench: Callable[..., tuple[Worker, threading.Event]], tasks: list[FrameTask]
 ) -> None:
     bench, _ = make_bench(wide=3)
-    short_of_memory(bench._painter, 0, monkeypatch)
+    short_of_memory(bench._painter, 0)
     for ticket in range(3):
         bench.add(Assignment(ticket, tasks[ticket]))
     reports = run(bench)
@@ -286,19 +282,18 @@ def test_what_is_measured_finds_room_beside_a_batch(
     make_bench: Callable[..., tuple[Worker, threading.Event]],
     tasks: list[FrameTask],
     content_array: np.ndarray,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench, _ = make_bench(wide=2)
     painter = bench._painter
-    losses, refused = painter.losses, []
+    refused = []
 
-    def greedy(*arguments: Any) -> Losses:
-        if measuring and bench._batch is not None:
-            refused.append(1)
+    def greedy(*_: object) -> None:
+        # What comes next in that step is the measurement, beside the batch.
+        if measuring and not refused:
+            refused.append(bench._batch is not None)
             torch.empty(2**50)
-        return losses(*arguments)
 
-    monkeypatch.setattr(painter, "losses", greedy)
+    painter.encoder.register_forward_pre_hook(greedy)
     measuring = False
     for ticket in range(2):
         bench.add(Assignment(ticket, tasks[ticket]))
@@ -307,7 +302,7 @@ def test_what_is_measured_finds_room_beside_a_batch(
     measuring = True
     (measured,) = bench.step(lambda *_: None)
     measuring = False
-    assert refused and measured.ticket == 9 and isinstance(measured.result, Losses)
+    assert refused == [True] and measured.ticket == 9 and isinstance(measured.result, Losses)
     for report in run(bench):
         expected = alone(painter, tasks[report.ticket], 2)
         assert isinstance(report.result, PaintedFrame) and report.width == 2
@@ -315,25 +310,21 @@ def test_what_is_measured_finds_room_beside_a_batch(
 
 
 def test_a_second_try_without_memory_splits_the_batch(
-    make_bench: Callable[..., tuple[Worker, threading.Event]],
-    tasks: list[FrameTask],
-    monkeypatch: pytest.MonkeyPatch,
+    weights: EncoderWeights, style_array: np.ndarray, tiny_settings: Settings, tasks: list[FrameTask]
 ) -> None:
-    bench, _ = make_bench(wide=2)
-    painter = bench._painter
-    minimizer, has_stalled = painter.minimizer, batch_module._has_stalled
-
-    def greedy(*arguments: Any, careful: bool = False) -> Any:
-        if careful and bench._batch is not None and bench._batch.width > 1:
+    def greedy(*arguments: Any, is_safe: bool = False) -> Minimizer:
+        if is_safe and bench._batch is not None and bench._batch.width > 1:
             torch.empty(2**50)
-        return minimizer(*arguments, careful=careful)
+        return make_minimizer(tiny_settings.optimizer, *arguments, is_safe=is_safe)
 
-    monkeypatch.setattr(painter, "minimizer", greedy)
-    monkeypatch.setattr(
-        batch_module, "_has_stalled", lambda outcome, task: task.index == 0 or has_stalled(outcome, task)
-    )
-    for ticket in range(2):
-        bench.add(Assignment(ticket, tasks[ticket]))
+    class Spec(PainterSpec):
+        def painter(self, device: torch.device) -> Painter:
+            return Painter(self.settings, self.weights, self.styles, self.blend, device, make_minimizer=greedy)
+
+    bench = Worker(Spec(tiny_settings, weights, (style_array,), (1.0,), None, 1, {SIZE: 2}), CPU, threading.Event())
+    # A cold start that meets its tolerance at the first check, whatever it has reached, has stalled.
+    bench.add(Assignment(0, dataclasses.replace(tasks[0], rule=StopRule(20, 0.9, 4))))
+    bench.add(Assignment(1, tasks[1]))
     reports = {report.ticket: report for report in run(bench)}
     assert sorted(reports) == [0, 1] and [reports[ticket].width for ticket in range(2)] == [1, 1]
     for ticket, report in reports.items():
@@ -350,10 +341,10 @@ def test_a_second_try_without_memory_splits_the_batch(
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
     ],
 )
-def test_too_little_memory_is_told_from_other_errors(painter: Painter, words: str) -> None:
-    with pytest.raises(OutOfMemoryError, match="smaller `size`"), painter.enough_memory(SIZE):
+def test_too_little_memory_is_told_from_other_errors(words: str) -> None:
+    with pytest.raises(OutOfMemoryError, match="smaller `size`"), computing(CPU, SIZE):
         raise RuntimeError(words)
-    with pytest.raises(RuntimeError, match="device-side assert"), painter.enough_memory(SIZE):
+    with pytest.raises(RuntimeError, match="device-side assert"), computing(CPU, SIZE):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
 
@@ -557,9 +548,8 @@ def test_photos_are_shared_out_to_the_gpus_that_paint(
 ) -> None:
     """`inline` paints on the first one alone, however many there are."""
 
-    class Costs:
-        def batch_costs(self, array: np.ndarray, width: int) -> tuple[float, int]:
-            return 1.0 + 0.1 * width, 1000 * width
+    def costs(_: object, array: np.ndarray, width: int) -> tuple[float, int]:
+        return 1.0 + 0.1 * width, 1000 * width
 
     asked_of: list[int] = []
 
@@ -573,7 +563,7 @@ def test_photos_are_shared_out_to_the_gpus_that_paint(
     gpus = [torch.device("cuda", number) for number in (0, 1)]
     frames = [PlannedFrame(index, index, f"{index}.png", f"{index}.png", work=100) for index in range(8)]
     planner = Planner(job, resolve_content(job.content, job.output, "photos"), False, gpus, ignore, StopSignal())
-    widths = planner.batch_widths(Plan(frames), [SIZE] * 8, lambda: cast(Painter, Costs()))
+    widths = planner.batch_widths(Plan(frames), [SIZE] * 8, lambda: cast(Painter, None), costs)
     assert widths == {SIZE: width} and planner.size_order([SIZE] * 8, widths) == ()
     assert asked_of == [0] if executor == "inline" else [0, 1]
 

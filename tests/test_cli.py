@@ -785,7 +785,7 @@ def test_one_interrupt_ends_what_paints_nothing(here: Path, monkeypatch: pytest.
 
 
 def test_one_interrupt_ends_a_dry_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupting(monkeypatch, "impasto.paint.painter.Painter.seconds_per_iteration", 1)
+    interrupting(monkeypatch, "impasto.run.job_run.iteration_seconds", 1)
     result = impasto(*stylize("content.png", "o.png", "--dry-run"))
     assert result.code == 130
     assert "frame under way" not in result.err

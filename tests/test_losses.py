@@ -261,8 +261,8 @@ def test_pictures_of_a_batch_do_not_touch_each_other() -> None:
     assert gradient[0].abs().max() > 0 and gradient[1:].abs().max() == 0
 
 
-def test_places_of_a_batch_get_the_objectives_of_single_pictures() -> None:
-    """Held to as many earlier frames as each is, or to none; whoever comes next has nothing of who was there before."""
+def test_slots_of_a_batch_get_the_objectives_of_single_pictures() -> None:
+    """With as many temporal references as each has, or none; a later picture keeps nothing of the one before it."""
     contents, styles = uniform(4, 3, 10, 8, seed=1), [uniform(1, 3, 8, 8, seed=2)]
     images = uniform(4, 3, 10, 8, seed=3)
     singles = [make_objective(make_weights(), contents[place : place + 1], styles) for place in range(4)]
@@ -270,11 +270,11 @@ def test_places_of_a_batch_get_the_objectives_of_single_pictures() -> None:
         earlier = tuple(uniform(1, 3, 10, 8, seed=20 + number + k) for k in range(count))
         masks = tuple(uniform(1, 1, 10, 8, seed=30 + number + k) for k in range(count))
         if count:
-            singles[number].hold_to(TemporalReference(earlier, masks), 100.0 * number)
-    wide = singles[0].widened(3)
+            singles[number].set_temporal_reference(TemporalReference(earlier, masks), 100.0 * number)
+    wide = singles[0].empty_batch(3)
     order = [0, 1, 2]
     for place, number in enumerate(order):
-        wide.put(place, singles[number])
+        wide.set_slot(place, singles[number])
     for place, number in ((2, 3), (0, 2), (1, 0), (2, 1)):
         together = wide(images[order])
         for row, which in enumerate(order):
@@ -282,7 +282,7 @@ def test_places_of_a_batch_get_the_objectives_of_single_pictures() -> None:
             for name in ("content", "style", "total_variation", "temporal"):
                 assert getattr(together, name)[row].item() == pytest.approx(getattr(alone, name).item(), rel=1e-9)
         assert (together.temporal > 0).tolist() == [which in (1, 2) for which in order]
-        wide.put(place, singles[number])
+        wide.set_slot(place, singles[number])
         order[place] = number
 
 
@@ -326,7 +326,7 @@ def test_a_held_picture_has_one_more_term() -> None:
     objective = make_objective(make_weights(), uniform(1, 3, 12, 10, seed=1), [uniform(1, 3, 9, 14, seed=3)])
     free = objective(normalize(image))
     reference = made_reference(4)
-    objective.hold_to(reference, 7.0)
+    objective.set_temporal_reference(reference, 7.0)
     held = objective(normalize(image))
     wanted = sum(
         (weight * (255 * image - 255 * earlier) ** 2).sum().item() / image.numel()
@@ -338,16 +338,16 @@ def test_a_held_picture_has_one_more_term() -> None:
         assert torch.equal(getattr(held, name), getattr(free, name)), name
     assert held.total.item() == pytest.approx(free.total.item() + 7 * wanted, rel=1e-12)
     assert free.total.item() == (free.content + free.style + free.total_variation).item()
-    objective.hold_to(TemporalReference((image,), (torch.ones_like(image[:, :1]),)), 7.0)
+    objective.set_temporal_reference(TemporalReference((image,), (torch.ones_like(image[:, :1]),)), 7.0)
     assert objective(normalize(image)).temporal.item() < 1e-20, "a picture that is its reference"
 
 
 def test_a_later_hold_replaces_an_earlier_one() -> None:
     image = uniform(1, 3, 12, 10, seed=2)
     once, twice = (make_objective(make_weights(), image, [image]) for _ in range(2))
-    twice.hold_to(made_reference(20), 3.0)
+    twice.set_temporal_reference(made_reference(20), 3.0)
     for objective in (once, twice):
-        objective.hold_to(made_reference(4), 7.0)
+        objective.set_temporal_reference(made_reference(4), 7.0)
     assert torch.equal(once(normalize(image)).temporal, twice(normalize(image)).temporal)
 
 
@@ -363,7 +363,7 @@ def test_the_gradient_of_a_held_picture_is_that_of_finite_differences() -> None:
         return result
 
     free = gradient()
-    objective.hold_to(reference, 0.3)
+    objective.set_temporal_reference(reference, 0.3)
     held = gradient()
     by_hand = sum(
         2 * 0.3 * 255**2 * weight * (image - earlier) / image.numel()

@@ -11,8 +11,10 @@ import torch
 
 from impasto.events import Losses
 from impasto.paint.adam import Adam
-from impasto.paint.lbfgs import MOST_SHORTENINGS, Lbfgs, _CurvatureMemory, _preconditioner
+from impasto.paint.curvature_pairs import CurvaturePairs
+from impasto.paint.lbfgs import MAX_BACKTRACKS, Lbfgs
 from impasto.paint.objective import LossTerms
+from impasto.paint.preconditioner import make_preconditioner
 from impasto.paint.stopping import Outcome, StopReason, StopRule
 from impasto.paint.variables import GAMUT_MARGIN, BoundedVariable
 from impasto.pictures import denormalize, normalize, to_array, to_tensor
@@ -169,12 +171,12 @@ def test_the_two_loops_are_the_dense_inverse(smoothing: float) -> None:
     shape = (2, 3, 2, 3)
     count = 18
     hessians = [torch.eye(count).double() + sum_of_squares for sum_of_squares in random_semidefinite(2, count)]
-    precondition = _preconditioner(torch.zeros(shape).double(), smoothing)
+    precondition = make_preconditioner(torch.zeros(shape).double(), smoothing)
     basis = torch.eye(count).double().view(count, *shape[1:])
     matrix = precondition(basis).flatten(1).T
     assert torch.allclose(matrix, matrix.T, atol=1e-6)
     assert torch.linalg.eigvalsh(matrix).min() > 0
-    memory = _CurvatureMemory(5, torch.zeros(shape).double())
+    memory = CurvaturePairs(5, torch.zeros(shape).double())
     pairs: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[], []]
     for index in range(7):  # two more than are kept
         steps = uniform(*shape, seed=index) - 0.5
@@ -267,7 +269,7 @@ def test_the_first_step_has_the_size_that_was_asked_for() -> None:
 
 def test_the_preconditioner_favours_coarse_changes() -> None:
     """A wave of frequency f is multiplied by (f² + f₀²)^-p, up to one factor for all."""
-    precondition = _preconditioner(torch.zeros(1, 3, 32, 32).double(), 0.35)
+    precondition = make_preconditioner(torch.zeros(1, 3, 32, 32).double(), 0.35)
     place = torch.arange(32).double() / 32
     gains = {}
     for cycles in (0, 1, 4, 16):
@@ -279,14 +281,14 @@ def test_the_preconditioner_favours_coarse_changes() -> None:
         expected = (((cycles / 32) ** 2 + 0.01**2) / ((1 / 32) ** 2 + 0.01**2)) ** -0.35
         assert gains[cycles] / gains[1] == pytest.approx(expected, rel=1e-4)
     vector = uniform(1, 3, 32, 32)
-    assert torch.equal(_preconditioner(vector, 0)(vector), vector)
+    assert torch.equal(make_preconditioner(vector, 0)(vector), vector)
 
 
 def test_a_pair_without_positive_curvature_is_left_out() -> None:
     """Nor is one of a step that was rejected, which may lead to where nothing is finite."""
     shape = (2, 3, 2, 2)
-    memory = _CurvatureMemory(20, torch.zeros(shape).double())
-    precondition = _preconditioner(torch.zeros(shape), 0)
+    memory = CurvaturePairs(20, torch.zeros(shape).double())
+    precondition = make_preconditioner(torch.zeros(shape), 0)
     good, other = uniform(*shape, seed=1) - 0.5, uniform(*shape, seed=2) - 0.5
     both = torch.tensor([True, True])
     memory.add(good, 2 * good, both, precondition)
@@ -383,7 +385,7 @@ def test_a_picture_of_an_adam_batch_is_the_picture_alone() -> None:
 
 
 @pytest.mark.parametrize("minimizer", [Lbfgs, Adam])
-def test_a_place_that_is_free_stands_still(minimizer: type[Lbfgs] | type[Adam]) -> None:
+def test_an_empty_slot_does_not_move(minimizer: type[Lbfgs] | type[Adam]) -> None:
     starts = 0.2 + 0.6 * uniform(4, 3, 2, 2, seed=8)
     problem = Problem(mixed)
     outcomes = minimizer(problem, starts, StopRule(60, tolerance=0.01, interval=5)).run()
@@ -397,7 +399,7 @@ def test_a_place_that_is_free_stands_still(minimizer: type[Lbfgs] | type[Adam]) 
 
 @pytest.mark.parametrize("minimizer", [Lbfgs, Adam])
 def test_pictures_come_and_go(minimizer: type[Lbfgs] | type[Adam]) -> None:
-    """A picture that takes the place of another has the bits that it would have had in an empty batch."""
+    """A picture that takes over a slot has the bits that it would have had in an empty batch."""
     target = 0.1 + 0.8 * uniform(4, 3, 4, 4, seed=1)
     curvature = 10 ** (2 * uniform(4, 3, 4, 4, seed=2))
     starts = uniform(7, 3, 4, 4, seed=3)
@@ -405,17 +407,17 @@ def test_pictures_come_and_go(minimizer: type[Lbfgs] | type[Adam]) -> None:
     whole: dict[int, Outcome] = {}
     crowd = minimizer(Problem(quadratic(target, curvature)), torch.full((4, 3, 4, 4), 0.5).double(), None)
     waiting, who = list(range(7)), {}
-    while waiting or crowd.under_way:
-        free = [place for place in range(4) if place not in crowd.under_way]
-        for place in free[:1]:  # one at a time, so that all are at different iterations
+    while waiting or crowd.active_slots:
+        free = [slot for slot in range(4) if slot not in crowd.active_slots]
+        for slot in free[:1]:  # one at a time, so that all are at different iterations
             if waiting:
-                who[place] = waiting.pop(0)
-                crowd.begin(place, starts[who[place]], rules[who[place]])
-        for place, outcome in crowd.step().items():
-            whole[who[place]] = outcome
-        if crowd.under_way:
-            with pytest.raises(ValueError, match="is taken"):
-                crowd.begin(crowd.under_way[0], starts[0], rules[0])
+                who[slot] = waiting.pop(0)
+                crowd.begin(slot, starts[who[slot]], rules[who[slot]])
+        for slot, outcome in crowd.step().items():
+            whole[who[slot]] = outcome
+        if crowd.active_slots:
+            with pytest.raises(ValueError, match="is in use"):
+                crowd.begin(crowd.active_slots[0], starts[0], rules[0])
     for number in range(4):
         alone = minimizer(Problem(quadratic(target, curvature)), torch.full((4, 3, 4, 4), 0.5).double(), None)
         alone.begin(number, starts[number], rules[number])
@@ -433,10 +435,10 @@ def test_a_picture_goes_on_in_another_batch(minimizer: type[Lbfgs] | type[Adam])
     target, starts = 0.1 + 0.8 * uniform(3, 3, 4, 4, seed=1), uniform(3, 3, 4, 4, seed=3)
     curvature = 10 ** (2 * uniform(3, 3, 4, 4, seed=2))
 
-    def fresh(*places: int) -> Lbfgs | Adam:
+    def fresh(*slots: int) -> Lbfgs | Adam:
         crowd = minimizer(Problem(quadratic(target, curvature)), torch.full((3, 3, 4, 4), 0.5).double(), None)
-        for place in places:
-            crowd.begin(place, starts[place], StopRule(30))
+        for slot in slots:
+            crowd.begin(slot, starts[slot], StopRule(30))
         return crowd
 
     whole = fresh(0, 1, 2).run()
@@ -567,7 +569,7 @@ def test_a_gradient_that_lies_is_a_stall_and_found_early() -> None:
     start = 0.2 + 0.6 * uniform(1, 3, 4, 4)
     (outcome,) = minimize_lbfgs(Problem(lying), start, StopRule(500))
     assert outcome.stop is StopReason.STALLED
-    assert outcome.iterations <= 1 + 2 * MOST_SHORTENINGS
+    assert outcome.iterations <= 1 + 2 * MAX_BACKTRACKS
     assert (outcome.image - start[0]).abs().max() < 1e-9
 
 

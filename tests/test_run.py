@@ -36,8 +36,8 @@ from impasto.media.codecs import Encoding
 from impasto.motion import occlusion, warp
 from impasto.motion.dis import DisFlow
 from impasto.paint.batch import paint_one
+from impasto.paint.colors import ColorStatistics
 from impasto.paint.encoder_weights import EncoderWeights
-from impasto.paint.initial import ColorStatistics
 from impasto.paint.painter import Painter
 from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask, PaintedReference

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from impasto.paint.initial import color_statistics, matched, noise, softened, transport
+from impasto.paint.colors import color_statistics
+from impasto.paint.initial import matched, noise, softened, transport
 
 LEAST_VARIANCE = (4 / 255) ** 2
 

@@ -12,12 +12,14 @@ import torch
 from impasto.errors import DeviceError, FrameError, InputError
 from impasto.events import Losses
 from impasto.paint import devices, initial
-from impasto.paint import painter as painter_module
 from impasto.paint.batch import paint_one
+from impasto.paint.costs import iteration_seconds
 from impasto.paint.devices import pick_device, pick_devices
 from impasto.paint.encoder_weights import EncoderWeights
-from impasto.paint.lbfgs import FIRST_STEP, WARM_FIRST_STEP, Lbfgs
+from impasto.paint.lbfgs import FIRST_STEP, WARM_FIRST_STEP
+from impasto.paint.minimizer import BatchObjective, Minimizer, StepListener
 from impasto.paint.objective import LossTerms
+from impasto.paint.optimizers import make_minimizer
 from impasto.paint.painter import Painter, loss_weights
 from impasto.paint.stopping import Outcome, StopReason, StopRule
 from impasto.paint.task import FrameTask, PaintedFrame
@@ -36,9 +38,11 @@ def settings_with(*overrides: str) -> Settings:
 
 @pytest.fixture
 def make_painter(weights: EncoderWeights, style_array: np.ndarray) -> Callable[..., Painter]:
-    def make(*overrides: str, styles: Sequence[np.ndarray] = (), blend: Sequence[float] = ()) -> Painter:
+    def make(
+        *overrides: str, styles: Sequence[np.ndarray] = (), blend: Sequence[float] = (), **options: Any
+    ) -> Painter:
         styles = styles or [style_array]
-        return Painter(settings_with(*overrides), weights, styles, blend or [1.0] * len(styles), CPU)
+        return Painter(settings_with(*overrides), weights, styles, blend or [1.0] * len(styles), CPU, **options)
 
     return make
 
@@ -301,19 +305,27 @@ def test_a_still_scene_does_not_darken(make_painter: Callable[..., Painter], con
 
 
 class Faulty:
-    """Stands for `Lbfgs`: the n-th gets an objective with the n-th fault, the rest is real."""
+    """A `MakeMinimizer`: the n-th minimizer gets an objective with the n-th fault, the rest is real."""
 
     def __init__(self, *faults: str | None) -> None:
         self.faults = list(faults)
         self.calls: list[dict[str, Any]] = []
         self.outcomes: list[Outcome] = []
 
-    def __call__(self, objective: Any, start: torch.Tensor, rule: StopRule, **options: Any) -> Lbfgs:
+    def __call__(
+        self,
+        objective: BatchObjective,
+        start: torch.Tensor,
+        rule: StopRule | None,
+        on_step: StepListener | None = None,
+        first_step: float = FIRST_STEP,
+        is_safe: bool = False,
+    ) -> Minimizer:
         fault = self.faults.pop(0) if self.faults else None
-        self.calls.append({"start": start, **options})
+        self.calls.append({"start": start, "first_step": first_step, "is_safe": is_safe})
 
-        def faulty(images: torch.Tensor) -> LossTerms:
-            terms = objective(images)
+        def faulty(pixels: torch.Tensor) -> LossTerms:
+            terms = objective(pixels)
             if fault == "nonfinite":
                 return LossTerms(terms.content, terms.style * float("nan"), terms.total_variation, terms.temporal)
             if fault == "stalled":
@@ -323,49 +335,64 @@ class Faulty:
                 return LossTerms(*turned)
             return terms
 
-        outcomes = self.outcomes
+        optimizer = settings_with().optimizer
+        minimizer = make_minimizer(optimizer, faulty, start, rule, on_step, first_step, is_safe)
+        step = minimizer.step
 
-        class Listening(Lbfgs):
-            def step(self) -> dict[int, Outcome]:
-                done = super().step()
-                outcomes.extend(done.values())
-                return done
+        def listening() -> dict[int, Outcome]:
+            done = step()
+            self.outcomes.extend(done.values())
+            return done
 
-        return Listening(faulty, start, rule, **options)
+        minimizer.step = listening  # type: ignore[method-assign]
+        return minimizer
 
 
 @pytest.mark.parametrize("fault", ["nonfinite", "stalled"])
-def test_a_failed_try_is_repeated_with_care_and_said(
-    make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch, fault: str
+def test_a_failed_try_is_repeated_from_a_safe_start_and_reported(
+    make_painter: Callable[..., Painter], content_array: np.ndarray, fault: str
 ) -> None:
     faulty = Faulty(fault)
-    monkeypatch.setattr(painter_module, "Lbfgs", faulty)
-    painter = make_painter()
+    painter = make_painter(make_minimizer=faulty)
     painted = paint_one(painter, FrameTask(0, content_array, "noise", StopRule(40)))
     assert painted.retried == fault and painted.stop is StopReason.ITERATIONS
     assert len(faulty.calls) == 2
     first, second = faulty.calls
-    assert first["first_step"] == FIRST_STEP and first["smoothing"] == 0.35
-    assert second["first_step"] == FIRST_STEP / 10 and second["smoothing"] == 0
+    assert first["first_step"] == FIRST_STEP and not first["is_safe"]
+    assert second["first_step"] == FIRST_STEP / 10 and second["is_safe"]
     assert torch.equal(second["start"], initial.softened(to_tensor(content_array)))
     assert painted.losses == painter.measure(painted.image, content_array)
     assert painted.losses.objective < painter.measure(content_array, content_array).objective
 
 
-def test_a_warm_start_takes_a_short_first_step(
-    make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("method", "cautious"), [("lbfgs", "optimizer.smoothing=0"), ("adam", "optimizer.learning_rate=0.005")]
+)
+def test_a_safe_minimizer_is_cautious(
+    make_painter: Callable[..., Painter], content_array: np.ndarray, method: str, cautious: str
 ) -> None:
+    painter = make_painter(f"optimizer.method={method}")
+    objective, start = painter.objective(content_array), to_tensor(content_array)
+    (safe,) = painter.make_minimizer(objective, start, StopRule(5), is_safe=True).run()
+    other = make_painter(f"optimizer.method={method}", cautious)
+    (expected,) = other.make_minimizer(objective, start, StopRule(5)).run()
+    assert torch.equal(safe.image, expected.image) and safe.trace == expected.trace
+    (plain,) = painter.make_minimizer(objective, start, StopRule(5)).run()
+    assert not torch.equal(safe.image, plain.image)
+
+
+def test_a_warm_start_takes_a_short_first_step(make_painter: Callable[..., Painter], content_array: np.ndarray) -> None:
     faulty = Faulty()
-    monkeypatch.setattr(painter_module, "Lbfgs", faulty)
-    paint_one(make_painter(), FrameTask(1, content_array, "given", StopRule(2), content_array, warm=True))
+    painter = make_painter(make_minimizer=faulty)
+    paint_one(painter, FrameTask(1, content_array, "given", StopRule(2), content_array, warm=True))
     assert [call["first_step"] for call in faulty.calls] == [WARM_FIRST_STEP]
 
 
 def test_the_better_of_two_stalled_tries_is_kept(
-    make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    make_painter: Callable[..., Painter], content_array: np.ndarray
 ) -> None:
-    monkeypatch.setattr(painter_module, "Lbfgs", faulty := Faulty("stalled", "stalled"))
-    painter = make_painter()
+    faulty = Faulty("stalled", "stalled")
+    painter = make_painter(make_minimizer=faulty)
     painted = paint_one(painter, FrameTask(0, content_array, "noise", StopRule(60)))
     assert painted.stop is StopReason.STALLED and painted.retried == "stalled"
     finals = [outcome.trace[-1].objective for outcome in faulty.outcomes]
@@ -374,19 +401,19 @@ def test_the_better_of_two_stalled_tries_is_kept(
 
 
 def test_a_stalled_try_is_better_than_one_that_is_not_finite(
-    make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    make_painter: Callable[..., Painter], content_array: np.ndarray
 ) -> None:
-    monkeypatch.setattr(painter_module, "Lbfgs", Faulty("stalled", "nonfinite"))
-    painted = paint_one(make_painter(), FrameTask(0, content_array, "content", StopRule(60)))
+    painter = make_painter(make_minimizer=Faulty("stalled", "nonfinite"))
+    painted = paint_one(painter, FrameTask(0, content_array, "content", StopRule(60)))
     assert painted.stop is StopReason.STALLED and np.array_equal(painted.image, content_array)
 
 
 def test_two_tries_that_are_not_finite_fail_the_frame(
-    make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    make_painter: Callable[..., Painter], content_array: np.ndarray
 ) -> None:
-    monkeypatch.setattr(painter_module, "Lbfgs", Faulty("nonfinite", "nonfinite"))
+    painter = make_painter(make_minimizer=Faulty("nonfinite", "nonfinite"))
     with pytest.raises(FrameError, match="not finite") as error:
-        paint_one(make_painter(), FrameTask(0, content_array, "content", StopRule(5)))
+        paint_one(painter, FrameTask(0, content_array, "content", StopRule(5)))
     assert "\n" not in str(error.value)
 
 
@@ -423,11 +450,9 @@ def test_large_weights_with_a_finite_objective_paint(
     assert painted.losses.objective < 0.5 * before
 
 
-def test_too_little_memory_fails_the_frame(
-    make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_little_memory_fails_the_frame(make_painter: Callable[..., Painter], content_array: np.ndarray) -> None:
     painter = make_painter()
-    monkeypatch.setattr(painter, "objective", lambda _: torch.empty(2**50))  # torch's own error for a petabyte
+    painter.encoder.register_forward_pre_hook(lambda *_: torch.empty(2**50))  # torch's own error for a petabyte
     with pytest.raises(FrameError, match=r"not enough memory on cpu to paint 72×48 pixels.*`size`") as error:
         paint_one(painter, FrameTask(0, content_array, "content", StopRule(2)))
     assert "\n" not in str(error.value)
@@ -435,11 +460,9 @@ def test_too_little_memory_fails_the_frame(
         painter.measure(content_array, content_array)
 
 
-def test_other_errors_are_not_taken_for_memory(
-    make_painter: Callable[..., Painter], content_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_errors_are_not_taken_for_memory(make_painter: Callable[..., Painter], content_array: np.ndarray) -> None:
     painter = make_painter()
-    monkeypatch.setattr(painter, "objective", lambda _: torch.zeros(2) @ torch.zeros(3))
+    painter.encoder.register_forward_pre_hook(lambda *_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
         paint_one(painter, FrameTask(0, content_array, "content", StopRule(2)))
 
@@ -458,7 +481,7 @@ def test_progress_is_the_trace(make_painter: Callable[..., Painter], content_arr
 
 
 def test_an_iteration_takes_time(make_painter: Callable[..., Painter], content_array: np.ndarray) -> None:
-    assert 0 < make_painter().seconds_per_iteration(content_array, 2) < 60
+    assert 0 < iteration_seconds(make_painter(), content_array, 2) < 60
 
 
 def test_devices_are_picked_by_name() -> None:

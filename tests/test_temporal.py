@@ -27,6 +27,7 @@ from impasto.motion.static import STILL_FAR, STILL_NEAR, static_mask
 from impasto.motion.warp import Border, Kernel, warp, warp_painting
 from impasto.paint import initial
 from impasto.paint.batch import paint_one
+from impasto.paint.colors import color_statistics
 from impasto.paint.encoder_weights import EncoderWeights
 from impasto.paint.painter import Painter
 from impasto.paint.stopping import StopRule
@@ -785,8 +786,8 @@ def test_what_an_earlier_frame_hides_is_mended(painter: Painter, content_array: 
 def in_paint(painter: Painter, content: np.ndarray, change: np.ndarray) -> np.ndarray:
     """What a change of the content's colours is in those of the style, by the transport of the statistics."""
     assert painter._styles
-    own = initial.color_statistics([to_tensor(content)], [1.0])
-    style = initial.color_statistics([to_tensor(picture) for picture in painter._styles], [1.0])
+    own = color_statistics([to_tensor(content)], [1.0])
+    style = color_statistics([to_tensor(picture) for picture in painter._styles], [1.0])
     return np.asarray(change @ initial.transport(own, style).numpy().T)
 
 

@@ -1,7 +1,7 @@
-"""A frame that takes long, put away from time to time, so that a crash costs minutes and not hours.
+"""Checkpoints of frames that take long, so that a crash costs minutes and not hours.
 
-What is put away is the whole state of the optimiser between two iterations, and a frame that goes on from it has the
-same bits as one that was never interrupted. A file that is damaged, or was left by any other task, is not used.
+A checkpoint holds the whole state of the optimizer between two iterations: a frame that continues from it has the
+same bits as one that was never interrupted. A file that is damaged, or that another task left, is not used.
 """
 
 import contextlib
@@ -19,57 +19,58 @@ from .. import storage
 from ..errors import Interrupted, StorageError
 
 CHECKPOINT_SECONDS = 300.0
-"""How often a frame that takes longer than that is put away, unless it is said."""
+"""Default interval between two checkpoints of a frame."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """Where a frame under way is put away, and how often. The file takes some fifty pictures in single precision.
-
-    When `should_stop` says so, it is put away at once and `Interrupted` raised.
-    """
+    """The checkpoint file of one frame. It takes about fifty times the picture in single precision."""
 
     path: Path
     seconds: float = CHECKPOINT_SECONDS
+    """Interval at which it is written."""
     should_stop: Callable[[], bool] | None = None
+    """Asked after each iteration: when true, the checkpoint is written at once and `Interrupted` raised."""
 
-    def tend(self, snapshot: Callable[[], Mapping[str, torch.Tensor]], task: str, last: float, now: float) -> float:
-        """Puts away `snapshot` of `task`, a digest, where it is time to, or asked for: to be called after an iteration.
+    def save_if_due(
+        self, snapshot: Callable[[], Mapping[str, torch.Tensor]], task: str, saved_at: float, now: float
+    ) -> float:
+        """Saves `snapshot` of a task, known by its digest, if the interval has passed since `saved_at`.
 
-        `last` is when that was done before; returns when it was done last. Raises `Interrupted` when it was asked for.
+        Returns when the checkpoint was last saved. Raises `Interrupted` when `should_stop` says so, after saving.
         """
         stop = self.should_stop is not None and self.should_stop()
-        if stop or now - last >= self.seconds:
-            # A disk without room for it is no reason to give up the frame.
+        if stop or now - saved_at >= self.seconds:
+            # A full disk is no reason to give up the frame.
             with contextlib.suppress(StorageError):
-                self.keep(snapshot(), task)
-            last = now
+                self.save(snapshot(), task)
+            saved_at = now
         if stop:
-            raise Interrupted("put away in the middle of a frame, which goes on from there")
-        return last
+            raise Interrupted("the frame is interrupted; it continues from its checkpoint")
+        return saved_at
 
-    def require_going_on(self) -> None:
-        """Raises `Interrupted` when `should_stop` says so, for what is not put away."""
+    def raise_if_stopped(self) -> None:
+        """Raises `Interrupted` when `should_stop` says so; for a part of a frame without checkpoints."""
         if self.should_stop is not None and self.should_stop():
-            raise Interrupted("stopped in a part of a frame that begins again")
+            raise Interrupted("the frame is interrupted in a part without checkpoints, which begins again")
 
-    def keep(self, snapshot: Mapping[str, torch.Tensor], task: str) -> None:
-        """Writes a snapshot, in the place of the one before. Raises `StorageError`."""
+    def save(self, snapshot: Mapping[str, torch.Tensor], task: str) -> None:
+        """Replaces the file by a snapshot of `task`. Raises `StorageError`."""
         arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in snapshot.items()}
         with storage.atomic_file(self.path) as temporary:
             try:
                 safetensors.numpy.save_file(arrays, temporary, {"task": task, "digest": digest(arrays)})
-            except safetensors.SafetensorError as error:  # also what the disk says, which is no OSError
+            except safetensors.SafetensorError as error:  # A full disk too raises this, and no OSError.
                 raise StorageError(f"could not write {self.path}: {error}") from error
 
     def load(self, task: str) -> dict[str, torch.Tensor] | None:
-        """The snapshot of `task`, where it is whole; None where there is none."""
+        """The snapshot of `task`; None where the file is absent, damaged or another task's."""
         try:
             with safetensors.safe_open(self.path, "np") as file:
                 facts = file.metadata() or {}
                 if facts.get("task") != task:
                     return None
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         except (OSError, ValueError, safetensors.SafetensorError):
             return None
         if digest(arrays) != facts.get("digest"):
@@ -77,13 +78,13 @@ class Checkpoint:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def remove(self) -> None:
-        """The frame is painted."""
+        """Deletes the file if it is there."""
         if self.path.exists():
             storage.remove(self.path)
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of plain values, arrays, and dataclasses, mappings and tuples of them."""
+    """SHA-256 of plain values and arrays, and of dataclasses, mappings and tuples of them."""
     hashed = hashlib.sha256()
     _feed(hashed, value)
     return hashed.hexdigest()

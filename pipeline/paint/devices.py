@@ -1,12 +1,23 @@
-"""TODO: paint.devices."""
+"""Compute devices: picking them by name, and the process-wide settings of torch that painting needs on them.
+
+Nothing else in the package changes settings of torch: `reproducible` and `thread_limit` set them for the time they
+are needed and restore them. All painting and measuring runs inside `computing`.
+"""
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 
-from ..errors import DeviceError
+from ..errors import DeviceError, OutOfMemoryError
+from ..pictures import Size
 
 
 def pick_devices(name: str) -> tuple[torch.device, ...]:
-    """The devices called `auto` (every GPU, else the CPU), `cpu`, `cuda` (every GPU), or `cuda:0,cuda:2`."""
+    """The devices called `auto` (every GPU, else the CPU), `cpu`, `cuda` (every GPU), or `cuda:0,cuda:2`.
+
+    Raises `DeviceError` for a name that is none of these and for a device that this machine lacks.
+    """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     gpus = tuple(torch.device("cuda", index) for index in range(count))
     if name == "auto":
@@ -15,9 +26,9 @@ def pick_devices(name: str) -> tuple[torch.device, ...]:
         return gpus
     picked = [_device(part.strip(), name, count) for part in name.split(",")]
     if len(set(picked)) < len(picked):
-        raise DeviceError(f"device {name} names one twice: name each once")
+        raise DeviceError(f"device {name} lists the same device twice: list each once")
     if len(picked) > 1 and any(device.type == "cpu" for device in picked):
-        raise DeviceError(f"device {name}: the CPU does not go with others; use it alone, or leave it out")
+        raise DeviceError(f"device {name} mixes the CPU with GPUs: use either the CPU alone or GPUs")
     return tuple(picked)
 
 
@@ -27,33 +38,79 @@ def pick_device(name: str) -> torch.device:
 
 
 def _device(name: str, whole: str, count: int) -> torch.device:
-    what = "not one of auto, cpu, cuda, cuda:N, or some of these as in cuda:0,cuda:1"
+    expected = "not one of auto, cpu, cuda, cuda:N, or several as in cuda:0,cuda:1"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(f"device {whole!r} is {what}") from error
+        raise DeviceError(f"device {whole!r} is {expected}") from error
     if device.type == "cuda" and (device.index or 0) >= count:
         raise DeviceError(
-            f"device {whole} is not there: this machine has {count} usable CUDA devices; use `device='auto'`"
+            f"device {whole} is not available: this machine has {count} usable CUDA devices; use `device='auto'`"
         )
     if device.type not in ("cpu", "cuda"):
-        raise DeviceError(f"device {whole!r} is {what}")
+        raise DeviceError(f"device {whole!r} is {expected}")
     return torch.device("cuda", device.index or 0) if device.type == "cuda" else torch.device("cpu")
 
 
 def device_label(device: torch.device) -> str:
-    """The device as a person knows it: `cpu (2 threads)`, `cuda:0 (NVIDIA …)`."""
+    """The device for people: `cpu (2 threads)`, `cuda:0 (NVIDIA …)`."""
     if device.type == "cpu":
         threads = torch.get_num_threads()
         return "cpu (1 thread)" if threads == 1 else f"cpu ({threads} threads)"
     return f"{device} ({torch.cuda.get_device_name(device)})"
 
 
+@contextlib.contextmanager
+def computing(device: torch.device, size: Size) -> Iterator[None]:
+    """The context for painting and measuring pictures of a size (height, width): `reproducible`, and with one error
+    for all kinds of exhausted memory. Raises `OutOfMemoryError`."""
+    with reproducible(device):
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            height, width = size
+            raise OutOfMemoryError(
+                f"not enough memory on {device} to paint {width}×{height} pixels: use a smaller `size`"
+            ) from error
+
+
+@contextlib.contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """Makes cuDNN and cuBLAS compute the same bits in every run and worker, in full single precision.
+
+    cuDNN then takes deterministic kernels, by rule and not by timing them. TF32 would round features to 10 bits of
+    mantissa. On a CPU there is nothing to set.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+@contextlib.contextmanager
+def thread_limit(count: int) -> Iterator[None]:
+    """Makes torch split operations over `count` CPU threads, which the last bits of sums depend on."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-"""In the words of torch on a CPU, of the CUDA runtime, and of the libraries beside it, all in plain RuntimeErrors."""
+"""In messages of torch on a CPU, of the CUDA runtime, and of cuBLAS and cuDNN, which raise plain RuntimeErrors."""
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return any(words in str(error) for words in _OUT_OF_MEMORY)

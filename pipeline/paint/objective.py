@@ -1,4 +1,9 @@
-"""TODO: paint.objective."""
+"""The objective of a batch of pictures: the losses of `losses.py`, weighted and summed.
+
+L = α·content + β·style + γ·total variation + temporal loss. `content_targets` and `style_targets` compute what the
+losses compare with, once for a content and once for a style. `LossWeights` holds the plain numbers;
+`painter.loss_weights` makes it from the settings.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +28,10 @@ from .losses import (
 
 @dataclass(frozen=True)
 class TemporalReference:
-    """Earlier frames that a picture is held to: 1×3×H×W images in [0, 1], each with its 1×1×H×W weight."""
+    """What the temporal loss compares a picture with: 1×3×H×W images in [0, 1], each with its 1×1×H×W weight.
+
+    The images are earlier paintings, warped onto the picture's frame; the weights are their visibility.
+    """
 
     images: tuple[torch.Tensor, ...]
     weights: tuple[torch.Tensor, ...]
@@ -31,7 +39,7 @@ class TemporalReference:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The weighted losses, B values each; their sum is what is minimised."""
+    """The weighted losses, B values each."""
 
     content: torch.Tensor
     style: torch.Tensor
@@ -40,12 +48,13 @@ class LossTerms:
 
     @property
     def total(self) -> torch.Tensor:
+        """What is minimised."""
         return self.content + self.style + self.total_variation + self.temporal
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """The plain numbers that decide the look; `pipeline.config` documents each."""
+    """Weights and forms of the losses, as plain numbers and words; `pipeline.settings` documents each."""
 
     content: float
     content_layers: Mapping[str, float]
@@ -71,11 +80,10 @@ def style_targets(
     layers: Sequence[str],
     gram: GramNormalization,
 ) -> dict[str, torch.Tensor]:
-    """Gram matrices (1×C×C a layer) that the result is to have: the blend of those of the styles.
+    """Target Gram matrices, 1×C×C for each layer: the weighted mean of those of the styles.
 
-    `styles`: 1×3×h×w images in [0, 1], of any sizes; `blend`: their weights, which are brought to sum 1.
-    The mean of Gram matrices has the gradient of the weighted sum of the distances to each, at the
-    cost of one.
+    `styles` are 1×3×h×w images in [0, 1] of any sizes, `blend` their weights, of any sum. The distance to a mean of
+    Gram matrices has the same gradient as the weighted sum of the distances to each, at the cost of one.
     """
     total = sum(blend)
     targets: dict[str, torch.Tensor] = {}
@@ -89,15 +97,15 @@ def style_targets(
 
 @torch.no_grad()
 def content_targets(encoder: Encoder, content: torch.Tensor, layers: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Features of the content (B×3×H×W in [0, 1]) at `layers`."""
+    """Features of the content (B×3×H×W in [0, 1]) at `layers`, B×C×h×w each."""
     features = encoder(normalize(content))
     return {name: features[name] for name in layers}
 
 
 class Objective(nn.Module):
-    """What is minimised for one batch: `objective(pixels)` gives its `LossTerms`.
+    """The objective of one batch: `objective(pixels)` returns its `LossTerms`.
 
-    `content` (B×C×h×w a layer) and `style` (1×C×C a layer) are targets from `content_targets` and
+    `content` (B×C×h×w for each layer) and `style` (1×C×C for each layer) are targets from `content_targets` and
     `style_targets`. `pixels` are B×3×H×W, ImageNet-normalised RGB, as the encoder takes them.
     """
 
@@ -114,69 +122,81 @@ class Objective(nn.Module):
         self.content = dict(content)
         self.style = dict(style)
         self._width = 1
-        self._held_to = TemporalReference((), ())
-        self._held_weights: torch.Tensor | None = None
+        self._temporal = TemporalReference((), ())
+        self._temporal_weights: torch.Tensor | None = None
+        """B weights of the temporal loss; None where no picture has one."""
 
-    def hold_to(self, reference: TemporalReference, weight: float) -> None:
-        """Adds `weight` times the temporal loss to what is minimised, for a batch of one picture."""
-        self._held_to = reference
-        self._held_weights = reference.images[0].new_tensor([weight]) if reference.images else None
+    def set_temporal_reference(self, reference: TemporalReference, weight: float) -> None:
+        """Adds the temporal loss, times `weight`, to the objective of a single picture."""
+        self._temporal = reference
+        self._temporal_weights = reference.images[0].new_tensor([weight]) if reference.images else None
 
-    def widened(self, width: int) -> "Objective":
-        """An objective for `width` pictures of the same size, which this one is the pattern of; see `put`."""
+    def empty_batch(self, width: int) -> "Objective":
+        """An objective for `width` pictures of this one's size and style; `set_slot` sets each picture's own."""
         content = {name: target.new_zeros((width, *target.shape[1:])) for name, target in self.content.items()}
-        wide = Objective(self.encoder, self.weights, content, self.style)
-        wide._width = width
-        return wide
+        batch = Objective(self.encoder, self.weights, content, self.style)
+        batch._width = width
+        return batch
 
-    def put(self, place: int, single: "Objective") -> None:
-        """Makes the picture in a place of the batch one with the objective of a `single` picture."""
+    def set_slot(self, slot: int, single: "Objective") -> None:
+        """Gives the picture in a slot of the batch the objective of a `single` picture."""
         for name, target in single.content.items():
-            self.content[name][place] = target[0]
-        width = self._width
-        mine, new = self._held_to, single._held_to
-        while len(mine.images) < len(new.images):
-            image, weight = new.images[0], new.weights[0]
-            mine = TemporalReference(
-                (*mine.images, image.new_zeros((width, *image.shape[1:]))),
-                (*mine.weights, weight.new_zeros((width, *weight.shape[1:]))),
+            self.content[name][slot] = target[0]
+        own = single._temporal
+        self._make_room_for_references(own)
+        for number, (images, weights) in enumerate(zip(self._temporal.images, self._temporal.weights, strict=True)):
+            # A picture with fewer references than the batch has room for gets weight 0 in the others.
+            weights[slot] = own.weights[number][0] if number < len(own.weights) else 0
+            images[slot] = own.images[number][0] if number < len(own.images) else 0
+        if self._temporal_weights is not None:
+            self._temporal_weights[slot] = 0 if single._temporal_weights is None else single._temporal_weights[0]
+
+    def _make_room_for_references(self, reference: TemporalReference) -> None:
+        """Gives the whole batch as many references, of weight 0, as one of its pictures has."""
+        while len(self._temporal.images) < len(reference.images):
+            image, weight = reference.images[0], reference.weights[0]
+            self._temporal = TemporalReference(
+                (*self._temporal.images, image.new_zeros((self._width, *image.shape[1:]))),
+                (*self._temporal.weights, weight.new_zeros((self._width, *weight.shape[1:]))),
             )
-            if self._held_weights is None:
-                self._held_weights = image.new_zeros(width)
-        self._held_to = mine
-        for number, (images, weights) in enumerate(zip(mine.images, mine.weights, strict=True)):
-            # A weight of 0 is no reference.
-            weights[place] = new.weights[number][0] if number < len(new.weights) else 0
-            images[place] = new.images[number][0] if number < len(new.images) else 0
-        if self._held_weights is not None:
-            self._held_weights[place] = 0 if single._held_weights is None else single._held_weights[0]
+            if self._temporal_weights is None:
+                self._temporal_weights = image.new_zeros(self._width)
 
     def forward(self, pixels: torch.Tensor) -> LossTerms:
-        weights, wanted = self.weights, self.content
         features = self.encoder(pixels)
-        zero = pixels.new_zeros(len(pixels))
-        content = sum(
-            (
-                weight * content_loss(features[name], wanted[name], weights.content_reduction)
-                for name, weight in weights.content_layers.items()
-            ),
-            start=zero,
+        return LossTerms(
+            self.weights.content * self._content_loss(features, pixels),
+            self.weights.style * self._style_loss(features, pixels),
+            self._total_variation(pixels),
+            self._temporal_loss(pixels),
         )
-        style = sum(
-            (
-                weight * style_loss(gram_matrix(features[name], weights.gram), self.style[name])
-                for name, weight in weights.style_layers.items()
-            ),
-            start=zero,
+
+    def _content_loss(self, features: Mapping[str, torch.Tensor], pixels: torch.Tensor) -> torch.Tensor:
+        terms = (
+            weight * content_loss(features[name], self.content[name], self.weights.content_reduction)
+            for name, weight in self.weights.content_layers.items()
         )
-        variation = zero
-        if weights.total_variation:
-            unit = pixels if weights.total_variation_pixels == "normalized" else denormalize(pixels) * 255
-            variation = weights.total_variation * total_variation(unit, weights.total_variation_form)
-        held = zero
-        if self._held_weights is not None:
-            # In levels of 255, as the authors' program has it.
+        return sum(terms, start=pixels.new_zeros(len(pixels)))
+
+    def _style_loss(self, features: Mapping[str, torch.Tensor], pixels: torch.Tensor) -> torch.Tensor:
+        terms = (
+            weight * style_loss(gram_matrix(features[name], self.weights.gram), self.style[name])
+            for name, weight in self.weights.style_layers.items()
+        )
+        return sum(terms, start=pixels.new_zeros(len(pixels)))
+
+    def _total_variation(self, pixels: torch.Tensor) -> torch.Tensor:
+        weights = self.weights
+        if not weights.total_variation:
+            return pixels.new_zeros(len(pixels))
+        images = pixels if weights.total_variation_pixels == "normalized" else denormalize(pixels) * 255
+        return weights.total_variation * total_variation(images, weights.total_variation_form)
+
+    def _temporal_loss(self, pixels: torch.Tensor) -> torch.Tensor:
+        result = pixels.new_zeros(len(pixels))
+        if self._temporal_weights is not None:
+            # In 0–255, as in the program of Ruder et al.
             image = denormalize(pixels) * 255
-            for reference, mask in zip(self._held_to.images, self._held_to.weights, strict=True):
-                held = held + self._held_weights * temporal_loss(image, reference * 255, mask)
-        return LossTerms(weights.content * content, weights.style * style, variation, held)
+            for reference, mask in zip(self._temporal.images, self._temporal.weights, strict=True):
+                result = result + self._temporal_weights * temporal_loss(image, reference * 255, mask)
+        return result

@@ -1,4 +1,4 @@
-"""TODO: paint.stopping."""
+"""When the optimisation of a picture ends, why, and with what result."""
 
 import enum
 from collections.abc import Sequence
@@ -13,37 +13,40 @@ class StopReason(enum.StrEnum):
     """Why the optimisation of a picture ended."""
 
     ITERATIONS = "iterations"
-    """All the iterations that it was given."""
+    """The limit of iterations was reached."""
     TARGET = "target"
-    """The objective is as low as it was asked to be."""
+    """The objective reached the target."""
     TOLERANCE = "tolerance"
     """The objective fell by less than the tolerance over an interval."""
     CONVERGED = "converged"
-    """No step lowers the objective any more, after a run of steps that did."""
+    """After a run of steps that lowered the objective, no step lowers it any more."""
     STALLED = "stalled"
-    """No step lowered the objective from the start on: the picture is not finished."""
+    """No step from the start lowered the objective: the picture is not finished."""
     NONFINITE = "nonfinite"
-    """The objective at the start, or Adam's after a step, is infinite or not a number."""
+    """The objective or its gradient is infinite or NaN: at the start, or after a step of Adam."""
 
 
 @dataclass(frozen=True)
 class StopRule:
-    """At most `iterations`; earlier when the relative change over `interval` of them is under `tolerance`, or,
-    with a `target`, when the objective (without the temporal term) is no higher, but not before `floor` of them."""
+    """When to stop: after at most `iterations`, or earlier by the tolerance or the target."""
 
     iterations: int
     tolerance: float = 0.0
+    """Stop when the total loss falls by less than this share of itself over `interval` iterations; 0 never stops."""
     interval: int = 50
+    """Iterations between two checks of the tolerance. The first check is after two intervals."""
     target: float | None = None
+    """Stop when the objective (without the temporal loss) is at most this; None for no target."""
     floor: int = 1
+    """The target does not stop the picture before this many iterations."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One picture's way through the optimisation.
+    """Result of optimising one picture.
 
-    `image` is 3×H×W in [0, 1]. `trace[k]` holds the losses after iteration k + 1 (for L-BFGS of the best
-    picture so far, for Adam of the one just evaluated).
+    `image` is 3×H×W in [0, 1]. `trace[k]` holds the losses after iteration k + 1: for L-BFGS those of the best
+    picture so far, for Adam those of the picture that was just evaluated.
     """
 
     image: torch.Tensor
@@ -55,8 +58,8 @@ class Outcome:
         return len(self.trace)
 
 
-def natural_stop(trace: Sequence[Losses], rule: StopRule) -> StopReason | None:
-    """Whether the rule ends a picture here."""
+def stop_reason(trace: Sequence[Losses], rule: StopRule) -> StopReason | None:
+    """Why the rule stops a picture with this trace now; None where it goes on."""
     done = len(trace)
     if done >= rule.iterations:
         return StopReason.ITERATIONS

@@ -1,4 +1,4 @@
-"""TODO: paint.task."""
+"""The frame task: all inputs of one picture, and its result. The same task has the same bits on one kind of device."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -60,27 +60,31 @@ class FrameTask:
 
 
 COLD_STARTS: Mapping[str, StartKind] = {"content": "content", "matched": "matched", "noise": "noise"}
-"""Values of `start.first` that are no file."""
+"""Values of the setting `start.first` that are not file names."""
 
 
 def cold_task(index: int, content: np.ndarray, start: str, rule: StopRule, picture: np.ndarray | None) -> FrameTask:
-    """A task that starts from no painting: as `start` says, or where that is a file, from its `picture`, resized."""
+    """A task with a cold start: one of `COLD_STARTS`, or a file, whose `picture` is resized to the content."""
     if start in COLD_STARTS:
         return FrameTask(index, content, COLD_STARTS[start], rule)
     if picture is None:
-        raise ValueError(f"start {start!r} is a file, and comes with its picture")
+        raise ValueError(f"start {start!r} is a file: its picture is missing")
     return FrameTask(index, content, "given", rule, resize(picture, size_of(content)))
 
 
 @dataclass(frozen=True)
 class PaintedFrame:
-    """What came out of a task: H×W×3 uint8, its losses, how it went, and why it took a second try (or None)."""
+    """Result of a task."""
 
     image: np.ndarray
+    """H×W×3 uint8, as it is saved."""
     losses: Losses
+    """Of `image`."""
     stop: StopReason
     trace: tuple[Losses, ...]
+    """Losses after each iteration."""
     retried: str | None
+    """Why there was a second try: `nonfinite` or `stalled`; None where there was none."""
 
     @property
     def iterations(self) -> int:
@@ -90,7 +94,10 @@ class PaintedFrame:
 ProgressListener = Callable[[int, Losses], None]
 """Called with the iteration (from 1) and the losses after it."""
 
+CHECKPOINT_FORMAT = 2
+"""Version of the names and meaning of what a snapshot holds: checkpoints of another version are not used."""
+
 
 def task_digest(task: FrameTask, device: torch.device, width: int = 1) -> str:
-    """What the bits of a task's picture depend on besides the settings, styles and weights of a painter."""
-    return digest((task, width, device_label(device), torch.__version__))
+    """Identifies a checkpoint: a hash of everything its bits depend on besides the painter's settings and weights."""
+    return digest((CHECKPOINT_FORMAT, task, width, device_label(device), torch.__version__))

@@ -1,4 +1,8 @@
-"""TODO: paint.variables."""
+"""The variable z that an optimizer changes, and how it maps to the pixels of a picture.
+
+Both kinds map between z, images (B×3×H×W in [0, 1]) and pixels (B×3×H×W, ImageNet-normalised, as the encoder
+takes them).
+"""
 
 from typing import Literal
 
@@ -9,13 +13,14 @@ from ..pictures import denormalize, normalize
 VariableKind = Literal["bounded", "free"]
 
 GAMUT_MARGIN = 0.4 / 255
-"""How far from black and white a bounded variable starts, where the slope of the sine is not yet 0.
-Less than half a level of 8 bits, so a saved picture that is read, bounded and saved again keeps its
-blacks and whites however often."""
+"""Distance from black and white that a bounded variable starts with: at the ends the slope of the sine is 0.
+
+It is less than half a level of 8 bits, so a picture that is saved, read and bounded again keeps its blacks and
+whites however often that happens."""
 
 
 class BoundedVariable:
-    """Pixels as ½ + ½ sin z: every z is a picture in the range of colours."""
+    """x = ½ + ½ sin z: every z is a picture within the gamut."""
 
     def to_images(self, z: torch.Tensor) -> torch.Tensor:
         return 0.5 + 0.5 * torch.sin(z)
@@ -28,7 +33,7 @@ class BoundedVariable:
 
 
 class FreeVariable:
-    """ImageNet-normalised pixels without bounds, as textbooks optimise them."""
+    """z are the ImageNet-normalised pixels themselves, without bounds, as in textbooks."""
 
     def to_images(self, z: torch.Tensor) -> torch.Tensor:
         return denormalize(z)

@@ -14,7 +14,7 @@ import torch
 
 from ..media.color import VideoColor
 from ..media.timing import Timing
-from ..paint.initial import ColorStatistics
+from ..paint.colors import ColorStatistics
 from ..pictures import Size
 from .segments import Segments
 

@@ -12,11 +12,9 @@ from ..media.content import Content, ContentKind
 from ..media.frame_index import FrameIndex
 from ..media.timing import Timing
 from ..media.video_info import VideoInfo
+from ..paint.colors import ColorStatistics, ColorSums
 from ..shots.boundaries import Shot, shots_from_cuts
 from ..shots.detector import CutDetector
-
-COLOR_STEP = 8
-"""Colours are gathered from one pixel in so many, across and down."""
 
 DEFAULT_SEQUENCE_RATE = Fraction(24)
 """Frames a second of a video that is made from single images, unless it is said."""
@@ -39,8 +37,8 @@ class ContentScan:
     has_alpha: bool
     interlaced_count: int
     info: VideoInfo | None
-    colors: tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]
-    """Mean and covariance of the film's colours, in [0, 1], from one pixel in `COLOR_STEP` across and down."""
+    colors: ColorStatistics
+    """Of the whole content."""
     index: FrameIndex | None = None
     """By what the frames of a video, all of them, are known again where it can be sought."""
 
@@ -59,7 +57,7 @@ def scan_film(
     them.
     `on_progress` is called with the frames read and, where the file says it, how many there will be.
     """
-    detector, colors = CutDetector(), _ColorSums()
+    detector, colors = CutDetector(), ColorSums()
     if content.kind is ContentKind.VIDEO:
         path = content.files[0].path
         declared = decoding.probe(path).frame_count_declared
@@ -67,7 +65,7 @@ def scan_film(
         def consume(index: int, image: np.ndarray) -> None:
             if cuts is None:
                 detector.feed(index, image)
-            colors.feed(image)
+            colors.add(image)
             on_progress(index + 1, declared)
 
         scan = decoding.scan(path, consume)
@@ -86,7 +84,7 @@ def scan_film(
             has_alpha |= alpha is not None
             if cuts is None:
                 detector.feed(index, image)
-            colors.feed(image)
+            colors.add(image)
             on_progress(index + 1, len(content.files))
         timing, damage, info = Timing.constant(rate or DEFAULT_SEQUENCE_RATE, len(content.files)), None, None
         interlaced, frame_index = 0, None
@@ -104,26 +102,6 @@ def scan_film(
         has_alpha=has_alpha,
         interlaced_count=interlaced,
         info=info,
-        colors=colors.result(),
+        colors=colors.statistics(),
         index=frame_index,
     )
-
-
-class _ColorSums:
-    """Mean and covariance of colours, gathered frame by frame."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._sum = np.zeros(3)
-        self._products = np.zeros((3, 3))
-
-    def feed(self, image: np.ndarray) -> None:
-        colors = image[::COLOR_STEP, ::COLOR_STEP].reshape(-1, 3) / 255.0
-        self._count += len(colors)
-        self._sum += colors.sum(0)
-        self._products += colors.T @ colors
-
-    def result(self) -> tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]:
-        mean = self._sum / max(1, self._count)
-        covariance = self._products / max(1, self._count) - np.outer(mean, mean)
-        return tuple(mean.tolist()), tuple(tuple(row) for row in covariance.tolist())

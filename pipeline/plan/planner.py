@@ -19,7 +19,7 @@ from ..media.find_content import missing_numbers
 from ..media.frame_index import FrameIndex
 from ..motion.flo_files import FloFolder
 from ..motion.raft import has_raft_weights
-from ..paint.batch import batch_costs
+from ..paint.costs import CostsOf, batch_costs
 from ..paint.painter import Painter
 from ..pictures import Size, fit_within, size_of
 from ..settings import Settings
@@ -307,7 +307,13 @@ class Planner:
         mixed = bool(widths) and not self.content.is_film and len(set(sizes)) > 1
         return tuple(sorted(range(len(sizes)), key=lambda index: (sizes[index], index))) if mixed else ()
 
-    def batch_widths(self, plan: Plan, sizes: Sequence[Size], make_painter: Callable[[], Painter]) -> dict[Size, int]:
+    def batch_widths(
+        self,
+        plan: Plan,
+        sizes: Sequence[Size],
+        make_painter: Callable[[], Painter],
+        costs_of: CostsOf = batch_costs,
+    ) -> dict[Size, int]:
         """How many pictures of a size are painted side by side, where it is more than one. Their last bits follow from
         it: a job keeps it."""
         chains: dict[Size, dict[int, float]] = {}
@@ -322,18 +328,18 @@ class Planner:
         elif self.devices[0].type == "cpu" or not alike:
             return {}
         else:
-            widths = self._measured_widths(alike, make_painter)
+            widths = self._measured_widths(alike, make_painter, costs_of)
         return {size: width for size, width in widths.items() if width > 1}
 
     def _measured_widths(
-        self, alike: Mapping[Size, Sequence[float]], make_painter: Callable[[], Painter]
+        self, alike: Mapping[Size, Sequence[float]], make_painter: Callable[[], Painter], costs_of: CostsOf
     ) -> dict[Size, int]:
         """What pays on a GPU, by what one picture and several take of its time and memory."""
         commonest = max(alike, key=lambda size: len(alike[size]))
         painter = make_painter()
         gray = np.full((*commonest, 3), 128, np.uint8)
         try:
-            costs = {width: batch_costs(painter, gray, width) for width in (1, PROBE_WIDTH)}
+            costs = {width: costs_of(painter, gray, width) for width in (1, PROBE_WIDTH)}
         except OutOfMemoryError:
             costs = {}
         del painter
@@ -415,7 +421,6 @@ def parts_of(segments: Segments, frames: Sequence[FrameRecord | PlannedFrame]) -
 
 
 def _film_plan(scan: ContentScan, segments: Segments) -> FilmPlan:
-    mean, covariance = scan.colors
     return FilmPlan(
         first=scan.first,
         time_base=scan.timing.time_base,
@@ -424,8 +429,8 @@ def _film_plan(scan: ContentScan, segments: Segments) -> FilmPlan:
         is_partial=scan.is_partial,
         has_alpha=scan.has_alpha,
         color=None if scan.info is None else scan.info.color,
-        color_mean=mean,
-        color_covariance=covariance,
+        color_mean=tuple(scan.colors.mean.tolist()),
+        color_covariance=tuple(tuple(row) for row in scan.colors.covariance.tolist()),
         keyframes=segments.keyframes,
     )
 

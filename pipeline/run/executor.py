@@ -15,8 +15,8 @@ import torch
 from ..errors import ImpastoError
 from ..events import Losses
 from ..paint.checkpoint import Checkpoint
+from ..paint.colors import ColorStatistics
 from ..paint.encoder_weights import EncoderWeights
-from ..paint.initial import ColorStatistics
 from ..paint.painter import Painter
 from ..paint.task import FrameTask, PaintedFrame
 from ..pictures import Size

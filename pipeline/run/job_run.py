@@ -1,12 +1,11 @@
 """A job from end to end: request → plan → paintings → output."""
 
-import contextlib
 import dataclasses
 import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,8 @@ from ..media.find_content import require_outside, resolve_content
 from ..media.frame_reader import FrameReader
 from ..media.images import read_image, write_image
 from ..motion.flo_files import FloFolder
-from ..paint.devices import device_label, pick_devices
+from ..paint.costs import iteration_seconds
+from ..paint.devices import device_label, pick_devices, thread_limit
 from ..paint.encoder_weights import EncoderWeights, load_weights
 from ..paint.painter import Painter, style_blend
 from ..paint.task import COLD_STARTS
@@ -219,9 +219,9 @@ class JobRun:
         threads = self.planner.threads(plan, mean_pixels)
         where = self.planner.places(threads, mean_pixels, plan.segments, plan.frames)
         require_size(array.shape[:2], settings.layers, first.name)
-        with _threads_set(threads):
+        with thread_limit(threads):
             painter = self._painter(load_weights(settings.encoder.weights))
-            seconds_per_iteration = painter.seconds_per_iteration(array)
+            seconds_per_iteration = iteration_seconds(painter, array)
         # Time goes with the pixels.
         chains, _ = plan.segments.chains(
             (frame.index, frame.shot, float(frame.work * share))
@@ -664,17 +664,6 @@ class JobRun:
     def _notice(self, job: Job, text: str) -> None:
         job.log(text)
         self.listener(Notice(text))
-
-
-@contextlib.contextmanager
-def _threads_set(count: int) -> Iterator[None]:
-    """Sums of the block are split over so many threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _environment(device: torch.device) -> dict[str, str]:

@@ -17,6 +17,7 @@ import yaml
 
 from impasto.media.images import read_image
 from impasto.paint.batch import paint_one
+from impasto.paint.costs import iteration_seconds
 from impasto.paint.encoder_weights import load_weights
 from impasto.paint.painter import Painter
 from impasto.paint.stopping import StopRule
@@ -129,7 +130,7 @@ def painter_rate(painter: Painter, settings: Settings, content: np.ndarray) -> f
     shares = []
     for _ in range(3):
         limit = matrix_rate()
-        seconds = painter.seconds_per_iteration(content, 5)
+        seconds = iteration_seconds(painter, content, 5)
         height, width = content.shape[:2]
         shares.append(operations_an_iteration((height, width), tuple(settings.layers)) / seconds / limit)
     return sorted(shares)[1]

@@ -27,6 +27,7 @@ from impasto.motion.dis import DisFlow
 from impasto.motion.flo_files import read_flo, write_flo
 from impasto.motion.flow import resize_flow
 from impasto.motion.reader import MotionReader
+from impasto.paint.costs import iteration_seconds
 from impasto.paint.encoder_weights import load_weights
 from impasto.paint.painter import Painter
 from impasto.pictures import Size, fit_within, resize, to_tensor
@@ -360,7 +361,7 @@ def _share(films: Sequence[Film], painter: Painter) -> None:
                 motion.take(frame.index, (frame.index - 1,), 0)
             of_motion = (time.perf_counter() - began) / len(later)
         iterations = statistics.fmean(frame.iterations or 0 for frame in later)
-        of_painting = painter.seconds_per_iteration(first) * iterations
+        of_painting = iteration_seconds(painter, first) * iterations
         rows.append((film.name, f"{iterations:.1f}", f"{of_motion / (of_motion + of_painting):.1%}"))
     show(
         f"Reading, flow and masks as a share of a frame's work ({machine()})",

@@ -1,0 +1,62 @@
+"""The optimizer that the settings name, ready for a batch."""
+
+from typing import Protocol
+
+import torch
+
+from ..settings import OptimizerSettings
+from .adam import Adam
+from .lbfgs import FIRST_STEP, Lbfgs
+from .minimizer import BatchObjective, Minimizer, StepListener
+from .stopping import StopRule
+
+
+class MakeMinimizer(Protocol):
+    """`make_minimizer` with its settings given."""
+
+    def __call__(
+        self,
+        objective: BatchObjective,
+        start: torch.Tensor,
+        rule: StopRule | None,
+        on_step: StepListener | None = None,
+        first_step: float = FIRST_STEP,
+        is_safe: bool = False,
+    ) -> Minimizer: ...
+
+
+def make_minimizer(
+    settings: OptimizerSettings,
+    objective: BatchObjective,
+    start: torch.Tensor,
+    rule: StopRule | None,
+    on_step: StepListener | None = None,
+    first_step: float = FIRST_STEP,
+    is_safe: bool = False,
+) -> Minimizer:
+    """A minimizer of `objective` from `start` (B×3×H×W in [0, 1]); see `Minimizer` for `rule`.
+
+    `first_step` is for L-BFGS. `is_safe` makes it cautious after a first try failed: L-BFGS without preconditioner,
+    Adam with a tenth of its learning rate.
+    """
+    if settings.method == "adam":
+        return Adam(
+            objective,
+            start,
+            rule,
+            variable=settings.variable,
+            learning_rate=settings.learning_rate * (0.1 if is_safe else 1),
+            decay=settings.learning_rate_decay,
+            decay_interval=settings.decay_interval,
+            on_step=on_step,
+        )
+    return Lbfgs(
+        objective,
+        start,
+        rule,
+        variable=settings.variable,
+        history=settings.history,
+        smoothing=0 if is_safe else settings.smoothing,
+        first_step=first_step,
+        on_step=on_step,
+    )
