@@ -1,17 +1,16 @@
 """The tables of a job's store, and the checksum that each row holds of its own values."""
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 SCHEMA_VERSION = 6
 """SQLite's `user_version` of a store with these tables; a store with another one is refused."""
 
 CHECKSUM = "checksum"
 _CHECKSUM_BYTES = 16
-_JSON = json.JSONEncoder(default=lambda value: {"bytes": value.hex()})
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,11 @@ class Table:
     key_length: int
     columns: Mapping[str, str]
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, ...]:
         return tuple(self.columns)[: self.key_length]
 
-    @property
+    @cached_property
     def definition(self) -> str:
         columns = ", ".join(f"{name} {kind}" for name, kind in self.columns.items())
         return (
@@ -37,30 +36,35 @@ class Table:
             "WITHOUT ROWID"
         )
 
-    @property
+    @cached_property
+    def _kinds(self) -> tuple[tuple[str, str], ...]:
+        return tuple(self.columns.items())
+
+    @cached_property
     def insert(self) -> str:
         """SQL that inserts the values of `row`."""
         return f"INSERT INTO {self.name} VALUES ({', '.join('?' * (len(self.columns) + 1))})"
 
-    @property
+    @cached_property
     def update(self) -> str:
         """SQL that replaces the row with the key of `row`: takes its values after the key, then the key."""
         names = (*tuple(self.columns)[self.key_length :], CHECKSUM)
         return f"UPDATE {self.name} SET {', '.join(f'{name} = ?' for name in names)} WHERE {self.where_key}"
 
-    @property
+    @cached_property
     def where_key(self) -> str:
         return " AND ".join(f"{name} = ?" for name in self.key)
 
     def row(self, values: Mapping[str, object]) -> tuple[object, ...]:
         """The values of a row in the order of the columns, as SQLite returns them once stored, and their checksum."""
-        stored = tuple(_as_stored(values.get(name), kind) for name, kind in self.columns.items())
+        get = values.get
+        stored = tuple([_as_stored_real(get(name)) if kind == "REAL" else get(name) for name, kind in self._kinds])
         return *stored, self.checksum(stored)
 
     def checksum(self, values: Sequence[object]) -> bytes:
         """The checksum of a row's values, which are in the order of the columns."""
-        text = _JSON.encode([self.name, *values])
-        return hashlib.sha256(text.encode()).digest()[:_CHECKSUM_BYTES]
+        # `ascii` tells apart 1, 1.0, "1" and b"1", and is the same in every version of Python.
+        return hashlib.sha256(ascii((self.name, *values)).encode()).digest()[:_CHECKSUM_BYTES]
 
     def is_sound(self, row: Sequence[object]) -> bool:
         """Whether a row, as it was read, matches its checksum."""
@@ -68,9 +72,9 @@ class Table:
         return checksum == self.checksum(values)
 
 
-def _as_stored(value: object, kind: str) -> object:
-    """A number for a REAL column comes back as a float, NaN as NULL, and -0.0 as 0.0."""
-    if kind == "REAL" and isinstance(value, int | float):
+def _as_stored_real(value: object) -> object:
+    """What SQLite returns for a value in a REAL column: of a number a float, of NaN NULL, of -0.0 0.0."""
+    if isinstance(value, int | float):
         return None if math.isnan(value) else float(value) + 0.0
     return value
 

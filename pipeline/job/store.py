@@ -1,6 +1,6 @@
 """The SQLite store of a job, `job.db`: one process writes it, any process reads it.
 
-`Store.put` writes every row, computes its checksum, and keeps the number of rows of each table in the
+`Store._put` writes every row, computes its checksum, and keeps the number of rows of each table in the
 same transaction (see `integrity` for what that finds).
 """
 
@@ -108,7 +108,7 @@ class Store:
     def set_meta(self, values: Mapping[str, str]) -> None:
         with self.transaction():
             for key, value in values.items():
-                self.put(META, {"key": key, "value": value})
+                self._put(META, {"key": key, "value": value})
 
     def delete_meta(self, *keys: str) -> None:
         with self.transaction():
@@ -122,21 +122,24 @@ class Store:
             query = f"SELECT * FROM frames WHERE {FRAMES.where_key}"
             for row in self.connection.execute(query, (pass_number, index)).fetchall():
                 self._require_sound(FRAMES, row)
-                self.put(FRAMES, {**dict(row), **changes})
+                self._put(FRAMES, {**dict(row), **changes})
 
     def put(self, table: Table, values: Mapping[str, object]) -> None:
-        """Inserts a row, or replaces the one with its key; part of the caller's transaction, where there is one."""
-        row = table.row(values)
+        """Inserts a row, or replaces the one with its key."""
         with self.transaction():
-            key, rest = row[: table.key_length], row[table.key_length :]
-            if not self.connection.execute(table.update, (*rest, *key)).rowcount:
-                self.connection.execute(table.insert, row)
-                self._change_count(table, 1)
+            self._put(table, values)
 
     def write_copy(self) -> None:
         """Writes `job.copy`, between two transactions."""
         with self._lock, translated_errors(self.folder):
             write_copy(self.folder)
+
+    def _put(self, table: Table, values: Mapping[str, object]) -> None:
+        row = table.row(values)
+        key, rest = row[: table.key_length], row[table.key_length :]
+        if not self.connection.execute(table.update, (*rest, *key)).rowcount:
+            self.connection.execute(table.insert, row)
+            self._change_count(table, 1)
 
     def _change_count(self, table: Table, change: int) -> None:
         if not change:
@@ -146,7 +149,7 @@ class Store:
         self._require_sound(META, row)
         counts = json.loads(row["value"])
         counts[table.name] += change
-        self.put(META, {"key": ROW_COUNTS_KEY, "value": json.dumps(counts)})
+        self._put(META, {"key": ROW_COUNTS_KEY, "value": json.dumps(counts)})
 
     def _require_sound(self, table: Table, row: sqlite3.Row | None) -> None:
         """A damaged row that is rewritten would get a checksum that matches."""
