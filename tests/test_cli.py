@@ -22,7 +22,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import impasto as package
-from impasto import errors, presets, storage
+from impasto import errors, presets
 from impasto.cli import doctor
 from impasto.cli.main import app
 from impasto.cli.views import LiveView
@@ -290,22 +290,23 @@ def test_a_folder_that_may_not_be_written(here: Path) -> None:
 def test_a_full_disk_is_told_and_the_job_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
     """The disk is full at the n-th picture or film that is written; then there is space again."""
     assert impasto(*stylize("in", "whole.mp4")).code == 0
-    flush, count = storage.flush, [0]
+    fsync, count = os.fsync, [0]
 
-    def full(path: Path) -> None:
-        count[0] += path.suffix in (".png", ".mp4") and path.is_file() and "losses" not in path.name
+    def full(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        count[0] += path.suffix in (".png", ".mp4") and "plots" not in path.parts
         if count[0] == failing:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        flush(path)
+        fsync(descriptor)
 
-    monkeypatch.setattr(storage, "flush", full)
+    monkeypatch.setattr(os, "fsync", full)
     result = impasto(*stylize("in", "o.mp4"))
     assert result.code == 1
     last = result.err.splitlines()[-1]
     assert last.startswith("impasto: no space left on the disk")
     assert not Path("o.mp4").exists()
     assert impasto("verify", "o.mp4.impasto").code == 0
-    monkeypatch.setattr(storage, "flush", flush)
+    monkeypatch.setattr(os, "fsync", fsync)
     assert impasto("resume", "o.mp4.impasto").code == 0
     assert tree(here / "o.mp4.impasto") == tree(here / "whole.mp4.impasto")
     assert Path("o.mp4").read_bytes() == Path("whole.mp4").read_bytes()

@@ -252,6 +252,44 @@ def test_a_folder_killed_at_a_place(material: Path, tmp_path: Path, place: str, 
     assert tree(tmp_path / "out") == tree(material / f"whole-{mode}" / "out")
 
 
+@pytest.mark.parametrize("place", ["before-rename 7", "after-rename 7", "after-rename 9"])
+def test_photos_killed_while_they_are_compared(material: Path, tmp_path: Path, place: str) -> None:
+    """The renames are those of six photos, then for each of a comparison in the job's folder and of its name."""
+    asked = request(material / "in", material / "style.png", tmp_path / "out", compare=True)
+    killed_at(asked, place)
+    with Job.read(asked.job_folder) as job:
+        assert find_problems(job) == []
+    stylize(asked)
+    no_traces(tmp_path)
+    comparisons = sorted((tmp_path / "out-compare").iterdir())
+    with Job.read(asked.job_folder) as job:
+        assert sorted(job.comparisons) == comparisons and len(comparisons) == 6
+        assert find_problems(job) == []
+        flipped(comparisons[1])
+        comparisons[2].unlink()
+        assert [problem.partition(":")[0] for problem in find_problems(job)] == ["comparison"] * 2
+    with pytest.raises(OutputError, match=r"out-compare.*f2\.png has changed .*move it away"):
+        stylize(asked)
+    comparisons[1].unlink()
+    stylize(asked)
+    with Job.read(asked.job_folder) as job:
+        assert find_problems(job) == []
+
+
+def test_a_comparison_that_appeared_is_kept(material: Path, tmp_path: Path) -> None:
+    asked = request(material / "in", material / "style.png", tmp_path / "out", compare=True)
+    killed_at(asked, "done 3")
+    mine = tmp_path / "out-compare" / "f2.png"
+    images.write_image(mine, footage()[0])
+    data = mine.read_bytes()
+    with pytest.raises(OutputError, match=r"f2\.png, for `compare`, has appeared"):
+        stylize(asked)
+    assert mine.read_bytes() == data
+    mine.unlink()
+    stylize(asked)
+    no_traces(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["o.png", "o.jpg"])
 @pytest.mark.parametrize("place", ["before-rename 0", "after-rename 0", "progress 0"])
 def test_an_image_killed_at_a_place(material: Path, tmp_path: Path, place: str, name: str) -> None:

@@ -194,30 +194,36 @@ for _ in range(60):
     assert names(tmp_path) == {"file.bin"}
 
 
-def test_the_file_is_on_the_disk_before_its_name_and_the_name_before_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order: list[str] = []
-    flush, replace = storage.flush, os.replace
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files and folders that the operating system is asked to put on the disk, in order."""
+    paths: list[Path] = []
+    fsync = os.fsync
 
-    def flushing(path: Path) -> None:
-        order.append("folder" if path == tmp_path else "file")
-        flush(path)
+    def flushing(descriptor: int) -> None:
+        paths.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", flushing)
+    return paths
+
+
+def test_the_file_is_on_the_disk_before_its_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flushed: list[Path]
+) -> None:
+    replace = os.replace
 
     def replacing(source: Path, target: Path) -> None:
-        order.append("name")
+        flushed.append(target)
         replace(source, target)
 
-    monkeypatch.setattr(storage, "flush", flushing)
     monkeypatch.setattr(os, "replace", replacing)
     write_bytes(tmp_path / "x", b"x")
-    assert order == ["file", "name", "folder"]
+    assert flushed == [storage.temporary_beside(tmp_path / "x"), tmp_path / "x", tmp_path]
 
 
-def test_a_new_folder_is_on_the_disk_in_the_one_above_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_folder_is_on_the_disk_in_the_one_above_it(tmp_path: Path, flushed: list[Path]) -> None:
     """A power cut that takes the name of a folder takes all that was flushed into it."""
-    flushed: list[Path] = []
-    monkeypatch.setattr(storage, "flush", flushed.append)
     storage.make_folder(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
     assert flushed == [tmp_path, tmp_path / "a"]
@@ -225,12 +231,11 @@ def test_a_new_folder_is_on_the_disk_in_the_one_above_it(tmp_path: Path, monkeyp
     assert len(flushed) == 2
 
 
-def test_what_is_removed_is_gone_durably(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_removed_is_gone_durably(tmp_path: Path, flushed: list[Path]) -> None:
     paths = [tmp_path / "a", tmp_path / "b", tmp_path / "folder" / "c"]
     for path in paths[:1] + paths[2:]:
         write_bytes(path, b"x")
-    flushed: list[Path] = []
-    monkeypatch.setattr(storage, "flush", flushed.append)
+    flushed.clear()
     storage.remove(*paths)
     assert names(tmp_path) == {"folder"} and names(tmp_path / "folder") == set()
     assert sorted(flushed) == [tmp_path, tmp_path / "folder"]
