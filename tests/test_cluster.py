@@ -177,5 +177,5 @@ def test_no_cluster_is_one_line(material: Path, tmp_path: Path) -> None:
 
 
 def test_an_address_goes_with_ray(material: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="`executor=ray` needs Ray"):
+    with pytest.raises(UsageError, match="`address` is that of a Ray cluster"):
         stylize(asked(material, tmp_path, address="127.0.0.1:1"))
