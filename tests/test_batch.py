@@ -34,7 +34,7 @@ from impasto.plan.planner import Plan, Planner
 from impasto.plan.request import Request
 from impasto.plan.resources import best_width
 from impasto.presets import load_settings
-from impasto.run import frame_loop, job_run
+from impasto.run import frame_loop
 from impasto.run.executor import Assignment, MeasureTask, PainterSpec, Report
 from impasto.run.inline import InlineExecutor
 from impasto.run.job_run import resume, stylize
@@ -449,14 +449,16 @@ def test_the_network_for_the_flow_is_there_once(material: Path, monkeypatch: pyt
 class Deadly(InlineExecutor):
     """Paints in this process, but as a worker that ends, with all that it has, when it is given photo 2."""
 
-    ends = 0
+    def __init__(self, spec: PainterSpec, device: torch.device, ends: list[int]) -> None:
+        super().__init__(spec, device)
+        self._ends = ends
 
     def wait(self, on_progress: Any, timeout: float | None = None) -> Report | None:
         if self._reports:
             return self._reports.pop(0)
         if not any(isinstance(it.task, FrameTask) and it.task.index == 2 for it in self._waiting):
             return super().wait(on_progress, timeout)
-        Deadly.ends += 1
+        self._ends.append(2)
         tickets = [*self._bench._under_way, *(assignment.ticket for assignment in self._waiting)]
         self._waiting.clear()
         self._bench.clear()
@@ -464,16 +466,15 @@ class Deadly(InlineExecutor):
         return self._reports.pop(0)
 
 
-def test_what_ends_a_worker_is_told_from_what_was_beside_it(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_run, "InlineExecutor", Deadly)
-    monkeypatch.setattr(Deadly, "ends", 0)
+def test_what_ends_a_worker_is_told_from_what_was_beside_it(material: Path) -> None:
+    ends: list[int] = []
     for number, frame in enumerate(footage(12)):
         write_image(material / "many" / f"{number:02}.png", frame)
     job = asked(material, "out", "many", batch=9, executor="inline")
     job = dataclasses.replace(job, settings=settings("iterations.first=2"))
     with pytest.raises(PartialError, match=r"1 of 12 photos could not be painted \(first: 02.png: it ended"):
-        stylize(job)
-    assert Deadly.ends == 3
+        stylize(job, executor_factory=lambda spec, devices, *_: Deadly(spec, devices[0], ends))
+    assert len(ends) == 3
     assert [number for number, digest in enumerate(hashes(job)) if digest is None] == [2]
 
 

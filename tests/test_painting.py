@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,8 @@ from impasto.paint.task import FrameTask
 from impasto.plan import resources
 from impasto.plan.request import Request
 from impasto.run import executor as executor_module
-from impasto.run import frame_loop, job_run
-from impasto.run.executor import Assignment, Report
+from impasto.run import frame_loop
+from impasto.run.executor import Assignment, PainterSpec, Report
 from impasto.run.inline import InlineExecutor
 from impasto.run.job_run import resume, stylize
 from impasto.run.processes import ProcessExecutor
@@ -46,35 +46,39 @@ FRAMES = [scenes.pan((48, 64), COUNT, 3).frame(t) for t in range(COUNT)]
 
 
 class Faulty(InlineExecutor):
-    """Paints in this process, but the frames in `faults` fail so many times with what the device says."""
+    """Paints in this process, but the frames in `counts` fail so many times with what the device says; notes in `tried`
+    which frames it was given."""
 
-    faults: dict[int, int] = {}  # noqa: RUF012 (set anew by each test)
-    tried: list[int] = []  # noqa: RUF012
+    def __init__(self, spec: PainterSpec, device: torch.device, counts: dict[int, int], tried: list[int]) -> None:
+        super().__init__(spec, device)
+        self._counts = counts
+        self._tried = tried
 
     def wait(self, on_progress: Any, timeout: float | None = None) -> Report | None:
         assignment = self._waiting[0] if self._waiting else None
         if assignment is not None and isinstance(assignment.task, FrameTask):
             index = assignment.task.index
-            self.tried.append(index)
-            if self.faults.get(index, 0) > 0:
-                self.faults[index] -= 1
+            self._tried.append(index)
+            if self._counts.get(index, 0) > 0:
+                self._counts[index] -= 1
                 self._waiting.pop(0)
-                return Report(assignment.ticket, OutOfMemoryError("not enough memory on cpu"), 0.1, "cpu")
+                return out_of_memory(assignment)
         return super().wait(on_progress, timeout)
 
 
-@pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """`faulty({2: 1})`: frame 2 fails once. Returns the list of the frames that are tried."""
+def out_of_memory(assignment: Assignment) -> Report:
+    return Report(assignment.ticket, OutOfMemoryError("not enough memory on cpu"), 0.1, "cpu")
 
-    def make(faults: dict[int, int]) -> list[int]:
-        tried: list[int] = []
-        monkeypatch.setattr(Faulty, "faults", dict(faults))
-        monkeypatch.setattr(Faulty, "tried", tried)
-        monkeypatch.setattr(job_run, "InlineExecutor", Faulty)
-        return tried
 
-    return make
+class Faults:
+    """Makes `Faulty` executors: `Faults({2: 1})` lets frame 2 fail once."""
+
+    def __init__(self, counts: dict[int, int]) -> None:
+        self._counts = dict(counts)
+        self.tried: list[int] = []
+
+    def __call__(self, spec: PainterSpec, devices: Sequence[torch.device], *_: object) -> Faulty:
+        return Faulty(spec, devices[0], self._counts, self.tried)
 
 
 @pytest.fixture(scope="module")
@@ -119,23 +123,23 @@ def sha256(path: Path) -> str:
 # --- frames that fail -------------------------------------------------------------------------------------------------
 
 
-def test_a_frame_that_fails_once_is_tried_again(material: Path, tmp_path: Path, faulty: Any) -> None:
-    tried, events = faulty({2: 1}), list[Event]()
+def test_a_frame_that_fails_once_is_tried_again(material: Path, tmp_path: Path) -> None:
+    faults, events = Faults({2: 1}), list[Event]()
     asked = film(material, tmp_path)
-    stylize(asked, events.append)
-    assert tried == [0, 1, 2, 2, 3, 4, 5]
+    stylize(asked, events.append, executor_factory=faults)
+    assert faults.tried == [0, 1, 2, 2, 3, 4, 5]
     assert hashes(asked) == hashes(film(material, material / "whole"))
     assert "frame 2: not enough memory on cpu: it is tried once more" in notices(events)
     assert [record.retried for record in records(asked)] == [None, None, "not enough memory on cpu", None, None, None]
 
 
-def test_a_frame_that_fails_twice_is_set_aside_and_held(material: Path, tmp_path: Path, faulty: Any) -> None:
-    tried, events = faulty({2: 2}), list[Event]()
+def test_a_frame_that_fails_twice_is_set_aside_and_held(material: Path, tmp_path: Path) -> None:
+    faults, events = Faults({2: 2}), list[Event]()
     asked = film(material, tmp_path)
     with pytest.raises(PartialError, match=r"1 of 6 frames .*frame 2: not enough memory .*holds the nearest") as error:
-        stylize(asked, events.append)
+        stylize(asked, events.append, executor_factory=faults)
     assert error.value.exit_code == 3 and str(asked.job_folder) in str(error.value)
-    assert tried == [0, 1, 2, 2, 3, 4, 5]
+    assert faults.tried == [0, 1, 2, 2, 3, 4, 5]
     assert [event.index for event in of_kind(events, FrameFailed)] == [2]
     before = records(asked)
     assert [record.state for record in before] == [*["done"] * 2, "failed", *["done"] * 3]
@@ -152,14 +156,14 @@ def test_a_frame_that_fails_twice_is_set_aside_and_held(material: Path, tmp_path
     partial = sha256(asked.output)
 
     # Again, and it fails again: nothing else is painted, and nothing written.
-    tried = faulty({2: 2})
+    faults = Faults({2: 2})
     with pytest.raises(PartialError):
-        resume(asked.job_folder)
-    assert tried == [2, 2] and sha256(asked.output) == partial
+        resume(asked.job_folder, executor_factory=faults)
+    assert faults.tried == [2, 2] and sha256(asked.output) == partial
 
-    tried = faulty({})
-    done = resume(asked.job_folder)
-    assert tried == [2] and done.painted_count == 1 and done.failed == ()
+    faults = Faults({})
+    done = resume(asked.job_folder, executor_factory=faults)
+    assert faults.tried == [2] and done.painted_count == 1 and done.failed == ()
     after = records(asked)
     assert [a.sha256 for a in after if a.index != 2] == [b.sha256 for b in before if b.index != 2]
     # It starts from the same painting as it would have, and gets the same bits.
@@ -170,43 +174,41 @@ def test_a_frame_that_fails_twice_is_set_aside_and_held(material: Path, tmp_path
         assert status_of(job).finished and job.output.substituted == () and find_problems(job) == []
 
 
-def test_a_frame_after_one_that_failed_is_repaired_to_its_bits(material: Path, tmp_path: Path, faulty: Any) -> None:
+def test_a_frame_after_one_that_failed_is_repaired_to_its_bits(material: Path, tmp_path: Path) -> None:
     """Also when what failed has been painted since: it still starts from the frame that it started from."""
-    faulty({2: 2})
+    faults = Faults({2: 2})
     asked = film(material, tmp_path)
     with pytest.raises(PartialError):
-        stylize(asked)
-    faulty({})
-    resume(asked.job_folder)
+        stylize(asked, executor_factory=faults)
+    faults = Faults({})
+    resume(asked.job_folder, executor_factory=faults)
     before = hashes(asked)
     assert before[3] != hashes(film(material, material / "whole"))[3], "it matters what it starts from"
     flipped(records(asked)[3].path)
-    tried = faulty({})
-    resume(asked.job_folder)
-    assert tried == [3] and hashes(asked) == before
+    faults = Faults({})
+    resume(asked.job_folder, executor_factory=faults)
+    assert faults.tried == [3] and hashes(asked) == before
 
 
-def test_a_frame_that_cannot_be_repaired_at_once_is_repaired_to_its_bits(
-    material: Path, tmp_path: Path, faulty: Any
-) -> None:
+def test_a_frame_that_cannot_be_repaired_at_once_is_repaired_to_its_bits(material: Path, tmp_path: Path) -> None:
     """As the frames after it were painted from what it was."""
-    faulty({2: 2})
+    faults = Faults({2: 2})
     asked = film(material, tmp_path)
     with pytest.raises(PartialError):
-        stylize(asked)
-    faulty({})
-    resume(asked.job_folder)
+        stylize(asked, executor_factory=faults)
+    faults = Faults({})
+    resume(asked.job_folder, executor_factory=faults)
     before = hashes(asked)
     flipped(records(asked)[3].path)
-    faulty({3: 2})
+    faults = Faults({3: 2})
     with pytest.raises(PartialError):
-        resume(asked.job_folder)
-    tried = faulty({})
-    resume(asked.job_folder)
-    assert tried == [3] and hashes(asked) == before
+        resume(asked.job_folder, executor_factory=faults)
+    faults = Faults({})
+    resume(asked.job_folder, executor_factory=faults)
+    assert faults.tried == [3] and hashes(asked) == before
 
 
-def test_frames_wait_for_a_source_that_fails_again_and_again(material: Path, tmp_path: Path, faulty: Any) -> None:
+def test_frames_wait_for_a_source_that_fails_again_and_again(material: Path, tmp_path: Path) -> None:
     """They get the bits of the uninterrupted job, or none: the frames after them were painted from those."""
     asked = film(material, tmp_path)
     stylize(asked)
@@ -214,23 +216,23 @@ def test_frames_wait_for_a_source_that_fails_again_and_again(material: Path, tmp
     for index in (2, 3):
         flipped(records(asked)[index].path)
     for _ in range(3):
-        tried = faulty({2: 2})
+        faults = Faults({2: 2})
         with pytest.raises(PartialError, match="2 of 6") as caught:
-            resume(asked.job_folder)
-        assert tried == [2, 2] and "out.mp4 was made before and shows them" in str(caught.value)
+            resume(asked.job_folder, executor_factory=faults)
+        assert faults.tried == [2, 2] and "out.mp4 was made before and shows them" in str(caught.value)
         waiting = records(asked)[3]
         assert waiting.error == "frame 3 starts from frame 2, which is not painted" and waiting.sources == (2,)
-    tried = faulty({})
-    resume(asked.job_folder)
-    assert tried == [2, 3] and hashes(asked) == whole and sha256(asked.output) == output
+    faults = Faults({})
+    resume(asked.job_folder, executor_factory=faults)
+    assert faults.tried == [2, 3] and hashes(asked) == whole and sha256(asked.output) == output
 
 
-def test_a_shot_that_lost_its_first_frames_starts_cold(material: Path, tmp_path: Path, faulty: Any) -> None:
-    faulty({0: 2, 1: 2})
+def test_a_shot_that_lost_its_first_frames_starts_cold(material: Path, tmp_path: Path) -> None:
+    faults = Faults({0: 2, 1: 2})
     events: list[Event] = []
     asked = film(material, tmp_path)
     with pytest.raises(PartialError, match="2 of 6"):
-        stylize(asked, events.append)
+        stylize(asked, events.append, executor_factory=faults)
     # Frames 0 and 1 twice each, and frame 2.
     assert [event.start for event in of_kind(events, FrameStarted)] == ["content"] * 5 + ["warped"] * 3
     # Nearest ones of the shot are held, in both directions.
@@ -238,87 +240,89 @@ def test_a_shot_that_lost_its_first_frames_starts_cold(material: Path, tmp_path:
     assert difference(pictures[0], pictures[2]) < 1 and difference(pictures[1], pictures[2]) < 1
 
 
-def test_a_shot_that_is_lost_shows_the_nearest_of_another(material: Path, tmp_path: Path, faulty: Any) -> None:
-    faulty({0: 2, 1: 2, 2: 2})
+def test_a_shot_that_is_lost_shows_the_nearest_of_another(material: Path, tmp_path: Path) -> None:
+    faults = Faults({0: 2, 1: 2, 2: 2})
     asked = film(material, tmp_path, name="cut")
     with pytest.raises(PartialError, match="3 of 6"):
-        stylize(asked)
+        stylize(asked, executor_factory=faults)
     pictures = shown(asked)
     assert len(pictures) == COUNT
     assert all(difference(pictures[index], pictures[3]) < 1 for index in (0, 1, 2))
 
 
-def test_nothing_is_made_of_a_film_that_failed_all_over(material: Path, tmp_path: Path, faulty: Any) -> None:
-    faulty(dict.fromkeys(range(COUNT), 2))
+def test_nothing_is_made_of_a_film_that_failed_all_over(material: Path, tmp_path: Path) -> None:
+    faults = Faults(dict.fromkeys(range(COUNT), 2))
     asked = film(material, tmp_path)
     with pytest.raises(FrameError, match="nothing could be painted") as error:
-        stylize(asked)
+        stylize(asked, executor_factory=faults)
     assert error.value.exit_code == 1 and not asked.output.exists()
 
 
 def test_a_device_that_paints_nothing_is_not_tried_for_ever(
-    material: Path, tmp_path: Path, faulty: Any, monkeypatch: pytest.MonkeyPatch
+    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(frame_loop, "FAILURES_IN_A_ROW", 3)
-    tried = faulty(dict.fromkeys(range(1, COUNT), 2))
+    faults = Faults(dict.fromkeys(range(1, COUNT), 2))
     asked = film(material, tmp_path)
     with pytest.raises(FrameError, match=r"3 frames in a row .*impasto resume"):
-        stylize(asked)
-    assert tried == [0, 1, 1, 2, 2, 3, 3]
+        stylize(asked, executor_factory=faults)
+    assert faults.tried == [0, 1, 1, 2, 2, 3, 3]
     assert [record.state for record in records(asked)][4:] == [FrameState.PENDING] * 2
-    faulty({})
-    resume(asked.job_folder)
+    faults = Faults({})
+    resume(asked.job_folder, executor_factory=faults)
     assert [record.state for record in records(asked)] == [FrameState.DONE] * COUNT
 
 
-def test_a_film_with_held_frames_that_was_changed_is_kept(material: Path, tmp_path: Path, faulty: Any) -> None:
-    faulty({2: 2})
+def test_a_film_with_held_frames_that_was_changed_is_kept(material: Path, tmp_path: Path) -> None:
+    faults = Faults({2: 2})
     asked = film(material, tmp_path)
     with pytest.raises(PartialError):
-        stylize(asked)
+        stylize(asked, executor_factory=faults)
     asked.output.write_bytes(b"mine")
-    faulty({})
+    faults = Faults({})
     with pytest.raises(Exception, match="has changed since this job wrote it"):
-        resume(asked.job_folder)
+        resume(asked.job_folder, executor_factory=faults)
     assert asked.output.read_bytes() == b"mine"
 
 
-def test_a_whole_film_is_not_replaced_by_one_with_held_frames(material: Path, tmp_path: Path, faulty: Any) -> None:
+def test_a_whole_film_is_not_replaced_by_one_with_held_frames(material: Path, tmp_path: Path) -> None:
     """Its frame is lost, and cannot be painted again: the film shows it all the same."""
     asked = film(material, tmp_path)
     stylize(asked)
     whole = sha256(asked.output)
     records(asked)[2].path.unlink()
-    faulty({2: 2})
+    faults = Faults({2: 2})
     with pytest.raises(PartialError, match=r"1 of 6 .*out.mp4 was made before and shows them"):
-        resume(asked.job_folder)
+        resume(asked.job_folder, executor_factory=faults)
     assert sha256(asked.output) == whole
-    faulty({})
-    resume(asked.job_folder)
+    faults = Faults({})
+    resume(asked.job_folder, executor_factory=faults)
     assert sha256(asked.output) == whole and hashes(asked) == hashes(film(material, material / "whole"))
 
 
-def test_drafts_alone_are_no_film(material: Path, tmp_path: Path, faulty: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = faulty({})
+def test_drafts_alone_are_no_film(material: Path, tmp_path: Path) -> None:
+    class FaultyLastPass(InlineExecutor):
+        """Paints the drafts, and no frame after them."""
 
-    def wait(self: Any, on_progress: Any, timeout: float | None = None) -> Report | None:
-        tried.append(0)
-        if len(tried) <= COUNT:
-            return InlineExecutor.wait(self, on_progress, timeout)
-        return Report(self._waiting.pop(0).ticket, OutOfMemoryError("not enough memory on cpu"), 0.1, "cpu")
+        painted = 0
 
-    monkeypatch.setattr(Faulty, "wait", wait)
+        def wait(self, on_progress: Any, timeout: float | None = None) -> Report | None:
+            self.painted += 1
+            if self.painted <= COUNT:
+                return super().wait(on_progress, timeout)
+            return out_of_memory(self._waiting.pop(0))
+
     asked = film(material, tmp_path, "passes.count=2", "passes.iterations=2")
     with pytest.raises(FrameError, match="nothing could be painted") as error:
-        stylize(asked)
+        stylize(asked, executor_factory=lambda spec, devices, *_: FaultyLastPass(spec, devices[0]))
     assert error.value.exit_code == 1 and not asked.output.exists()
 
 
-def test_a_job_with_held_frames_is_not_cleaned(material: Path, tmp_path: Path, faulty: Any) -> None:
-    faulty({2: 2})
+def test_a_job_with_held_frames_is_not_cleaned(material: Path, tmp_path: Path) -> None:
+    faults = Faults({2: 2})
     asked = film(material, tmp_path)
     with pytest.raises(PartialError):
-        stylize(asked)
+        stylize(asked, executor_factory=faults)
     with Job.open(asked.job_folder) as job, pytest.raises(JobError, match="not finished"):
         clean_job(job)
 
@@ -329,21 +333,24 @@ class FaultyMeasure(InlineExecutor):
     faults = 0
 
     def wait(self, on_progress: Any, timeout: float | None = None) -> Report | None:
-        if self._waiting and isinstance(self._waiting[0].task, executor_module.MeasureTask) and FaultyMeasure.faults:
-            FaultyMeasure.faults -= 1
-            return Report(self._waiting.pop(0).ticket, OutOfMemoryError("not enough memory on cpu"), 0.1, "cpu")
+        if self._waiting and isinstance(self._waiting[0].task, executor_module.MeasureTask) and self.faults:
+            self.faults -= 1
+            return out_of_memory(self._waiting.pop(0))
         return super().wait(on_progress, timeout)
 
 
 @pytest.mark.parametrize(("faults", "failed"), [(1, []), (2, ["f1.png"])])
 def test_a_photo_that_cannot_be_measured_is_set_aside(
-    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: int, failed: list[str]
+    material: Path, tmp_path: Path, faults: int, failed: list[str]
 ) -> None:
-    monkeypatch.setattr(job_run, "InlineExecutor", FaultyMeasure)
-    monkeypatch.setattr(FaultyMeasure, "faults", faults)
+    def factory(spec: PainterSpec, devices: Sequence[torch.device], *_: object) -> FaultyMeasure:
+        executor = FaultyMeasure(spec, devices[0])
+        executor.faults = faults
+        return executor
+
     asked = request(material / "photos", material / "style.png", tmp_path / "out", image_format="jpg")
     with contextlib.nullcontext() if not failed else pytest.raises(PartialError, match="1 of 6"):
-        stylize(asked)
+        stylize(asked, executor_factory=factory)
     assert [record.name for record in records(asked) if record.state is FrameState.FAILED] == failed
     resume(asked.job_folder)
     assert [record.state for record in records(asked)] == [FrameState.DONE] * COUNT
@@ -351,9 +358,9 @@ def test_a_photo_that_cannot_be_measured_is_set_aside(
         assert find_problems(job) == []
 
 
-def test_a_frame_that_is_lost_in_a_stop_has_not_failed(material: Path, tmp_path: Path, faulty: Any) -> None:
+def test_a_frame_that_is_lost_in_a_stop_has_not_failed(material: Path, tmp_path: Path) -> None:
     """As where the system tells the workers to end with the job: nothing is wrong with what they had."""
-    faulty({2: 1})
+    faults = Faults({2: 1})
     asked, stop = film(material, tmp_path), StopSignal()
 
     def listener(event: Event) -> None:
@@ -361,9 +368,9 @@ def test_a_frame_that_is_lost_in_a_stop_has_not_failed(material: Path, tmp_path:
             stop.request()
 
     with pytest.raises(Interrupted, match="impasto resume"):
-        stylize(asked, listener, stop)
+        stylize(asked, listener, stop, executor_factory=faults)
     assert [record.state for record in records(asked)] == [*["done"] * 2, *["pending"] * 4]
-    resume(asked.job_folder)
+    resume(asked.job_folder, executor_factory=faults)
     assert hashes(asked) == hashes(film(material, material / "whole"))
 
 

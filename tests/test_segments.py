@@ -26,12 +26,11 @@ from impasto.plan.request import Request
 from impasto.plan.scheduler import Chain, longest_way, simulate
 from impasto.plan.segments import KEYFRAME_WORK, LEAST_FRAMES, LEAST_GAIN, MEETING_FRAMES, Segments, plan_keyframes
 from impasto.report import stability
-from impasto.run import job_run
 from impasto.run.job_run import dry_run, resume, stylize
 from samples import scenes
 from tests.test_cli import FAST, refused
 from tests.test_film import ONE_SHOT, stop_after, write_flows
-from tests.test_painting import Faulty
+from tests.test_painting import Faults
 from tests.test_resume import SERVER, flipped, killed_at, no_traces
 from tests.test_run import SIZE, notices, of_kind, read, request, settings, tree, write_clip, write_frames
 
@@ -275,22 +274,18 @@ def test_frames_that_are_gone_come_back(material: Path) -> None:
     assert not (whole.job_folder / "frames" / "flow").exists()
 
 
-def test_what_an_anchor_that_fails_would_have_held_together(
-    material: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_an_anchor_that_fails_would_have_held_together(material: Path, elsewhere: Path) -> None:
     """Its segment starts from the keyframe before, and it is painted later as it would have been."""
-    monkeypatch.setattr(job_run, "InlineExecutor", Faulty)
-    monkeypatch.setattr(Faulty, "faults", {10: 2})
-    monkeypatch.setattr(Faulty, "tried", [])
+    faults = Faults({10: 2})
     asked, whole = film(elsewhere), hashes(film(material, "whole"))
     with pytest.raises(PartialError, match="1 of 20 frames"):
-        stylize(asked)
+        stylize(asked, executor_factory=faults)
     found = records(asked)
     assert [found[index].sources for index in (1, 9, 11, 12)] == [(0,), (8,), (0,), (11,)]
     assert len([record for record in found if record.sha256]) == COUNT - 1
-    Faulty.tried.clear()
-    resume(asked.job_folder)
-    assert Faulty.tried == [10]
+    faults = Faults({})
+    resume(asked.job_folder, executor_factory=faults)
+    assert faults.tried == [10]
     again = hashes(asked)
     assert again[10] == whole[10] and [*again[:10], *again[11:]] == [r.sha256 for r in found if r.index != 10]
     # What followed from the keyframe before still does.

@@ -1,7 +1,6 @@
 """A job from end to end: request → plan → paintings → output."""
 
 import dataclasses
-import math
 import os
 import statistics
 import time
@@ -40,11 +39,9 @@ from ..plan.scheduler import makespan
 from ..plan.segments import Segments
 from ..presets import to_values
 from . import assembly
-from .cluster import RayExecutor
-from .executor import Executor, PainterSpec
+from .executor import PainterSpec
+from .executor_factory import ExecutorFactory, make_executor
 from .frame_loop import Painting, frame_index_of
-from .inline import InlineExecutor
-from .processes import ProcessExecutor
 
 ENGINE = 5
 """Raised when the same settings and content give other pictures than before; part of each job's recipe."""
@@ -76,13 +73,24 @@ class DryRun:
     job: Path
 
 
-def stylize(request: Request, listener: Listener = ignore, stop: StopSignal | None = None) -> JobDone:
-    """Does what is asked for, going on with an existing job where there is one.
+WeightsLoader = Callable[[str], EncoderWeights]
+"""Loads the encoder's weights, given the setting `encoder.weights`."""
 
-    Raises `JobMismatchError` when the existing job was made with other settings or content, `PartialError`
-    when frames failed (the rest is painted), `Interrupted` when `stop` was requested, and what the parts raise.
+
+def stylize(
+    request: Request,
+    listener: Listener = ignore,
+    stop: StopSignal | None = None,
+    *,
+    executor_factory: ExecutorFactory = make_executor,
+    weights_loader: WeightsLoader = load_weights,
+) -> JobDone:
+    """Paints what the request names, continuing its job where there is one; returns a summary.
+
+    Raises `JobMismatchError` when the existing job was made with other settings or content, `PartialError` when frames
+    failed (the rest is painted), `Interrupted` when `stop` was requested, and other errors of the tree in `errors`.
     """
-    return JobRun(request, listener, stop or StopSignal()).run()
+    return JobRun(request, listener, stop or StopSignal(), executor_factory, weights_loader).run()
 
 
 def resume(
@@ -92,23 +100,39 @@ def resume(
     device: str | None = None,
     executor: str | None = None,
     address: str | None = None,
+    *,
+    executor_factory: ExecutorFactory = make_executor,
+    weights_loader: WeightsLoader = load_weights,
 ) -> JobDone:
-    """Continues a job from its folder alone; `device`, `executor` and `address` paint elsewhere than the job began."""
+    """Continues the job in a folder, on its own devices or on those given; returns a summary.
+
+    Raises what `stylize` raises.
+    """
     with Job.read(job) as existing:
         values = existing.invocation
     other = {"device": device or values["device"], "executor": executor or values["executor"]}
     other["address"] = address or (values["address"] if other["executor"] == "ray" else None)
-    return stylize(Request.from_values({**values, **other}, job), listener, stop)
+    request = Request.from_values({**values, **other}, job)
+    return stylize(request, listener, stop, executor_factory=executor_factory, weights_loader=weights_loader)
 
 
-def dry_run(request: Request, listener: Listener = ignore) -> DryRun:
-    """Reads the content and times a few iterations, and writes nothing."""
-    return JobRun(request, listener, StopSignal()).estimate()
+def dry_run(request: Request, listener: Listener = ignore, *, weights_loader: WeightsLoader = load_weights) -> DryRun:
+    """Reads the content and times a few iterations; writes nothing."""
+    return JobRun(request, listener, StopSignal(), make_executor, weights_loader).estimate()
 
 
 class JobRun:
-    def __init__(self, request: Request, listener: Listener, stop: StopSignal) -> None:
+    def __init__(
+        self,
+        request: Request,
+        listener: Listener,
+        stop: StopSignal,
+        executor_factory: ExecutorFactory,
+        weights_loader: WeightsLoader,
+    ) -> None:
         self.request = request
+        self._executor_factory = executor_factory
+        self._weights_loader = weights_loader
         self.settings = request.settings
         self.listener = listener
         self.stop = stop
@@ -160,7 +184,7 @@ class JobRun:
         request = self.request
         began = time.perf_counter()
         device = self.devices[0]
-        weights = load_weights(self.settings.encoder.weights)
+        weights = self._weights_loader(self.settings.encoder.weights)
         recipe = self._recipe(weights)
         folder = request.job_folder
         with self._open_or_create(folder, recipe, weights) as job:
@@ -220,7 +244,7 @@ class JobRun:
         where = self.planner.places(threads, mean_pixels, plan.segments, plan.frames)
         require_size(array.shape[:2], settings.layers, first.name)
         with thread_limit(threads):
-            painter = self._painter(load_weights(settings.encoder.weights))
+            painter = self._painter(self._weights_loader(settings.encoder.weights))
             seconds_per_iteration = iteration_seconds(painter, array)
         # Time goes with the pixels.
         chains, _ = plan.segments.chains(
@@ -499,19 +523,11 @@ class JobRun:
             listener=self.listener,
             stop=self.stop,
         )
-        with self._executor(spec, where, parts_of(segments, pending)) as executor:
+        with self._executor_factory(spec, where, self.request, parts_of(segments, pending)) as executor:
             job.record_workers(len(executor.devices))
             if self.request.executor == "ray":
                 self._notice(job, f"painting on {', '.join(executor.devices)}")
             return painting.run(pending, executor)
-
-    def _executor(self, spec: PainterSpec, where: Sequence[torch.device], chain_count: int) -> Executor:
-        kind = self.request.executor
-        if kind == "ray":
-            on_gpu = {"auto": None, "cpu": False}.get(self.request.device, True)
-            return RayExecutor(spec, self.request.address, math.ceil(chain_count / spec.places), on_gpu)
-        inline = kind == "inline" or (kind == "auto" and len(where) == 1)
-        return InlineExecutor(spec, where[0]) if inline else ProcessExecutor(spec, where)
 
     def _read_start_picture(self) -> np.ndarray | None:
         first = self.settings.start.first
