@@ -403,9 +403,10 @@ def configs(
     """List the presets, print one in full, or explain the settings."""
     with _session(False, as_json, live=False):
         from .. import presets as config
+        from ..setting_help import documented_fields
 
         if keys:
-            for key, default, allowed, meaning in config.documented_fields():
+            for key, default, allowed, meaning in documented_fields():
                 if as_json:
                     record = {
                         "event": "setting",

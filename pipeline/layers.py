@@ -1,7 +1,7 @@
-"""The layers of VGG-19 by name, and what they ask of a picture.
+"""The layers of VGG-19 by name, and the smallest picture that each can take.
 
-`conv4_2` is before the ReLU, `relu4_2` after it; `pool4` ends the fourth block (Simonyan and
-Zisserman 2015, table 1, column E).
+`conv4_2` is before the ReLU, `relu4_2` after it; `pool4` ends the fourth block (Simonyan and Zisserman 2015, table 1,
+column E).
 """
 
 import difflib
@@ -23,13 +23,13 @@ def _sequence() -> tuple[str, ...]:
 
 
 LAYERS = _sequence()
-"""Every layer's name, from the input on."""
+"""Names of all layers, from the input to the output."""
 
 CONVOLUTIONS = tuple(name for name in LAYERS if name.startswith("conv"))
 
 
 def require_layer(name: str) -> str:
-    """Returns `name` when VGG-19 has such a layer, else raises `SettingsError` that names the nearest."""
+    """Returns `name` if VGG-19 has such a layer; raises `SettingsError`, which names the nearest, if not."""
     if name not in LAYERS:
         close = difflib.get_close_matches(name, LAYERS, 1)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -41,18 +41,18 @@ def require_layer(name: str) -> str:
 
 
 def deepest(layers: Iterable[str]) -> str:
-    """The layer farthest from the input."""
+    """The one of `layers` that is farthest from the input."""
     return max((require_layer(name) for name in layers), key=LAYERS.index)
 
 
 def smallest_side(layers: Iterable[str]) -> int:
-    """Shortest side, in pixels, of a picture that still has a feature at the deepest of `layers`."""
+    """Smallest side, in pixels, of a picture that has at least one feature at the deepest of `layers`."""
     end = LAYERS.index(deepest(layers)) + 1
     return int(2 ** sum(name.startswith("pool") for name in LAYERS[:end]))
 
 
 def require_size(size: tuple[int, int], layers: Iterable[str], what: str) -> None:
-    """Raises `InputError` when a picture of `size` (height, width) has no feature left at the deepest of `layers`."""
+    """Raises `InputError` if a picture of `size`, called `what`, has no feature at the deepest of `layers`."""
     layers = tuple(layers)
     side = smallest_side(layers)
     if min(size) < side:

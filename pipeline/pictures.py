@@ -1,11 +1,14 @@
-"""Pictures in memory: arrays, tensors, sizes and ranges of frames.
+"""Pictures in memory: arrays, tensors and sizes, and the conventions for them.
 
-Conventions, used everywhere in `pipeline`:
+They hold everywhere, unless a docstring says otherwise:
 
-- An image array is `H×W×3`, uint8, RGB.
-- An image tensor is `B×3×H×W`, float32, RGB, sRGB as stored, in [0, 1].
-- A size is `(height, width)`.
-- Frame indices count from 0 and ranges are half-open, `[start, stop)`.
+- Image arrays are H×W×3, uint8 (uint16 where 16 bits are read or written), RGB.
+- Image tensors are B×3×H×W, float32, RGB, sRGB as stored, in [0, 1]. "Pixels" are image tensors normalised by
+  ImageNet's mean and standard deviation, which the encoder takes.
+- Sizes are (height, width).
+- Indices count from 0, and ranges are half-open: [start, stop).
+
+Conventions of flows and masks are in `motion/warp.py`.
 """
 
 import math
@@ -24,16 +27,16 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def to_tensor(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
-    """`H×W×3` uint8 array as a `1×3×H×W` float32 tensor in [0, 1]."""
+    """H×W×3 uint8 array as a 1×3×H×W float32 tensor in [0, 1]."""
     tensor = torch.tensor(array, device=device)
     return tensor.permute(2, 0, 1).unsqueeze(0).to(torch.float32).div_(255).contiguous()
 
 
 def to_array(image: torch.Tensor) -> np.ndarray:
-    """`1×3×H×W` or `3×H×W` tensor as an `H×W×3` uint8 array, clamped to [0, 1] and rounded to nearest.
+    """1×3×H×W or 3×H×W tensor as an H×W×3 uint8 array, clamped to [0, 1] and rounded to nearest.
 
-    Nearest and not down: a video starts each frame from the saved frame before, and rounding down
-    would darken it by half a level a frame.
+    Rounding down would darken a video by half a level per frame, since each frame starts from the previous one as
+    saved.
     """
     if image.dim() == 4:
         (image,) = image
@@ -42,26 +45,26 @@ def to_array(image: torch.Tensor) -> np.ndarray:
 
 
 def normalize(images: torch.Tensor) -> torch.Tensor:
-    """Image tensor in [0, 1] to the ImageNet-normalised RGB that the encoder takes."""
+    """Images in [0, 1] as ImageNet-normalised pixels."""
     mean = images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
     std = images.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
     return (images - mean) / std
 
 
 def denormalize(pixels: torch.Tensor) -> torch.Tensor:
-    """Inverse of `normalize`."""
+    """ImageNet-normalised pixels as images: the inverse of `normalize`."""
     mean = pixels.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
     std = pixels.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
     return pixels * std + mean
 
 
 def size_of(array: np.ndarray) -> Size:
-    """(height, width) of an `H×W` or `H×W×C` array."""
+    """(height, width) of an H×W or H×W×C array."""
     return array.shape[0], array.shape[1]
 
 
 def fit_within(size: Size, longer_side: int | None) -> Size:
-    """The size with the same shape whose longer side is at most `longer_side`; never larger than `size`."""
+    """The size with the same aspect ratio whose longer side is at most `longer_side`; never larger than `size`."""
     height, width = size
     if longer_side is None or max(size) <= longer_side:
         return size
@@ -70,7 +73,7 @@ def fit_within(size: Size, longer_side: int | None) -> Size:
 
 
 def resize(array: np.ndarray, size: Size) -> np.ndarray:
-    """`H×W×3` uint8 array resampled to `size` with a Lanczos filter (a = 3, antialiased when reducing)."""
+    """H×W×3 uint8 array resampled to `size` with a Lanczos filter (a = 3, antialiased when reducing)."""
     if array.shape[:2] == size:
         return array
     height, width = size
@@ -78,7 +81,7 @@ def resize(array: np.ndarray, size: Size) -> np.ndarray:
 
 
 def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    """B×C×H×W with a Gaussian of `sigma` pixels, borders replicated."""
+    """B×C×H×W convolved with a Gaussian of standard deviation `sigma` pixels; borders are replicated."""
     radius = max(1, math.ceil(3 * sigma))
     offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     weights = torch.exp(-offsets.square() / (2 * sigma * sigma))

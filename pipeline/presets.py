@@ -1,32 +1,28 @@
-"""Settings: what they are called, what they may be, and the presets that set them.
+"""Reads settings: from the presets in `configs/`, from files, and from single overrides; and compares them.
 
-Each setting is a field with its meaning, unit, range and default, and this is the only place where
-a default stands. A preset is a YAML file in `configs/`; a file of the user's may name one as its
-`base` and change what it likes; `--set KEY=VALUE` changes single settings on top.
+A preset is a YAML file in `configs/`. A user's file may name a preset or another file as its `base` and change some
+of its settings; overrides (`KEY=VALUE`) change single settings on top. `settings.py` defines the settings.
 """
 
 import contextlib
-import difflib
 import hashlib
 import json
-import types
-import typing
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pydantic
 import yaml
-from pydantic import BaseModel
 
 from . import storage
 from .errors import SettingsError
 from .layers import require_layer
-from .settings import Section, Settings
+from .setting_help import explain_error, explain_unknown
+from .settings import Settings
 
 PRESET_FOLDER = Path(str(resources.files(f"{__package__}.configs")))
-"""Where the presets lie, a YAML file each."""
+"""The folder of the presets, one YAML file each."""
 
 
 def preset_names() -> list[str]:
@@ -38,8 +34,8 @@ def preset_names() -> list[str]:
 def load_settings(config: str = "default", overrides: Sequence[str | tuple[str, Any]] = ()) -> Settings:
     """Settings of a preset or file, with overrides on top: `KEY=VALUE` with the value in YAML, or (key, value).
 
-    Raises `SettingsError` for a preset or file that is not there, YAML that cannot be read, an unknown
-    key, and a value of the wrong type or out of range; the message names what is allowed.
+    Raises `SettingsError` for a missing preset or file, invalid YAML, an unknown key, and a value of the wrong type
+    or out of range; the message says what is allowed.
     """
     values = _read_values(config, ())
     for override in overrides:
@@ -52,40 +48,43 @@ def parse_settings(values: Mapping[str, Any]) -> Settings:
     try:
         settings = Settings.model_validate(values)
     except pydantic.ValidationError as error:
-        raise SettingsError(_explain(error.errors()[0])) from error
+        raise SettingsError(explain_error(error.errors()[0])) from error
     for section in ("content", "style"):
         for name, weight in getattr(settings, section).layers.items():
             require_layer(name)
             if not 0 <= weight <= 1e12:
-                raise SettingsError(f"{section}.layers.{name} = {weight:g}: a layer's weight is at least 0")
+                raise SettingsError(
+                    f"{section}.layers.{name} = {weight:g}: use a weight that is at least 0 and at most 1e12"
+                )
         if not any(getattr(settings, section).layers.values()):
             raise SettingsError(
-                f"{section}.layers: every weight is 0; leave one layer its weight, or set {section}.weight=0"
+                f"{section}.layers: every weight is 0; give one layer a weight above 0, or set {section}.weight=0"
             )
     if not (settings.content.weight or settings.style.weight or settings.total_variation.weight):
         raise SettingsError(
-            "content.weight, style.weight and total_variation.weight are all 0: nothing would be painted"
+            "content.weight, style.weight and total_variation.weight are all 0: set one of them above 0"
         )
-    _require_film_settings(settings)
+    _check_film_settings(settings)
     return settings
 
 
-def _require_film_settings(settings: Settings) -> None:
+def _check_film_settings(settings: Settings) -> None:
+    """Raises `SettingsError` for settings of videos and sequences that contradict each other."""
     distances = settings.temporal.distances
     if any(distance < 1 for distance in distances) or list(distances) != sorted(set(distances)):
         shown = ", ".join(map(str, distances))
-        raise SettingsError(f"temporal.distances = {shown}: frames back, at least 1, ascending and each once")
+        raise SettingsError(f"temporal.distances = {shown}: give distances in frames, from 1, ascending and each once")
     if any(cut < 0 for cut in settings.shots.cuts):
-        raise SettingsError(f"shots.cuts holds {min(settings.shots.cuts)}: frames are counted from 0")
+        raise SettingsError(f"shots.cuts holds {min(settings.shots.cuts)}: give indices of frames, which count from 0")
     if settings.flow.method == "files" and settings.flow.folder is None:
-        raise SettingsError("flow.method = files needs flow.folder, the folder of the .flo files")
+        raise SettingsError("flow.method = files needs a folder: set flow.folder to that of the .flo files")
     if settings.flow.method in ("dis", "raft") and settings.flow.folder is not None:
         raise SettingsError(
-            f"flow.folder = {settings.flow.folder} is not read with flow.method = {settings.flow.method}: "
-            "leave out the one or the other"
+            f"flow.folder = {settings.flow.folder} is not used with flow.method = {settings.flow.method}: "
+            "set flow.method=files or leave flow.folder out"
         )
     if settings.passes.count > 1:
-        # Silently these would have no effect, and a film is too dear to find that out at its end.
+        # Ignored silently, these would cost hours of painting before anyone noticed.
         what = f"in {settings.passes.count} passes (passes.count) a frame"
         if settings.start.next != "warped":
             raise SettingsError(
@@ -94,18 +93,18 @@ def _require_film_settings(settings: Settings) -> None:
         if distances != (1,):
             shown = ", ".join(map(str, distances))
             raise SettingsError(
-                f"temporal.distances = {shown}: {what} is held to the neighbour just painted: set "
-                "temporal.distances=[1]"
+                f"temporal.distances = {shown}: {what} is compared with the neighbour just painted alone: "
+                "set temporal.distances=[1]"
             )
 
 
 def to_values(settings: Settings) -> dict[str, Any]:
-    """Nested plain values that `parse_settings` turns back into the same settings."""
+    """Nested plain values, from which `parse_settings` makes the same settings."""
     return settings.model_dump(mode="json")
 
 
 def to_yaml(settings: Settings) -> str:
-    """The settings in full, as a file that `--config` reads."""
+    """The settings in full, as a settings file."""
     return yaml.safe_dump(to_values(settings), sort_keys=False, allow_unicode=True, width=110)
 
 
@@ -119,13 +118,13 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def fingerprint(values: Mapping[str, Any]) -> str:
-    """SHA-256 of nested plain values, whatever the order of their keys."""
+    """SHA-256 of nested plain values; the order of their keys does not matter."""
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """One line for each leaf that differs: `key: old → new`."""
+    """A line for each value that differs: `key: old → new`."""
     old, new = dict(flatten(before)), dict(flatten(after))
     return [
         f"{key}: {old.get(key, '(not set)')} → {new.get(key, '(not set)')}"
@@ -134,29 +133,8 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     ]
 
 
-def documented_fields() -> Iterator[tuple[str, str, str, str]]:
-    """(dotted key, default, allowed, meaning) of every setting, for help texts and the README."""
-    for name, field in Settings.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, Section):
-            for key, inner in section.model_fields.items():
-                yield f"{name}.{key}", _shown(inner.default), _allowed(inner), inner.description or ""
-        else:
-            yield name, _shown(field.default), _allowed(field), field.description or ""
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {weight:g}" for key, weight in value.items()) + "}"
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "none"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _read_values(config: str, seen: tuple[Path, ...]) -> dict[str, Any]:
-    """The nested values of a preset or file, with those of its `base` beneath them; `seen` are the files above it."""
+    """Nested values of a preset or file, merged over those of its `base`. `seen` are the files that it is a base of."""
     is_file = config.endswith((".yaml", ".yml")) or "/" in config
     path = Path(config) if is_file else PRESET_FOLDER / f"{config}.yaml"
     if not path.is_file():
@@ -165,12 +143,12 @@ def _read_values(config: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
-        # ValueError: a date that is none, bytes that are no text. RecursionError: a thousand brackets.
+        # ValueError: an impossible date, or bytes that are not UTF-8. RecursionError: a thousand brackets.
         first = (str(error).splitlines() or [""])[0]
         raise SettingsError(f"settings file {path} is not readable as YAML: {first}") from error
     values = {} if values is None else values
     if not isinstance(values, dict):
-        raise SettingsError(f"settings file {path} holds a {type(values).__name__}, not keys and values")
+        raise SettingsError(f"settings file {path} holds a {type(values).__name__} instead of keys and values")
     base = values.pop("base", None)
     if base is None:
         return values
@@ -178,9 +156,11 @@ def _read_values(config: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     if not isinstance(base, str):
         raise SettingsError(f"settings file {path}: base = {base!r} must name a preset or file")
     if base.endswith((".yaml", ".yml")):
-        base = str(path.parent / base)  # as the file's author sees it, wherever the command is typed
+        base = str(path.parent / base)  # relative to the file that names it, not to the working directory
         if storage.real_path(Path(base)) in seen:
-            raise SettingsError(f"settings file {path}: base = {base!r} leads back to a file that it is the base of")
+            raise SettingsError(
+                f"settings file {path}: base = {base!r} leads back to this file: remove one of the bases"
+            )
     return _merge(_read_values(base, seen), values)
 
 
@@ -205,7 +185,7 @@ def _read_override(override: str) -> tuple[str, Any]:
     except (yaml.YAMLError, ValueError) as error:
         raise SettingsError(f"`overrides` {override!r}: the value is not readable as YAML") from error
     if isinstance(value, str):
-        # YAML 1.1 takes 1e4 for a word; everybody else takes it for a number.
+        # In YAML 1.1, 1e4 is a string.
         with contextlib.suppress(ValueError):
             value = float(value)
     return key, value
@@ -217,64 +197,5 @@ def _set_value(values: dict[str, Any], key: str, value: Any) -> None:
     for part in parents:
         node = node.setdefault(part, {})
         if not isinstance(node, dict):
-            raise SettingsError(_unknown(key))
+            raise SettingsError(explain_unknown(key))
     node[leaf] = value
-
-
-def _explain(error: Any) -> str:
-    """One line for a person from one of pydantic's errors."""
-    location = [str(part) for part in error["loc"] if part != "[key]"]
-    key = ".".join(location)
-    if error["type"] == "extra_forbidden":
-        return _unknown(key)
-    field = _field_at(location)
-    allowed = f"; allowed: {_allowed(field)}, default {_shown(field.default)}" if field is not None else ""
-    if field is None:
-        return f"{key} = {error['input']!r}: {error['msg'].lower()}"
-    return f"setting {key} = {error['input']!r} is not valid{allowed}"
-
-
-def _unknown(key: str) -> str:
-    known = [name for name, *_ in documented_fields()]
-    section = key.rpartition(".")[0]
-    siblings = [name for name in known if name.rpartition(".")[0] == section]
-    sections = [] if section else list(dict.fromkeys(name.split(".")[0] for name in known))
-    close = difflib.get_close_matches(key, [*sections, *known], 1, cutoff=0.5)
-    siblings = sections or siblings
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"unknown setting {key!r}{hint} (allowed: {', '.join(siblings or known)})"
-
-
-def _field_at(location: Sequence[str]) -> Any:
-    model: Any = Settings
-    field: Any = None
-    for part in location:
-        if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
-            return field
-        field = model.model_fields[part]
-        model = field.annotation
-    return None if isinstance(model, type) and issubclass(model, BaseModel) else field
-
-
-def _allowed(field: Any) -> str:
-    annotation = field.annotation
-    optional = ""
-    if isinstance(annotation, types.UnionType):
-        (annotation,) = (part for part in typing.get_args(annotation) if part is not type(None))
-        optional = "none or "
-    if typing.get_origin(annotation) is Literal:
-        return ", ".join(typing.get_args(annotation))
-    if typing.get_origin(annotation) is tuple:
-        return "a list of whole numbers, as [1, 2, 4]"
-    if annotation is bool:
-        return "true, false"
-    if annotation is str:
-        return f"{optional}text"
-    if typing.get_origin(annotation) is dict:
-        return "layer names with weights, as {relu1_1: 1, relu2_1: 0.5}"
-    low = high = ""
-    for rule in field.metadata:
-        low = low or (f"{rule.ge:g}" if hasattr(rule, "ge") else f"over {rule.gt:g}" if hasattr(rule, "gt") else "")
-        high = high or (f"{rule.le:g}" if hasattr(rule, "le") else f"under {rule.lt:g}" if hasattr(rule, "lt") else "")
-    kind = "a whole number" if annotation is int else "a number"
-    return f"{optional}{kind} from {low} to {high}"

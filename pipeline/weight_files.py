@@ -1,4 +1,4 @@
-"""Files of trained weights: what is in them, and torchvision's own downloads."""
+"""Reads files of trained weights, and downloads torchvision's."""
 
 import contextlib
 import http.client
@@ -16,26 +16,26 @@ from .storage import hash_file
 
 
 class Downloadable(Protocol):
-    """One of torchvision's sets of weights, as its enumerations name them."""
+    """A member of one of torchvision's `WeightsEnum`s."""
 
     def get_state_dict(self, *args: Any, **kwargs: Any) -> Mapping[str, Any]: ...
 
 
 def download_path(name: str) -> Path:
-    """Where torchvision keeps its file `name`, or will once it is downloaded."""
+    """Path of torchvision's file `name` in its cache, whether it is downloaded or not."""
     return Path(str(torch.hub.get_dir())) / "checkpoints" / name
 
 
 def download_state_dict(weights: Downloadable, path: Path, network: str, remedy: str) -> Mapping[str, Any]:
     """torchvision's weights of `network`, from `path` in its cache or else from its server.
 
-    Raises `WeightsError` when they cannot be had, for which it names the `remedy`, or are not what they should be.
+    Raises `WeightsError` if the download fails, with `remedy` in its message, or if the file is corrupted.
     """
     try:
         if path.is_file() and not hash_file(path).startswith(path.stem.rpartition("-")[2]):
-            # torchvision looks at the hash only when it downloads, and would unpickle whatever is there.
-            raise RuntimeError("its hash is not the one in its name")
-        # torch.hub tells of a download on stdout, which belongs to whoever reads our JSON.
+            # torchvision checks the hash of downloads only, and would unpickle any file that is there.
+            raise RuntimeError("its hash differs from the one in its name")
+        # torch.hub reports downloads on stdout, where a program may be reading our JSON.
         with contextlib.redirect_stdout(io.StringIO()):
             return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
@@ -49,9 +49,9 @@ def download_state_dict(weights: Downloadable, path: Path, network: str, remedy:
 
 
 def read_state_dict(path: Path, what: str) -> Mapping[str, Any]:
-    """The state dict in a `.safetensors` file, or in one that torch has pickled.
+    """The state dict in a `.safetensors` file or in one that torch pickled.
 
-    Raises `WeightsError` for a file that is damaged or something else; `what` names the weights in it.
+    Raises `WeightsError` for a file that is damaged or something else; `what` names the weights in the message.
     """
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
@@ -62,16 +62,16 @@ def read_state_dict(path: Path, what: str) -> Mapping[str, Any]:
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{what} {path} cannot be read as safetensors: {_first_line(error)}") from error
     try:
-        # weights_only: a pickle can run code, and weight files travel from hand to hand.
+        # weights_only: a pickle can run code, and weight files come from anywhere.
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        # Damaged pickles end in whatever they happen to say: KeyError, IndexError, TypeError ...
+        # A damaged pickle can raise almost anything: KeyError, IndexError, TypeError …
         raise WeightsError(
             f"{what} {path} cannot be read as a state dict of tensors ({type(error).__name__}): "
-            "the file is damaged, or is something else; get it again"
+            "the file is damaged or something else; download it again"
         ) from error
     if not isinstance(state, Mapping):
-        raise WeightsError(f"{what} {path} hold a {type(state).__name__}, not a state dict")
+        raise WeightsError(f"{what} {path} hold a {type(state).__name__}, not a state dict: give a file of one")
     return state
 
 

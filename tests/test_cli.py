@@ -29,6 +29,7 @@ from impasto.cli.views import LiveView
 from impasto.errors import ImpastoError
 from impasto.job.job import Job
 from impasto.media import images, video_reader
+from impasto.setting_help import documented_fields
 from samples import scenes
 from tests.test_run import footage, settings, tree, write_clip, write_frames
 
@@ -605,16 +606,16 @@ def test_configs() -> None:
         assert printed.code == 0
         assert presets.parse_settings(yaml.safe_load(printed.out)) == presets.load_settings(name)
     keys = impasto("configs", "--keys").out
-    for key, *_ in presets.documented_fields():
+    for key, *_ in documented_fields():
         assert f"{key} = " in keys
     records = impasto("configs", "--keys", "--json").records
-    assert {record["key"] for record in records} == {key for key, *_ in presets.documented_fields()}
+    assert {record["key"] for record in records} == {key for key, *_ in documented_fields()}
     refused(2, "'nice'", "configs", "nice")
 
 
 def test_every_value_that_is_said_to_be_allowed_is() -> None:
     """`configs --keys` and the messages say `none or …`, `true, false`, `max, average`."""
-    for key, default, allowed, _ in presets.documented_fields():
+    for key, default, allowed, _ in documented_fields():
         for value in (default, *(allowed.split(", ") if "number" not in allowed and "layer" not in allowed else [])):
             if value not in ("text", ""):
                 # Flow from files needs a folder of them.

@@ -15,7 +15,6 @@ from impasto.errors import SettingsError
 from impasto.presets import (
     PRESET_FOLDER,
     differences,
-    documented_fields,
     fingerprint,
     flatten,
     load_settings,
@@ -24,6 +23,7 @@ from impasto.presets import (
     to_values,
     to_yaml,
 )
+from impasto.setting_help import documented_fields
 from impasto.settings import Settings
 
 RUDER_LAYERS = {"relu1_1": 1, "relu2_1": 1, "relu3_1": 1, "relu4_1": 1, "relu5_1": 1}

