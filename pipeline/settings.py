@@ -314,3 +314,11 @@ class Settings(Section):
     def is_retuned(self) -> bool:
         """Whether the encoder weights differ from those that the loss weights were chosen for."""
         return self.encoder.weights != self.tuned_for
+
+    @property
+    def retuned_notice(self) -> str:
+        """One line for people on what `is_retuned` means for the result."""
+        return (
+            f"these settings were tuned for the encoder weights {self.tuned_for!r}; with {self.encoder.weights!r} the "
+            "loss weights balance differently"
+        )

@@ -1,7 +1,7 @@
 """TODO: plan.frame_rules."""
 
 from ..job.records import FrameRecord
-from ..paint.stopping import StopReason
+from ..paint.stopping import StopReason, StopRule
 from ..settings import Settings
 from .segments import Segments
 
@@ -16,6 +16,12 @@ steps, but the optimizer takes a part of each back, all of which the last one wo
 def starts_cold(settings: Settings, index: int, shot: int) -> bool:
     """Whether a frame starts from no other painting."""
     return index == shot or settings.start.next not in ("previous", "warped")
+
+
+def cold_start_rule(settings: Settings) -> StopRule:
+    """When a photo, or a frame that starts from no other painting, is finished."""
+    iterations = settings.iterations
+    return StopRule(iterations.first, iterations.tolerance, iterations.interval)
 
 
 def most_iterations(settings: Settings, passes: int, segments: Segments, index: int, shot: int) -> int:

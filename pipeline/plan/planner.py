@@ -124,12 +124,7 @@ class Planner:
             for gap in missing_numbers(self.content.files):
                 self.listener(Notice(f"frames are missing, and the film is painted without them: {gap}"))
         if self.settings.is_retuned:
-            self.listener(
-                Notice(
-                    f"these settings were tuned for the encoder weights {self.settings.tuned_for!r}; with "
-                    f"{self.settings.encoder.weights!r} the loss weights balance differently"
-                )
-            )
+            self.listener(Notice(self.settings.retuned_notice))
         if not self.content.is_film:
             if self.content.kind is ContentKind.IMAGE:
                 # One picture that cannot be painted is wrong input, not a job that is done in part.

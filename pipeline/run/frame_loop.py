@@ -37,7 +37,7 @@ from ..paint.stopping import StopRule
 from ..paint.task import FrameTask, PaintedFrame, PaintedReference, cold_task
 from ..pictures import Size, size_of
 from ..plan.execution_plan import ExecutionPlan
-from ..plan.frame_rules import EASE, direction, most_iterations, next_reference, starts_cold
+from ..plan.frame_rules import EASE, cold_start_rule, direction, most_iterations, next_reference, starts_cold
 from ..plan.scheduler import Scheduler
 from ..report import plots
 from ..settings import Settings
@@ -505,7 +505,7 @@ class Painting:
         if self._passes > 1:
             return self._pass_task(frame, seen, earlier), None
         if not sources or (settings.start.next == "warped" and sources[0] not in earlier):
-            rule = StopRule(settings.iterations.first, settings.iterations.tolerance, settings.iterations.interval)
+            rule = cold_start_rule(settings)
             # What lost those before it starts as the first of a shot does.
             later = not frame.starts_shot and starts_cold(settings, frame.index, frame.shot)
             start = settings.start.next if later else settings.start.first
