@@ -1,36 +1,36 @@
-"""Every failure that impasto reports, as one tree.
+"""The exceptions that impasto raises, as one tree, with the exit code that the command line returns for each.
 
     ImpastoError                    exit code 1
-    ├── UsageError                  2   what was asked for cannot be done as asked
+    ├── UsageError                  2   the request cannot be carried out as it is
     │   ├── SettingsError           2   a setting is unknown, of the wrong type or out of range
-    │   ├── InputError              2   content or style is missing, unreadable or of no use
-    │   ├── WeightsError            2   encoder weights are missing, corrupted or of another network
-    │   ├── DeviceError             2   a device that this machine does not have
-    │   ├── OutputError             2   the output exists, or cannot be where it is asked for
-    │   └── JobMismatchError        2   a job with other settings or other content is there already
+    │   ├── InputError              2   content or style is missing, unreadable or unsuitable
+    │   ├── WeightsError            2   network weights are missing, corrupted or of another network
+    │   ├── DeviceError             2   the device does not exist on this machine
+    │   ├── OutputError             2   the output exists, or cannot be written at its path
+    │   └── JobMismatchError        2   the folder holds a job with other settings or content
     ├── JobError                    1   the job's folder cannot be used
     │   └── JobLockedError          1   another process owns the job
     ├── FrameError                  1   one frame could not be painted; the rest of the job can go on
-    │   ├── OutOfMemoryError        1   the memory of the device was too small for it
-    │   └── WorkerLostError         1   the process that painted it came to its end
+    │   ├── OutOfMemoryError        1   the device has too little memory for it
+    │   └── WorkerLostError         1   the process that painted it crashed or was killed
     ├── MediaError                  1   a video could not be written
     ├── StorageError                1   the disk is full, read-only or failing
-    ├── PartialError                3   the job ran to its end, and some of its frames failed
+    ├── PartialError                3   the job ran to its end, but some frames failed
     └── Interrupted                 130 stopped by the user; the job can be resumed
 
-A message is one line: what was wrong, the value, and what to do about it. Exceptions of other
-libraries are translated where the library is called, so that nothing above has to know it.
+A message is one line: what was wrong, the value, the remedy. Exceptions of other libraries are translated where the
+library is called.
 """
 
 
 class ImpastoError(Exception):
-    """Base of all of them; `exit_code` is what the command line ends with."""
+    """Base class; `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
 
 class UsageError(ImpastoError):
-    """What was asked for cannot be done as asked."""
+    """The request cannot be carried out as it is."""
 
     exit_code = 2
 
@@ -40,25 +40,25 @@ class SettingsError(UsageError):
 
 
 class InputError(UsageError):
-    """Content or style is missing, unreadable or of no use."""
+    """Content or style is missing, unreadable or unsuitable."""
 
 
 class WeightsError(UsageError):
-    """Encoder weights are missing, corrupted or of another network."""
+    """Network weights are missing, corrupted or of another network."""
 
 
 class DeviceError(UsageError):
-    """A device was named that this machine does not have."""
+    """The device does not exist on this machine."""
 
 
 class OutputError(UsageError):
-    """The output exists already, or cannot be where it is asked for."""
+    """The output exists already, or cannot be written at its path."""
 
 
 class JobMismatchError(UsageError):
-    """A job with other settings or other content is in the folder already.
+    """The folder holds a job with other settings or content.
 
-    `differences` holds one line a field: name, what the job has, what was asked for.
+    `differences` has one line per field: its name, the job's value, the requested value.
     """
 
     def __init__(self, message: str, differences: list[str]) -> None:
@@ -79,11 +79,11 @@ class FrameError(ImpastoError):
 
 
 class OutOfMemoryError(FrameError):
-    """The memory of the device was too small for a frame."""
+    """The device has too little memory for a frame."""
 
 
 class WorkerLostError(FrameError):
-    """The process that painted a frame came to its end."""
+    """The process that painted a frame crashed or was killed."""
 
 
 class MediaError(ImpastoError):
@@ -95,12 +95,12 @@ class StorageError(ImpastoError):
 
 
 class PartialError(ImpastoError):
-    """The job ran to its end, and some of its frames failed."""
+    """The job ran to its end, but some frames failed; the rest of the output is written."""
 
     exit_code = 3
 
 
-class Interrupted(ImpastoError):  # noqa: N818  (it is the user's wish and no error)
+class Interrupted(ImpastoError):  # noqa: N818  (the user asked for it)
     """Stopped by the user; the job can be resumed."""
 
     exit_code = 130

@@ -1,7 +1,6 @@
-"""What happens while a job runs, as small records.
+"""Progress of a running job, as small records that are passed to a callback.
 
-The pipeline hands each record to a callback and prints nothing itself. The same records feed the
-live view, the `--json` lines and the job's log.
+The pipeline prints nothing. The live view, the `--json` lines and the Python API's `on_event` get the same records.
 """
 
 import dataclasses
@@ -16,8 +15,7 @@ from typing import Any, TypeAlias
 class Losses:
     """Weighted losses of one picture.
 
-    `objective` is content, style and total variation: what is asked of a picture alone. `temporal` is what it
-    differs from the frames before it, which weighs in while it is painted and is no part of the objective.
+    `temporal` is the temporal loss against earlier frames: minimised with the others, but no part of the objective.
     """
 
     content: float
@@ -27,24 +25,25 @@ class Losses:
 
     @property
     def objective(self) -> float:
+        """Content, style and total variation loss: the quality of the picture by itself."""
         return self.content + self.style + self.total_variation
 
     @property
     def total(self) -> float:
-        """What is minimised."""
+        """The sum that the optimizer minimises."""
         return self.objective + self.temporal
 
 
 @dataclasses.dataclass(frozen=True)
 class Notice:
-    """Something that the user should know and that stops nothing."""
+    """A message for the user; the job goes on."""
 
     text: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Scanning:
-    """The content is being read once from end to end, to count frames and find cuts."""
+    """Progress of the first reading of the content, which counts frames and finds cuts."""
 
     path: Path
     frames_read: int
@@ -53,7 +52,7 @@ class Scanning:
 
 @dataclasses.dataclass(frozen=True)
 class JobStarted:
-    """The plan is made and the first frame is about to be painted."""
+    """The plan is made; painting begins."""
 
     kind: str
     output: Path
@@ -62,15 +61,15 @@ class JobStarted:
     done_count: int
     shot_count: int
     iterations_left: int
-    """The most that the frames to be painted may take together."""
+    """Upper bound for all frames that are still to be painted."""
     device: str
     settings: str
-    """What the settings say of themselves."""
+    """The description of the settings."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameStarted:
-    """One frame goes to a device. `start` is what it is painted from, `iterations` the most it may take."""
+    """A frame is handed to a device. `start`: the kind of its initial picture; `iterations`: the most it may take."""
 
     index: int
     name: str
@@ -82,7 +81,7 @@ class FrameStarted:
 
 @dataclasses.dataclass(frozen=True)
 class FrameProgress:
-    """The frame under way after `iteration` evaluations of the objective."""
+    """A frame in flight after `iteration` evaluations of the objective."""
 
     index: int
     iteration: int
@@ -92,7 +91,7 @@ class FrameProgress:
 
 @dataclasses.dataclass(frozen=True)
 class FrameDone:
-    """A frame is on the disk; `losses` are those of the file as read back."""
+    """A frame is saved; `losses` are those of the file as read back."""
 
     index: int
     name: str
@@ -106,7 +105,7 @@ class FrameDone:
 
 @dataclasses.dataclass(frozen=True)
 class FrameFailed:
-    """A frame could not be painted; the job goes on with those that do not depend on it."""
+    """A frame could not be painted; the job goes on with the frames that do not depend on it."""
 
     index: int
     name: str
@@ -124,7 +123,7 @@ class Assembling:
 
 @dataclasses.dataclass(frozen=True)
 class JobDone:
-    """The job has ended; `failed` names what could not be painted."""
+    """The job has ended; `failed` has a line for each frame that could not be painted."""
 
     output: Path
     job: Path
@@ -157,7 +156,7 @@ _NAMES = {
 
 
 class StopSignal:
-    """The way back: asks a running job to stop after the frame under way, which has `grace_seconds` to be finished."""
+    """Asks a running job to stop after the frames in flight, which have `grace_seconds` to be finished."""
 
     def __init__(self, grace_seconds: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.requested = False
@@ -172,16 +171,16 @@ class StopSignal:
 
     @property
     def is_overdue(self) -> bool:
-        """Whether the frame under way has had its time, and is to be left as it is."""
+        """Whether the grace time is over, and frames in flight are to be left as they are."""
         return self._since is not None and self._clock() - self._since >= self.grace_seconds
 
 
 def ignore(_: Event) -> None:
-    """A listener for callers that want only the result."""
+    """A listener that does nothing."""
 
 
 def to_record(event: Event) -> dict[str, Any]:
-    """The event as plain JSON types, with its kind under `event` and the objective beside its terms."""
+    """Returns the event as plain JSON types, with its kind under `event` and the objective beside its terms."""
     return {"event": _NAMES[type(event)], **{name: _plain(value) for name, value in vars(event).items()}}
 
 
@@ -190,7 +189,7 @@ def _plain(value: Any) -> Any:
         terms = {**dataclasses.asdict(value), "objective": value.objective}
         return {name: _plain(term) for name, term in terms.items()}
     if isinstance(value, float) and not math.isfinite(value):
-        return None  # JSON has no word for it
+        return None  # JSON has no infinity and no NaN.
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, tuple):

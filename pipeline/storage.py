@@ -1,8 +1,7 @@
-"""The way to disk: every file that the pipeline leaves behind is written, renamed and removed by this module.
+"""Atomic, durable writes: every file that the pipeline keeps is written, renamed and removed by this module.
 
-A file is complete or it is not there. It is written to a temporary name in its own folder,
-flushed to the disk, renamed over its final name, and the folder is flushed, so that neither a
-killed process nor a power cut leaves half a file under a name that somebody trusts.
+A file is complete or it is absent. It is written to a temporary name in its own folder, flushed to the disk and renamed
+to its final name, and the folder is flushed. Neither a killed process nor a power cut leaves half a file.
 """
 
 import contextlib
@@ -16,17 +15,17 @@ from pathlib import Path
 from .errors import StorageError
 
 TEMPORARY_MARK = ".impasto-partial"
-"""Part of the name of every unfinished file; such a file may be deleted at any time."""
+"""Part of the name of every partial file; a partial file may be deleted when the process that wrote it has ended."""
 
 _BLOCK_BYTES = 1 << 20
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 
 
 def temporary_beside(path: Path) -> Path:
-    """A hidden name in the folder of `path`, with its ending, for a file that is not yet complete.
+    """Returns a hidden name in the folder of `path`, with its suffix, for a file that is not yet complete.
 
-    A digest stands for the name, which may already be as long as the disk takes; the number of the process
-    keeps two that write the same file apart.
+    It holds a digest of the name, which may already be as long as the file system allows, and the process id, so that
+    two processes which write the same file do not meet.
     """
     return path.with_name(f"{_digest(path)}-{os.getpid()}{path.suffix}")
 
@@ -37,10 +36,10 @@ def _digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Hands out a temporary path to write to, and puts it in the place of `path` when the block ends well.
+    """Yields a temporary path to write to, and renames it to `path` when the block ends without an error.
 
-    When the block raises, the temporary file is removed and `path` is as it was before. Errors of
-    the operating system (disk full, no permission) leave as `StorageError`.
+    When the block raises, the temporary file is removed and `path` is unchanged. Errors of the operating system (disk
+    full, no permission) are raised as `StorageError`.
     """
     temporary = temporary_beside(path)
     try:
@@ -57,13 +56,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Writes `data` as the whole of `path`, atomically and durably."""
+    """Writes `data` as the content of `path`, atomically and durably. Raises `StorageError`."""
     with atomic_file(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
 
 
 def move(source: Path, target: Path) -> None:
-    """Puts a complete file under its final name, durably, also when that is on another disk."""
+    """Renames a complete file durably, or copies it when `target` is on another disk. Raises `StorageError`."""
     try:
         make_folder(target.parent)
         try:
@@ -97,26 +96,29 @@ def read_checksummed(path: Path) -> bytes | None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a log, which is not flushed: nothing hangs on it. Raises `OSError`."""
+    """Adds a line to a log, without a flush: no result depends on it. Raises `OSError`."""
     with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"{line}\n")
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder and those above it that are missing, durably: a file is lost with the name of its folder."""
+    """Makes a folder and its missing parents, durably: a power cut that takes a folder's name takes its files.
+
+    Raises `OSError`.
+    """
     missing = []
-    place = path
-    while not place.exists() and place != place.parent:
-        missing.append(place)
-        place = place.parent
+    ancestor = path
+    while not ancestor.exists() and ancestor != ancestor.parent:
+        missing.append(ancestor)
+        ancestor = ancestor.parent
     path.mkdir(parents=True, exist_ok=True)
     for made in reversed(missing):
-        with contextlib.suppress(PermissionError):  # A folder may be written to by who may not list it.
+        with contextlib.suppress(PermissionError):  # A user may be allowed to write to a folder, and not to read it.
             flush(made.parent)
 
 
 def remove(*paths: Path) -> None:
-    """Removes files, where they are there, durably."""
+    """Removes the files that exist, durably. Raises `StorageError`."""
     folders = set()
     for path in paths:
         try:
@@ -134,7 +136,7 @@ def remove(*paths: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder, where it is there, with all that it holds."""
+    """Removes a folder with its content, if it exists. Raises `StorageError`."""
     try:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(path)
@@ -143,7 +145,7 @@ def remove_folder(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Asks the operating system to put a file, or a folder's list of names, on the disk."""
+    """Has the operating system write a file's data, or a folder's list of names, to the disk. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -152,12 +154,12 @@ def flush(path: Path) -> None:
 
 
 def is_partial(path: Path) -> bool:
-    """Whether the name is one that an interrupted `atomic_file` leaves."""
+    """Whether the name is that of a partial file, as an interrupted `atomic_file` leaves it."""
     return TEMPORARY_MARK in path.name and path.name.startswith(".")
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Removes what an interrupted `atomic_file` left in `folder` (not in the folders below it)."""
+    """Removes the partial files in `folder`, but not in its subfolders."""
     if folder.is_dir():
         for entry in folder.iterdir():
             if is_partial(entry):
@@ -165,7 +167,7 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def remove_partial_files_of(paths: Iterable[Path]) -> None:
-    """Removes what interrupted `atomic_file`s of these paths left; what a living process is writing stays."""
+    """Removes the partial files of these paths, unless the process that writes one is alive."""
     wanted: dict[Path, set[str]] = {}
     for path in paths:
         wanted.setdefault(path.parent, set()).add(_digest(path))
@@ -190,7 +192,7 @@ def _is_alive(process: str) -> bool:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Returns the SHA-256 of a file's bytes, in hexadecimal. Raises `OSError`."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(_BLOCK_BYTES):
@@ -199,20 +201,19 @@ def hash_file(path: Path) -> str:
 
 
 def real_path(path: Path) -> Path:
-    """Where a path leads, through all links. Unlike `Path.resolve`, never raises: links in a circle lead nowhere, and
-    stay as they are."""
+    """Returns the path with its symbolic links resolved. Never raises, unlike `Path.resolve`: a circle of links stays."""
     return Path(os.path.realpath(path))
 
 
 def disk_of(folder: Path) -> int:
-    """A number that is the same for folders on one disk; a folder need not exist yet."""
+    """Returns a number that folders on the same disk share; the folder need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return folder.stat().st_dev
 
 
 def free_bytes(folder: Path) -> int:
-    """Free space on the disk that holds `folder`, which need not exist yet."""
+    """Returns the free space on the disk of `folder`, which need not exist yet."""
     existing = folder.absolute()
     while not existing.exists():
         existing = existing.parent
@@ -220,13 +221,13 @@ def free_bytes(folder: Path) -> int:
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:
-    """The `StorageError` that tells a person what an `OSError` at `path` means."""
+    """Returns the `StorageError` for an `OSError` at `path`: one line with the remedy."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(f"no space left on the disk while writing {path}: free some and run the same command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StorageError(f"not allowed to write {path}: {error.strerror}")
     if error.errno == errno.ENOENT:
-        return StorageError(f"could not write {path}: its folder cannot be made or has gone; name another place")
+        return StorageError(f"could not write {path}: its folder cannot be made or was removed; choose another folder")
     if error.errno == errno.EIO:
-        return StorageError(f"could not write {path}: {error.strerror}; look after the disk and run it again")
+        return StorageError(f"could not write {path}: {error.strerror}; check the disk and run the same command again")
     return StorageError(f"could not write {path}: {error.strerror or error}")

@@ -1,8 +1,8 @@
-"""Faults that are injected into real runs of the command, and what is left of a job afterwards.
+"""Faults injected into real runs of the command, and checks of the job that is left.
 
-A run is a process of its own, forked from a server that has torch imported already, so that it costs a second and not
-four. `strace` kills it at the N-th write, flush, rename or removal of one of its own files, or has that call fail;
-where there is no `strace`, the calls of `pipeline.storage` and the statements of the store are counted in the process.
+A run is a process of its own, forked from a server that has imported torch, so that it takes a second and not four.
+`strace` kills it at the N-th write, flush, rename or removal of one of its own files, or makes that call fail. Without
+`strace`, the process itself counts its calls of `os` and the statements of the store.
 """
 
 import contextlib
@@ -50,14 +50,14 @@ CALLS = (
     *("write", "pwrite64", "ftruncate", "fsync", "fdatasync"),
     *("rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "rmdir"),
 )
-"""System calls that change what is on the disk, of those that a run makes."""
+"""The system calls of a run that change files."""
 
 STRACE = shutil.which("strace")
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """What happens at a call: `kill`, or an error by its name; `lasting`: at each later one as well."""
+    """What happens at a call: `kill`, or an error by its name; `lasting`: at every later call as well."""
 
     kind: str
     lasting: bool = False
@@ -81,20 +81,20 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its exit code, or minus the signal, what it told on stdout as records, and on stderr."""
+    """How a run ended: its exit code, or minus the signal; its records on stdout, and the text on stderr."""
 
     code: int
     records: tuple[dict[str, Any], ...]
     told: str
     calls: int
-    """Of those that a fault may strike from inside, where one was to be."""
+    """How many calls a fault from inside may strike; 0 without one."""
 
     def painted(self, event: str = "frame_done") -> list[int]:
         return [record["index"] for record in self.records if record["event"] == event]
 
 
 class Work:
-    """A job that is run again and again in a folder that is made anew."""
+    """A job that is run repeatedly, each time in a new folder."""
 
     def __init__(self, folder: Path, kind: str, count: int) -> None:
         """`kind`: "film" to a video, or "photos" to a folder."""
@@ -117,7 +117,7 @@ class Work:
         assert len(whole.painted()) == count
 
     def leftovers(self) -> list[Path]:
-        """Half-made files that nobody will finish."""
+        """Partial files."""
         return [path for path in self.place.rglob("*") if TEMPORARY_MARK in path.name or "-journal" in path.name]
 
     def clear(self) -> None:
@@ -146,13 +146,13 @@ class Work:
         inside: tuple[Fault, int] | None = None,
         during: Callable[[Any], None] | None = None,
     ) -> Outcome:
-        """Runs the command to its end. `prepare` makes a context around it from its process id; `inside` has a fault
-        injected by the process itself; `during` may do to the process what it likes."""
+        """Runs the command to its end. `prepare` makes a context around it from its process id; `inside`: a fault that
+        the process injects itself; `during` is called with the process."""
         with tempfile.TemporaryDirectory() as scratch:
             for name in ("out", "err", "calls"):
                 Path(scratch, name).write_text(
                     "0" if name == "calls" else ""
-                )  # It may be killed before it says anything.
+                )  # The run may be killed before it writes anything.
             ours, theirs = SERVER.Pipe()
             process = SERVER.Process(
                 target=_child, args=(list(arguments or self.arguments), scratch, inside, theirs, str(self.place.parent))
@@ -238,7 +238,7 @@ def _traced(process: int, *options: str) -> Iterator[None]:
 
 
 class Sweep:
-    """All points at which a work can be struck, as its own files see it: those in its place, and nothing else."""
+    """All points at which a work can be struck: the calls that change files in its own folder."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -278,7 +278,7 @@ class Sweep:
         return [Point(call, number) for call in _failing(fault) for number in range(1, self.counts[call] + 1)]
 
     def strike(self, point: Point, fault: Fault) -> Outcome:
-        """Runs the work in a new place with a fault at a point."""
+        """Runs the work in a new folder with a fault at a point."""
         self.work.clear()
         what = "signal=KILL" if fault.kind == "kill" else f"error={fault.kind}"
         when = f"{point.number}{'+' if fault.lasting else ''}"
@@ -294,7 +294,7 @@ class Sweep:
 
 
 def _failing(fault: Fault) -> tuple[str, ...]:
-    """A full disk still lets go of what is on it."""
+    """The calls that fail: a full disk still removes files."""
     return tuple(call for call in CALLS if fault.kind != "ENOSPC" or not call.startswith(("unlink", "rmdir")))
 
 
@@ -302,8 +302,8 @@ def _failing(fault: Fault) -> tuple[str, ...]:
 
 
 def _inject(fault: Fault, number: int, place: str) -> Callable[[], int]:
-    """Has the N-th call that changes something in the place, by way of `pipeline.storage` or the store, struck; returns
-    what tells how many there were."""
+    """Strikes the N-th call of `os` or statement of the store that changes a file in the folder; returns a function
+    that counts them."""
     seen = 0
 
     def is_struck(target: Any) -> bool:
@@ -353,7 +353,7 @@ def _inject(fault: Fault, number: int, place: str) -> Callable[[], int]:
 
 
 class InProcess:
-    """The same as `Sweep`, without `strace`: the points are those of all kinds of calls together."""
+    """`Sweep` without `strace`: the points of all kinds of calls are numbered together."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -374,20 +374,20 @@ class InProcess:
 
 @dataclasses.dataclass
 class Tally:
-    """What a sweep came to."""
+    """The results of a sweep."""
 
     points: int = 0
     survived: int = 0
-    """Points that were not reached, or at which a run went on: what failed was not needed."""
+    """Points that were not reached, or at which the run went on without the call."""
     killed: int = 0
     refused: int = 0
     """Runs that ended with a clear line and exit code 1."""
     repainted: int = 0
-    """Frames that were painted twice: those under way, one a point at most."""
+    """Frames that were painted twice: the frame in flight, at most one per point."""
 
 
 def struck_and_resumed(sweep: Sweep | InProcess, point: Point, fault: Fault, tally: Tally) -> None:
-    """Strikes a run at a point, resumes it, and asserts all that is promised."""
+    """Strikes a run at a point, resumes it, and asserts that nothing is lost."""
     work = sweep.work
     struck = sweep.strike(point, fault)
     where = f"{fault.name} at {point.call} {point.number} of {work.kind}: {struck.told or struck.code}"
@@ -417,34 +417,34 @@ def struck_and_resumed(sweep: Sweep | InProcess, point: Point, fault: Fault, tal
     tally.repainted += max(again, 0)
 
 
-# --- bytes that change at rest ----------------------------------------------------------------------------------------
+# --- damaged files ----------------------------------------------------------------------------------------
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
-    """The bytes with one bit turned at a random place, or cut off there."""
-    place = chance.randrange(len(data))
+    """The bytes with one bit flipped at a random position, or cut off there."""
+    position = chance.randrange(len(data))
     if chance.random() < 0.25:
-        return data[:place]
-    return data[:place] + bytes([data[place] ^ 1 << chance.randrange(8)]) + data[place + 1 :]
+        return data[:position]
+    return data[:position] + bytes([data[position] ^ 1 << chance.randrange(8)]) + data[position + 1 :]
 
 
 @dataclasses.dataclass
 class Damaged:
-    """What became of so many damages to one kind of file."""
+    """The results of damaging one kind of file many times."""
 
     tried: int = 0
-    told: int = 0
-    """By `verify`, which named it or said that the store cannot be used."""
-    mended: int = 0
-    """By `resume`: every hash is what it was."""
+    reported: int = 0
+    """`verify` named it, or said that the store cannot be used."""
+    repaired: int = 0
+    """`resume` gave every file the hash that it had."""
     refused: int = 0
-    """By `resume`, in one line."""
-    of_no_use: int = 0
-    """Not told, in bytes of a store in the middle of a crash that SQLite does not use."""
+    """`resume` ended with a line that says why."""
+    unused: int = 0
+    """Not reported: bytes of the store of a crashed job that SQLite does not use."""
 
 
 class Mutations:
-    """A job in a certain state, which is damaged again and again, looked at and gone on with."""
+    """A job in one state, which is damaged, verified and resumed, many times over."""
 
     def __init__(self, folder: Path, state: str) -> None:
         """`state`: "finished"; "stopped", in the middle of several passes; "crashed", killed after its second frame;
@@ -479,7 +479,7 @@ class Mutations:
                 if self.state == "stopped" and done == 5:
                     stop.request()
                 elif self.state != "stopped" and done == 2:
-                    # What a process that is killed here leaves behind; it cannot do more.
+                    # The files that a process which is killed here leaves.
                     shutil.copytree(self.place, kept)
                     stop.request()
 
@@ -506,7 +506,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()}
 
     def files(self) -> dict[str, list[str]]:
-        """The files whose bytes a job depends on, by what they are."""
+        """The files whose bytes a job depends on, by kind."""
         kinds: dict[str, list[str]] = {}
         for path in sorted(path for path in self.kept.rglob("*") if path.is_file() and path.stat().st_size):
             name = path.relative_to(self.kept).as_posix()
@@ -524,7 +524,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         return kinds
 
     def damage(self, name: str, chance: random.Random, tally: Damaged) -> None:
-        """Damages a file at a random place, and asserts that this is told and mended or refused."""
+        """Damages a file at a random position, and asserts that this is reported, and repaired or refused."""
         shutil.rmtree(self.place)
         shutil.copytree(self.kept, self.place)
         path = self.place / name
@@ -537,12 +537,12 @@ os.kill(os.getpid(), signal.SIGKILL)
         except ImpastoError as error:
             problems = [str(error)]
         if problems:
-            tally.told += 1
+            tally.reported += 1
             assert "\n" not in "".join(problems), where
         else:
-            # At rest everything is told; after a crash a store has bytes that nobody reads.
+            # After a clean end all is reported; after a crash a store has bytes that nobody reads.
             assert self.state in ("crashed", "torn") and "job.db" in name, where
-            tally.of_no_use += 1
+            tally.unused += 1
         try:
             resume(self.job)
         except ImpastoError as error:
@@ -552,14 +552,14 @@ os.kill(os.getpid(), signal.SIGKILL)
         assert self._results() == self.whole, where
         with Job.read(self.job) as job:
             assert find_problems(job) == [], where
-        tally.mended += bool(problems)
+        tally.repaired += bool(problems)
 
 
 # --- two owners -------------------------------------------------------------------------------------------------------
 
 
 def contest(folder: Path, attempts: int) -> list[list[str]]:
-    """Two processes that both begin or open a job at the same moment, again and again; what became of each."""
+    """Two processes that create or open a job at the same moment, many times; returns the outcomes of both."""
     barrier = SERVER.Barrier(2)
     results = [SERVER.Pipe(duplex=False) for _ in range(2)]
     processes = [SERVER.Process(target=_contend, args=(folder, attempts, barrier, theirs)) for _, theirs in results]
@@ -580,7 +580,7 @@ def _contend(folder: Path, attempts: int, barrier: Any, results: Connection) -> 
         job = None
         barrier.wait(60)
         try:
-            # First it is made, then opened.
+            # Created by the even attempts, opened by the odd ones.
             plan = [PlannedFrame(0, 0, "a", "a")]
             job = Job.open(place) if attempt % 2 else Job.create(place, {}, {}, {}, plan)
             outcomes.append("won")

@@ -1,6 +1,6 @@
-"""Nothing is lost: faults at many places of real runs, and what the job makes of them.
+"""Crash safety: faults at some points of real runs, after which the job is resumed.
 
-`make bench ONLY=faults` tries all places.
+`make bench ONLY=faults` tries all points.
 """
 
 import dataclasses
@@ -71,7 +71,7 @@ def test_a_disk_that_fails_at_some_points(sweep: faults.Sweep | faults.InProcess
 
 @pytest.mark.parametrize("fault", [faults.KILL, faults.ERRORS[1]], ids=lambda fault: fault.name)
 def test_faults_from_inside_the_process(tmp_path: Path, fault: faults.Fault) -> None:
-    """What is used where there is no `strace`; here it is, so that it works there."""
+    """The way that serves where there is no `strace`, tested everywhere."""
     inside = faults.InProcess(faults.Work(tmp_path, "photos", 2))
     tally = faults.Tally()
     assert inside.count > 30
@@ -81,7 +81,7 @@ def test_faults_from_inside_the_process(tmp_path: Path, fault: faults.Fault) -> 
 
 
 @pytest.mark.parametrize("state", ["finished", "stopped", "crashed", "torn"])
-def test_bytes_that_change_at_rest(
+def test_damaged_files_are_reported_and_repaired(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: EncoderWeights, state: str
 ) -> None:
     monkeypatch.setattr(job_run, "load_weights", lambda _: weights)
@@ -274,8 +274,8 @@ def test_the_frame_under_way_has_its_time_and_no_more(tmp_path: Path, content_fi
 class AnyOrder(RuleBasedStateMachine):
     """A film that is painted, killed, damaged, deleted in parts, cleaned and resumed in any order.
 
-    Whatever happens, `verify` names exactly what was hurt, frames that are there are those of a run that nothing
-    happened to, and a run that ends has painted what was missing and nothing else.
+    `verify` always names exactly what was damaged, the frames that are there are those of an uninterrupted run, and a
+    run that ends has painted what was missing and nothing else.
     """
 
     material: Path
@@ -407,7 +407,7 @@ class AnyOrder(RuleBasedStateMachine):
         with pytest.raises(JobMismatchError):
             job_run.stylize(asked)
         assert self.hashes() == before
-        # Whoever opens a job puts its store right.
+        # Opening a job repairs its store.
         self.hurt -= {"job.db", "job.copy"}
 
     @precondition(lambda self: not self.cleaned)

@@ -1,7 +1,7 @@
-"""What survives what: a job is killed, starved of disk, damaged and fought over at every place, and goes on.
+"""Crash safety: a job is killed, runs out of disk, is damaged and contended for at many points, and is resumed.
 
-Nothing is timed here. Each line says how many points were tried; one that does not hold ends the benchmark with what
-was struck and what came of it.
+Nothing is timed. Each line says how many points were tried; the first point at which a promise does not hold ends the
+benchmark with the fault and its outcome.
 """
 
 import random
@@ -17,7 +17,7 @@ from rich.console import Console
 from tests import faults
 from tests.benchmarks.common import show
 
-PLACES = 200
+POSITIONS = 200
 KILLS = 20
 FRAMES = 40
 ATTEMPTS = 50
@@ -54,7 +54,7 @@ def _sweeps(folder: Path) -> None:
         f"A fault at the N-th write, flush, rename and removal ({'strace' if traced else 'in the process'})",
         ("job and fault", "points", "killed", "exit code 1", "went on", "frames painted twice"),
         rows,
-        ["After each the job was resumed: every hash is that of a run that nothing happened to."],
+        ["After each the job was resumed: every hash is that of an uninterrupted run."],
     )
 
 
@@ -65,15 +65,15 @@ def _mutations(folder: Path) -> None:
         mutations = faults.Mutations(folder, state)
         for kind, names in mutations.files().items():
             tally = faults.Damaged()
-            for place in range(PLACES):
-                mutations.damage(names[place % len(names)], chance, tally)
-            numbers = (tally.tried, tally.told, tally.mended, tally.refused, tally.of_no_use)
+            for number in range(POSITIONS):
+                mutations.damage(names[number % len(names)], chance, tally)
+            numbers = (tally.tried, tally.reported, tally.repaired, tally.refused, tally.unused)
             rows.append((f"{state}: {kind}", *map(str, numbers)))
             Console().print(" · ".join(rows[-1]), style="dim")
         shutil.rmtree(mutations.folder)
     show(
-        f"A bit turned, or the rest cut off, at {PLACES} random places of each kind of file",
-        ("job: file", "places", "told by verify", "mended by resume", "refused by resume", "bytes of no use"),
+        f"A bit flipped, or the rest cut off, at {POSITIONS} random positions of each kind of file",
+        ("job: file", "positions", "reported by verify", "repaired by resume", "refused by resume", "unused bytes"),
         rows,
     )
 
@@ -93,7 +93,7 @@ def _kills(folder: Path) -> None:
         started += len(outcome.painted("frame_started"))
         killed += outcome.code == -signal.SIGKILL
         if outcome.code == 0:
-            # It was ready before the kill: the next ones are for a new job.
+            # It ended before the kill: the next kills are for a new job.
             assert work.results() == work.whole
             ended += 1
             work.clear()
