@@ -201,7 +201,7 @@ def hash_file(path: Path) -> str:
 
 
 def real_path(path: Path) -> Path:
-    """Returns the path with its symbolic links resolved. Never raises, unlike `Path.resolve`: a circle of links stays."""
+    """Returns the path with its symbolic links resolved. Never raises, unlike `Path.resolve`: circular links stay."""
     return Path(os.path.realpath(path))
 
 
