@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from ..errors import WeightsError
 from ..pictures import Size, size_of, to_tensor
+from ..torch_settings import reproducible
 from ..weight_files import download_path, download_state_dict, read_state_dict
 from .flow import require_frames, resample_flow, resize_flow, working_size
 
@@ -60,7 +61,7 @@ class RaftFlow:
         return functional.pad(image, (0, right, 0, below), mode="replicate")
 
     def _flow(self, image_a: torch.Tensor, image_b: torch.Tensor, work: Size, size: Size) -> np.ndarray:
-        with torch.no_grad():
+        with torch.no_grad(), reproducible(self._device):
             # One flow an iteration, the last being the best.
             estimate: torch.Tensor = self._network(image_a, image_b)[-1]
         flow = estimate[0, :, : work[0], : work[1]].permute(1, 2, 0).float().cpu().numpy()

@@ -1,8 +1,4 @@
-"""Compute devices: picking them by name, and the process-wide settings of torch that painting needs on them.
-
-Nothing else in the package changes settings of torch: `reproducible` and `thread_limit` set them for the time they
-are needed and restore them. All painting and measuring runs inside `computing`.
-"""
+"""Compute devices: picking them by name, and the context in which everything is computed on them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,6 +7,7 @@ import torch
 
 from ..errors import DeviceError, OutOfMemoryError
 from ..pictures import Size
+from ..torch_settings import reproducible
 
 
 def pick_devices(name: str) -> tuple[torch.device, ...]:
@@ -74,36 +71,6 @@ def computing(device: torch.device, size: Size) -> Iterator[None]:
             raise OutOfMemoryError(
                 f"not enough memory on {device} to paint {width}×{height} pixels: use a smaller `size`"
             ) from error
-
-
-@contextlib.contextmanager
-def reproducible(device: torch.device) -> Iterator[None]:
-    """Makes cuDNN and cuBLAS compute the same bits in every run and worker, in full single precision.
-
-    cuDNN then takes deterministic kernels, by rule and not by timing them. TF32 would round features to 10 bits of
-    mantissa. On a CPU there is nothing to set.
-    """
-    if device.type != "cuda":
-        yield
-        return
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
-    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
-
-
-@contextlib.contextmanager
-def thread_limit(count: int) -> Iterator[None]:
-    """Makes torch split operations over `count` CPU threads, which the last bits of sums depend on."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")

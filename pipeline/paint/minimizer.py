@@ -8,7 +8,7 @@ independently of the others in its batch.
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
@@ -16,8 +16,6 @@ from ..events import Losses
 from .objective import LossTerms
 from .stopping import Outcome, StopReason, StopRule, stop_reason
 from .variables import VariableKind, make_variable
-
-Method = Literal["lbfgs", "adam"]
 
 
 class BatchObjective(Protocol):

@@ -227,7 +227,6 @@ class _Painter:
     def __init__(self, spec: PainterSpec) -> None:
         import ray
 
-        self._threads = spec.threads
         self._bench = Worker(spec, torch.device("cuda" if ray.get_gpu_ids() else "cpu"), threading.Event())
         self._new: queue.SimpleQueue[tuple[Assignment, Future[Report]]] = queue.SimpleQueue()
         self._said: dict[int, tuple[int, int, Losses]] = {}
@@ -252,8 +251,6 @@ class _Painter:
         return list(self._said.values())
 
     def _work(self) -> None:
-        if not self._bench.label.startswith("cuda"):
-            torch.set_num_threads(self._threads)  # It holds for the thread that says so.
         futures: dict[int, Future[Report]] = {}
 
         def on_progress(ticket: int, iteration: int, losses: Losses) -> None:

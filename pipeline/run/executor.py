@@ -45,9 +45,7 @@ class PainterSpec:
         return max(self.widths.values(), default=1)
 
     def painter(self, device: torch.device) -> Painter:
-        """Loads the encoder; sets this process's number of threads on a CPU."""
-        if device.type == "cpu":
-            torch.set_num_threads(self.threads)
+        """Loads the encoder onto a device."""
         return Painter(self.settings, self.weights, self.styles, self.blend, device, self.content_colors)
 
 

@@ -5,7 +5,7 @@ from typing import Self
 
 import torch
 
-from ..paint.devices import device_label
+from ..torch_settings import thread_limit
 from .executor import Assignment, OnProgress, PainterSpec, Report
 from .workbench import Worker
 
@@ -20,13 +20,17 @@ class InlineExecutor:
         self._reports: list[Report] = []
         self.slots = spec.places
         self.widths = spec.widths
-        self.devices = (device_label(device),)
+        self.devices = (self._bench.label,)
+        # For other threads of this process too, which read and warp frames.
+        self._threads = thread_limit(spec.threads, device)
         self.overlaps = device.type != "cpu"
 
     def __enter__(self) -> Self:
+        self._threads.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._threads.__exit__(None, None, None)
         self._waiting.clear()
         self._bench.clear()
         self._reports.clear()

@@ -27,7 +27,7 @@ from ..media.frame_reader import FrameReader
 from ..media.images import read_image, write_image
 from ..motion.flo_files import FloFolder
 from ..paint.costs import iteration_seconds
-from ..paint.devices import device_label, pick_devices, thread_limit
+from ..paint.devices import device_label, pick_devices
 from ..paint.encoder_weights import EncoderWeights, load_weights
 from ..paint.painter import Painter, style_blend
 from ..paint.task import COLD_STARTS
@@ -38,6 +38,7 @@ from ..plan.request import FrameRange, Request
 from ..plan.scheduler import makespan
 from ..plan.segments import Segments
 from ..presets import to_values
+from ..torch_settings import thread_limit
 from . import assembly
 from .executor import PainterSpec
 from .executor_factory import ExecutorFactory, make_executor
@@ -243,7 +244,7 @@ class JobRun:
         threads = self.planner.threads(plan, mean_pixels)
         where = self.planner.places(threads, mean_pixels, plan.segments, plan.frames)
         require_size(array.shape[:2], settings.layers, first.name)
-        with thread_limit(threads):
+        with thread_limit(threads, self.devices[0]):
             painter = self._painter(self._weights_loader(settings.encoder.weights))
             seconds_per_iteration = iteration_seconds(painter, array)
         # Time goes with the pixels.

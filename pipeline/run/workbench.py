@@ -14,6 +14,7 @@ from ..paint.batch import Batch, without_traceback
 from ..paint.devices import device_label
 from ..paint.task import FrameTask, PaintedFrame
 from ..pictures import Size, size_of
+from ..torch_settings import thread_limit
 from .executor import Assignment, MeasureTask, OnProgress, PainterSpec, Report
 
 
@@ -23,6 +24,7 @@ class Worker:
 
     def __init__(self, spec: PainterSpec, device: torch.device, put_away: threading.Event) -> None:
         self._painter = spec.painter(device)
+        self._threads = spec.threads
         self._widths = dict(spec.widths)
         self._put_away = put_away
         self._waiting: deque[tuple[Assignment, dict[str, torch.Tensor] | None]] = deque()
@@ -31,7 +33,8 @@ class Worker:
         self._seconds: dict[int, float] = {}
         self._batch: Batch | None = None
         self._on_progress: OnProgress = lambda *_: None
-        self.label = device_label(device)
+        with thread_limit(spec.threads, device):
+            self.label = device_label(device)
 
     def add(self, assignment: Assignment) -> None:
         """For the next `step`."""
@@ -50,6 +53,10 @@ class Worker:
 
     def step(self, on_progress: OnProgress) -> list[Report]:
         """One iteration of all that is painted side by side; what is done with it."""
+        with thread_limit(self._threads, self._painter.device):
+            return self._step(on_progress)
+
+    def _step(self, on_progress: OnProgress) -> list[Report]:
         self._on_progress = on_progress
         reports = []
         while self._waiting:
