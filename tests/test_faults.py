@@ -443,7 +443,7 @@ class AnyOrder(RuleBasedStateMachine):
         if len(self.done()) < 3:
             refusal = "is not finished and needs its frames"
         elif not self.asked.output.exists():
-            refusal = "is made again of the frames"
+            refusal = "is made again from the frames"
         with Job.open(self.asked.job_folder) as job:
             if refusal is None:
                 clean_job(job)

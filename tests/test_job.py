@@ -510,6 +510,19 @@ def test_a_damaged_row_is_not_rewritten(folder: Path) -> None:
         assert [frame.pts for frame in job.frames()] == [0, 512, 1024, 1536]
 
 
+def test_a_damaged_store_does_not_replace_its_copy(folder: Path) -> None:
+    with make(folder) as job:
+        paint(job, 0)
+        job.copy_store()
+        changed_behind_the_back(folder, "UPDATE frames SET pts = 1 WHERE idx = 1")
+        with pytest.raises(JobError, match="damaged"):
+            job.copy_store()
+    with Job.open(folder) as job:
+        assert job.store_problem is not None and "restored from its copy" in job.store_problem
+        assert len(job.frames(FrameState.DONE)) == 1
+        assert [frame.pts for frame in job.frames()] == [0, 512, 1024, 1536]
+
+
 def test_a_byte_that_says_nothing(folder: Path) -> None:
     """At rest the store and its copy are the same to the byte, also where SQLite keeps nothing."""
     make(folder).__exit__()

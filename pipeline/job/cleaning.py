@@ -19,7 +19,7 @@ def disposable_files(job: Job) -> list[Path]:
     output = job.output
     path = Path(job.recipe["output"])
     if output is not None and output.sha256 and (problem := file_problem(path, output.sha256)) is not None:
-        raise JobError(f"output {path} {problem}, and is made again of the frames of {job.folder}: resume it")
+        raise JobError(f"output {path} {problem} and is made again from the frames in {job.folder}: resume the job")
     found = [path for path in (job.folder / FRAMES_NAME).rglob("*") if path.is_file() or path.is_symlink()]
     found += [path for path in job.folder.iterdir() if storage.is_partial(path)]
     return sorted(found)

@@ -362,6 +362,7 @@ class Job:
         return self.store.meta("cleaned") is not None
 
     def record_cleaned(self) -> None:
+        """Records that the frames in the job's own folder are no longer expected there."""
         self.store.set_meta({"cleaned": _now()})
 
     def reset_cleaned_frames(self) -> None:

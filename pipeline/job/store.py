@@ -14,8 +14,8 @@ from pathlib import Path
 
 from .. import storage
 from ..errors import JobError, StorageError
-from .integrity import START_OVER, shorten
-from .schema import CHECKSUM, FRAMES, META, ROW_COUNTS_KEY, SCHEMA_VERSION, TABLES, Table
+from .integrity import START_OVER, damage, shorten
+from .schema import FRAMES, META, ROW_COUNTS_KEY, SCHEMA_VERSION, TABLES, Table
 
 STORE_NAME = "job.db"
 COPY_NAME = "job.copy"
@@ -68,8 +68,16 @@ def create_store(path: Path, meta: Mapping[str, str], frames: Iterable[Mapping[s
 
 
 def write_copy(folder: Path) -> None:
-    """Writes `job.copy`, a copy of the store with a checksum header. Only between two transactions of the writer."""
-    storage.write_checksummed(folder / COPY_NAME, (folder / STORE_NAME).read_bytes())
+    """Writes `job.copy`, a copy of the store with a checksum header. Only between two transactions of the writer.
+
+    Raises `JobError` when the store is damaged: the copy from which it can be restored stays.
+    """
+    data = (folder / STORE_NAME).read_bytes()
+    with contextlib.closing(from_bytes(data)) as connection:
+        problem = damage(connection)
+    if problem is not None:
+        raise _damaged(folder, problem)
+    storage.write_checksummed(folder / COPY_NAME, data)
 
 
 class Store:
@@ -154,10 +162,13 @@ class Store:
     def _require_sound(self, table: Table, row: sqlite3.Row | None) -> None:
         """A damaged row that is rewritten would get a checksum that matches."""
         if row is None or not table.is_sound(row):
-            raise JobError(
-                f"the store of the job in {self.folder} is damaged (a row of {table.name} does not match its "
-                f"{CHECKSUM}): run the same command again to restore it from its copy"
-            )
+            raise _damaged(self.folder, f"is damaged (a row of {table.name} does not match its checksum)")
+
+
+def _damaged(folder: Path, problem: str) -> JobError:
+    return JobError(
+        f"the store of the job in {folder} {problem}: run the same command again to restore it from its copy"
+    )
 
 
 @contextlib.contextmanager
