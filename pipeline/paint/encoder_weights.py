@@ -19,7 +19,6 @@ _CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
 
 _BUNDLED_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 _BUNDLED_SHA256 = "c34748d2a8b1ad0a651c18a3addff1b0189af7f070cdaaa0dced0db6150b6af6"
-_TORCHVISION_FILE = "vgg19-dcbb9e9d.pth"
 
 
 @dataclass(frozen=True)
@@ -74,14 +73,17 @@ def bundled_path() -> Path:
 
 def torchvision_path() -> Path:
     """Path of torchvision's weights in its cache, whether they are downloaded or not."""
-    return download_path(_TORCHVISION_FILE)
+    from torchvision.models import VGG19_Weights
+
+    return download_path(VGG19_Weights.IMAGENET1K_V1.url.rpartition("/")[2])
 
 
 def _from_torchvision() -> EncoderWeights:
     from torchvision.models import VGG19_Weights
 
-    remedy = f"use `encoder.weights=bundled`, or give the file {_TORCHVISION_FILE} as `encoder.weights=FILE`"
-    state = download_state_dict(VGG19_Weights.IMAGENET1K_V1, torchvision_path(), "VGG-19", remedy)
+    path = torchvision_path()
+    remedy = f"use `encoder.weights=bundled`, or give the file {path.name} as `encoder.weights=FILE`"
+    state = download_state_dict(VGG19_Weights.IMAGENET1K_V1, path, "VGG-19", remedy)
     return _from_torchvision_state(state, "torchvision")
 
 
