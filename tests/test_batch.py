@@ -5,7 +5,7 @@ import gc
 import itertools
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -478,21 +478,15 @@ def test_what_ends_a_worker_is_told_from_what_was_beside_it(material: Path) -> N
     assert [number for number, digest in enumerate(hashes(job)) if digest is None] == [2]
 
 
-def test_memory_that_runs_out_is_said_and_kept(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from impasto.paint.encoder import Encoder
-
-    forward = Encoder.forward
-
-    def greedy(encoder: Encoder, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        if len(pixels) > 1:
-            torch.empty(2**50)
-        return forward(encoder, pixels)
+def test_memory_that_runs_out_is_said_and_kept(material: Path) -> None:
+    def short(spec: PainterSpec, devices: Sequence[torch.device], *_: object) -> InlineExecutor:
+        executor = InlineExecutor(spec, devices[0])
+        short_of_memory(executor._bench._painter, 1)
+        return executor
 
     job = asked(material, "job", executor="inline")
     events: list[Event] = []
-    with monkeypatch.context() as short:
-        short.setattr(Encoder, "forward", greedy)
-        stylize(job, events.append)
+    stylize(job, events.append, executor_factory=short)
     assert "memory is too small for 2 pictures side by side: one picture of 48×64 is painted at a time" in notices(
         events
     )
