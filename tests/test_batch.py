@@ -55,7 +55,7 @@ def painter(request: pytest.FixtureRequest, weights: EncoderWeights, style_array
 
 @pytest.fixture
 def tasks(content_array: np.ndarray) -> list[FrameTask]:
-    """Of all kinds: cold, from noise, and warm and held to two earlier ones, of different lengths."""
+    """Of all kinds: from the content, from noise, and warm starts with temporal references; of different lengths."""
     pictures = [np.roll(content_array, 7 * number, axis=1) for number in range(5)]
     flow, visibility = np.full((*SIZE, 2), 0.4, np.float32), np.ones(SIZE, np.float32)
     visibility[:9] = 0
@@ -101,7 +101,7 @@ def same(a: PaintedFrame, b: PaintedFrame) -> bool:
     return np.array_equal(a.image, b.image) and a.trace == b.trace and (a.losses, a.stop) == (b.losses, b.stop)
 
 
-def test_a_picture_is_the_same_whoever_is_beside_it(painter: Painter, tasks: list[FrameTask]) -> None:
+def test_a_picture_has_the_same_bits_beside_any_others(painter: Painter, tasks: list[FrameTask]) -> None:
     expected = [alone(painter, task, 2) for task in tasks]
     for order in ((0, 1, 2, 3, 4), (4, 2, 3, 1, 0)):
         batch = Batch(painter, SIZE, 2)
@@ -122,7 +122,7 @@ def test_a_batch_of_one_is_what_paint_one_paints(painter: Painter, tasks: list[F
         assert wide.losses.objective == pytest.approx(single.losses.objective, rel=0.02)
 
 
-def test_pictures_that_leave_go_on_elsewhere(painter: Painter, tasks: list[FrameTask]) -> None:
+def test_suspended_pictures_continue_in_another_batch(painter: Painter, tasks: list[FrameTask]) -> None:
     expected = [alone(painter, task, 2) for task in tasks[:2]]
     batch = Batch(painter, SIZE, 2)
     batch.add(0, tasks[0])
@@ -173,8 +173,8 @@ def test_a_step_that_fails_half_way_leaves_nothing_behind(
     assert same(painted[0], alone(painter, tasks[0], 2))
 
 
-def test_what_is_no_longer_needed_is_given_up_at_once(painter: Painter, tasks: list[FrameTask]) -> None:
-    """It may be most of a device's memory, and waits for no collector of garbage."""
+def test_memory_is_freed_at_once(painter: Painter, tasks: list[FrameTask]) -> None:
+    """It may be most of a device's memory: no reference cycle may keep it until the garbage collector runs."""
     gc.collect()
     gc.disable()
     try:
@@ -278,7 +278,7 @@ def test_one_picture_without_memory_fails(
         assert report.result.__context__ is None, "what it came from holds the memory that was too small"
 
 
-def test_what_is_measured_finds_room_beside_a_batch(
+def test_a_measurement_without_memory_suspends_the_batch(
     make_bench: Callable[..., tuple[Worker, threading.Event]],
     tasks: list[FrameTask],
     content_array: np.ndarray,
@@ -341,7 +341,7 @@ def test_a_second_try_without_memory_splits_the_batch(
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
     ],
 )
-def test_too_little_memory_is_told_from_other_errors(words: str) -> None:
+def test_out_of_memory_is_distinguished_from_other_errors(words: str) -> None:
     with pytest.raises(OutOfMemoryError, match="smaller `size`"), computing(CPU, SIZE):
         raise RuntimeError(words)
     with pytest.raises(RuntimeError, match="device-side assert"), computing(CPU, SIZE):

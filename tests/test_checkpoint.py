@@ -1,4 +1,4 @@
-"""A frame that was put away goes on to the same bits; what is damaged or another's is not used."""
+"""A frame that continues from its checkpoint has the same bits; a damaged or foreign checkpoint is not used."""
 
 import dataclasses
 import resource
@@ -52,7 +52,7 @@ def killed_after(count: int) -> Callable[[int, Losses], None]:
 
 
 def heard(painter: Painter, task: FrameTask, checkpoint: Checkpoint) -> tuple[np.ndarray, tuple[Losses, ...], int]:
-    """The picture, its trace, and the first iteration that was heard of."""
+    """The picture, its trace, and the first iteration that was reported."""
     first: list[int] = []
     painted = paint_one(painter, task, lambda iteration, _: first.append(iteration), checkpoint)
     return painted.image, painted.trace, first[0]

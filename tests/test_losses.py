@@ -86,7 +86,7 @@ def test_a_flat_picture_has_no_total_variation(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_picture_of_one_row_or_column_has_a_total_variation(form: str) -> None:
-    """No vertical neighbours are no vertical differences: their share is 0 and not the mean of nothing."""
+    """Without vertical neighbours their mean difference is 0, not 0/0."""
     row = torch.tensor([0.0, 1.0, 0.0]).expand(1, 3, 1, 3)
     expected = {"absolute_sum": 6.0, "absolute_mean": 0.5, "squared_sum": 3.0}[form]
     assert total_variation(row, form).item() == expected  # type: ignore[arg-type]
@@ -104,7 +104,7 @@ def test_the_content_loss_of_known_features() -> None:
 
 
 def test_the_gram_matrix_of_known_features() -> None:
-    features = torch.tensor([[[[1.0, 2.0]], [[3.0, -1.0]]]])  # two channels at two places
+    features = torch.tensor([[[[1.0, 2.0]], [[3.0, -1.0]]]])  # two channels at two positions
     products = torch.tensor([[5.0, 1.0], [1.0, 10.0]])
     assert torch.equal(gram_matrix(features, "hw")[0], products / 2)
     assert torch.equal(gram_matrix(features, "chw")[0], products / 4)
@@ -123,10 +123,10 @@ def test_gram_matrices_are_symmetric_and_positive_semidefinite(
     assert gram.shape == (batch, channels, channels)
     assert torch.allclose(gram, gram.transpose(1, 2), rtol=0, atol=1e-15)
     assert torch.linalg.eigvalsh(gram).min() > -1e-14
-    # The trace is the mean energy of a place, whatever the channels do to each other.
+    # The trace is the mean energy of a position.
     energy = features.square().sum((1, 2, 3)) / (height * width)
     assert torch.allclose(gram.diagonal(dim1=1, dim2=2).sum(1), energy)
-    # Statistics know nothing of where: shuffled places have the same.
+    # The order of positions does not matter.
     order = torch.randperm(height * width, generator=torch.Generator().manual_seed(seed))
     shuffled = features.flatten(2)[:, :, order].reshape_as(features)
     assert torch.allclose(gram_matrix(shuffled, "hw"), gram)
@@ -138,17 +138,17 @@ def test_gram_matrices_of_pictures_tiled_twice_are_the_same() -> None:
         assert torch.allclose(gram_matrix(features.repeat(1, 1, 2, 3), form), gram_matrix(features, form))  # type: ignore[arg-type]
 
 
-def test_a_quarter_of_the_style_loss_over_places_is_the_papers_formula() -> None:
+def test_a_quarter_of_the_style_loss_is_the_papers_formula() -> None:
     """Gatys et al. 2016, eqs. 3 and 4, in loops: G_ij = Σ_k F_ik F_jk, E = Σ (G − A)² / (4 N² M²)."""
     painted, style = uniform(1, 3, 2, 4, seed=1), uniform(1, 3, 2, 4, seed=2)
-    count, places = 3, 8
+    count, positions = 3, 8
     total = 0.0
     for i in range(count):
         for j in range(count):
-            ours = sum(float(painted[0, i].flatten()[k] * painted[0, j].flatten()[k]) for k in range(places))
-            theirs = sum(float(style[0, i].flatten()[k] * style[0, j].flatten()[k]) for k in range(places))
+            ours = sum(float(painted[0, i].flatten()[k] * painted[0, j].flatten()[k]) for k in range(positions))
+            theirs = sum(float(style[0, i].flatten()[k] * style[0, j].flatten()[k]) for k in range(positions))
             total += (ours - theirs) ** 2
-    expected = total / (4 * count**2 * places**2)
+    expected = total / (4 * count**2 * positions**2)
     loss = 0.25 * style_loss(gram_matrix(painted, "hw"), gram_matrix(style, "hw"))
     assert loss.item() == pytest.approx(expected, rel=1e-12)
 
@@ -240,7 +240,7 @@ def test_the_gradient_is_that_of_finite_differences(weights: LossWeights) -> Non
         assert (gradient * direction).sum().item() == pytest.approx((above - below) / (2 * step), rel=1e-5)
 
 
-def test_pictures_of_a_batch_do_not_touch_each_other() -> None:
+def test_pictures_of_a_batch_are_independent() -> None:
     weights = make_weights()
     contents, styles = uniform(3, 3, 10, 8, seed=1), [uniform(1, 3, 8, 8, seed=2)]
     objective = make_objective(weights, contents, styles)
@@ -265,7 +265,7 @@ def test_slots_of_a_batch_get_the_objectives_of_single_pictures() -> None:
     """With as many temporal references as each has, or none; a later picture keeps nothing of the one before it."""
     contents, styles = uniform(4, 3, 10, 8, seed=1), [uniform(1, 3, 8, 8, seed=2)]
     images = uniform(4, 3, 10, 8, seed=3)
-    singles = [make_objective(make_weights(), contents[place : place + 1], styles) for place in range(4)]
+    singles = [make_objective(make_weights(), contents[slot : slot + 1], styles) for slot in range(4)]
     for number, count in enumerate((0, 1, 2, 0)):
         earlier = tuple(uniform(1, 3, 10, 8, seed=20 + number + k) for k in range(count))
         masks = tuple(uniform(1, 1, 10, 8, seed=30 + number + k) for k in range(count))
@@ -273,20 +273,20 @@ def test_slots_of_a_batch_get_the_objectives_of_single_pictures() -> None:
             singles[number].set_temporal_reference(TemporalReference(earlier, masks), 100.0 * number)
     wide = singles[0].empty_batch(3)
     order = [0, 1, 2]
-    for place, number in enumerate(order):
-        wide.set_slot(place, singles[number])
-    for place, number in ((2, 3), (0, 2), (1, 0), (2, 1)):
+    for slot, number in enumerate(order):
+        wide.set_slot(slot, singles[number])
+    for slot, number in ((2, 3), (0, 2), (1, 0), (2, 1)):
         together = wide(images[order])
         for row, which in enumerate(order):
             alone = singles[which](images[which : which + 1])
             for name in ("content", "style", "total_variation", "temporal"):
                 assert getattr(together, name)[row].item() == pytest.approx(getattr(alone, name).item(), rel=1e-9)
         assert (together.temporal > 0).tolist() == [which in (1, 2) for which in order]
-        wide.set_slot(place, singles[number])
-        order[place] = number
+        wide.set_slot(slot, singles[number])
+        order[slot] = number
 
 
-# --- held to earlier frames -------------------------------------------------------------------------------------------
+# --- temporal loss ----------------------------------------------------------------------------------------------------
 
 
 def test_the_temporal_loss_of_an_offset() -> None:
@@ -302,7 +302,7 @@ def test_the_temporal_loss_of_an_offset() -> None:
 
 
 def test_the_temporal_loss_counts_where_the_weight_is_one() -> None:
-    """What the earlier frame does not show costs nothing, and the mean stays that over all pixels."""
+    """Occluded pixels cost nothing, and the mean is still over all pixels."""
     image, reference = (torch.zeros(1, 3, 4, 6, dtype=torch.float64) for _ in range(2))
     reference[..., :2] = 0.3
     reference[..., 2:] = 1.0
@@ -320,8 +320,8 @@ def made_reference(seed: int, height: int = 12, width: int = 10) -> TemporalRefe
     )
 
 
-def test_a_held_picture_has_one_more_term() -> None:
-    """Weight times the losses against all references, in levels of 255; the other terms stay as they were."""
+def test_a_temporal_reference_adds_one_term() -> None:
+    """Weight times the temporal losses against all references, in 0–255; the other terms stay the same."""
     image = uniform(1, 3, 12, 10, seed=2)
     objective = make_objective(make_weights(), uniform(1, 3, 12, 10, seed=1), [uniform(1, 3, 9, 14, seed=3)])
     free = objective(normalize(image))
@@ -342,7 +342,7 @@ def test_a_held_picture_has_one_more_term() -> None:
     assert objective(normalize(image)).temporal.item() < 1e-20, "a picture that is its reference"
 
 
-def test_a_later_hold_replaces_an_earlier_one() -> None:
+def test_a_new_temporal_reference_replaces_the_old_one() -> None:
     image = uniform(1, 3, 12, 10, seed=2)
     once, twice = (make_objective(make_weights(), image, [image]) for _ in range(2))
     twice.set_temporal_reference(made_reference(20), 3.0)
@@ -351,7 +351,7 @@ def test_a_later_hold_replaces_an_earlier_one() -> None:
     assert torch.equal(once(normalize(image)).temporal, twice(normalize(image)).temporal)
 
 
-def test_the_gradient_of_a_held_picture_is_that_of_finite_differences() -> None:
+def test_the_gradient_of_the_temporal_loss_is_that_of_finite_differences() -> None:
     """And by hand: 2 · weight · 255² · mask · (image - reference) / entries, which pulls towards the reference."""
     objective = make_objective(make_weights(), uniform(1, 3, 8, 8, seed=1), [uniform(1, 3, 8, 8, seed=2)])
     image = uniform(1, 3, 8, 8, seed=3)

@@ -1,4 +1,4 @@
-"""The optimiser against problems with known answers, a dense BFGS and torch's own Adam."""
+"""The optimizers against problems with known answers, a dense BFGS and torch's own Adam."""
 
 import dataclasses
 import itertools
@@ -245,7 +245,7 @@ def test_a_whole_run_is_that_of_dense_bfgs(history: int) -> None:
         assert torch.allclose(ours.flatten(), 0.5 + 0.5 * theirs.sin(), rtol=0, atol=1e-7)
 
 
-def test_a_step_that_raises_the_objective_is_shortened_by_the_parabola() -> None:
+def test_a_step_that_raises_the_objective_backtracks_by_interpolation() -> None:
     """From 0.5 to 0.9 of a parabola with its minimum at 0.6, far over the target: one cut hits it."""
     target = torch.full((1, 3, 2, 2), 0.6).double()
     problem = Problem(quadratic(target, 50.0))
@@ -284,7 +284,7 @@ def test_the_preconditioner_favours_coarse_changes() -> None:
     assert torch.equal(make_preconditioner(vector, 0)(vector), vector)
 
 
-def test_a_pair_without_positive_curvature_is_left_out() -> None:
+def test_a_pair_that_violates_the_curvature_condition_is_left_out() -> None:
     """Nor is one of a step that was rejected, which may lead to where nothing is finite."""
     shape = (2, 3, 2, 2)
     memory = CurvaturePairs(20, torch.zeros(shape).double())
@@ -451,7 +451,7 @@ def test_a_picture_goes_on_in_another_batch(minimizer: type[Lbfgs] | type[Adam])
         assert torch.equal(outcome.image, whole[1].image) and outcome.trace == whole[1].trace
 
 
-def test_the_listener_hears_every_iteration_in_order() -> None:
+def test_the_listener_is_called_for_every_iteration_in_order() -> None:
     heard: list[tuple[int, int, Losses]] = []
     outcomes = minimize_lbfgs(
         Problem(mixed),
@@ -622,7 +622,7 @@ class HeldProblem(Problem):
 
 
 def held_problem(batch: int = 1) -> HeldProblem:
-    """Pulled to one picture by the objective and three times as hard to another by the temporal term."""
+    """The objective is minimal at one picture, the temporal loss, three times as strong, at another."""
     curvature = 10 ** (2 * uniform(batch, 3, 6, 5, seed=4))
     wanted, earlier = (0.1 + 0.8 * uniform(batch, 3, 6, 5, seed=seed) for seed in (1, 2))
     return HeldProblem(quadratic(wanted, curvature), quadratic(earlier, 3 * curvature))
@@ -704,7 +704,7 @@ def test_a_target_may_be_exactly_reached_or_never(minimize: Callable[..., list[O
     assert late.stop is not StopReason.TARGET and late.trace == free.trace
 
 
-def test_each_picture_of_a_batch_has_its_own_way_to_the_target() -> None:
+def test_each_picture_of_a_batch_has_its_own_target() -> None:
     target = 0.1 + 0.8 * uniform(3, 3, 4, 4, seed=1)
     start = torch.cat([target[:1] + 0.001, uniform(2, 3, 4, 4, seed=2)])
     curvature = torch.tensor([1.0, 1.0, 50.0]).double().view(3, 1, 1, 1)
@@ -722,7 +722,7 @@ def test_each_picture_of_a_batch_has_its_own_way_to_the_target() -> None:
 
 @pytest.mark.parametrize("variable", ["bounded", "free"])
 def test_a_start_below_its_target_is_given_back_to_the_byte(variable: str) -> None:
-    """Every level of 8 bits, black and white as well: a frame of a still scene is not painted, and does not drift."""
+    """Every level of 8 bits, black and white too: a frame of a static scene is not painted, and does not drift."""
     array = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
     start = to_tensor(array)
     problem = Problem(quadratic(torch.full((1, 3, 16, 16), 0.5)))

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from impasto.paint.colors import color_statistics
+from impasto.paint.colors import SAMPLE_STEP, ColorSums, color_statistics
 from impasto.paint.initial import matched, noise, softened, transport
+from impasto.pictures import to_array, to_tensor
 
 LEAST_VARIANCE = (4 / 255) ** 2
 
@@ -41,6 +42,19 @@ def test_the_statistics_of_a_mixture_are_those_of_all_its_pixels() -> None:
     # Their sizes do not count, only their weights.
     larger = color_statistics([first.repeat(1, 1, 2, 2), second], [6.0, 2.0])
     assert torch.allclose(larger.covariance, statistics.covariance, atol=1e-12)
+
+
+def test_the_statistics_of_a_film_are_those_of_all_its_frames() -> None:
+    frames = [to_array(picture(seed, 0.1 * seed, size=(40, 33))) for seed in range(3)]
+    sums = ColorSums()
+    for frame in frames:
+        sums.add(frame)
+    sampled = [to_tensor(frame[::SAMPLE_STEP, ::SAMPLE_STEP]) for frame in frames]
+    expected = color_statistics(sampled, [1.0] * 3)
+    statistics = sums.statistics()
+    assert torch.allclose(statistics.mean, expected.mean, rtol=0, atol=1e-7)
+    assert torch.allclose(statistics.covariance, expected.covariance, rtol=0, atol=1e-7)
+    assert torch.equal(ColorSums().statistics().covariance, torch.zeros(3, 3).double()), "no frames, no spread"
 
 
 def test_a_matched_start_has_the_colours_of_the_style() -> None:
