@@ -18,11 +18,11 @@ import pytest
 from impasto.errors import FrameError, InputError
 from impasto.media.frame_reader import FrameReader
 from impasto.motion import flow as flow_module
-from impasto.motion import occlusion, static, warp
-from impasto.motion import reader as motion_reader
+from impasto.motion import occlusion, warp
 from impasto.motion.dis import DisFlow
 from impasto.motion.flo_files import FloFolder, write_flo
-from impasto.motion.reader import FlowLink, MotionFrame, MotionReader, still_references
+from impasto.motion.reader import FlowLink, MotionFrame, MotionReader
+from impasto.motion.static import STATIC_NEAR, StaticRegions, reference_indices
 from impasto.pictures import Size, to_tensor
 from impasto.storage import read_checksummed
 from samples import scenes
@@ -168,10 +168,10 @@ def test_each_pair_is_estimated_once(scene: scenes.Scene) -> None:
     """However it is asked for: again, from the other end, among others, ahead of time, in a shot."""
     estimator = TrueFlow(scene)
     with MotionReader(Film(scene.frame), estimator, None, frames_kept=6) as motion:
-        motion.prepare(1, (0,))
-        motion.prepare(1, (0,))
+        motion.prefetch(1, (0,))
+        motion.prefetch(1, (0,))
         motion.take(1, (0,))
-        motion.prepare(2, (1, 0))
+        motion.prefetch(2, (1, 0))
         motion.take(1, (0,))
         motion.take(2, (1, 0))
         motion.take(0, (1, 2))
@@ -184,17 +184,17 @@ def test_each_pair_is_estimated_once(scene: scenes.Scene) -> None:
 def test_what_was_prepared_is_what_is_taken(scene: scenes.Scene) -> None:
     with MotionReader(film := Film(scene.frame), TrueFlow(scene), None, frames_kept=3) as motion:
         for index in range(1, 6):
-            motion.prepare(index, (index - 1,))
+            motion.prefetch(index, (index - 1,))
             link = only_link(motion, index, index - 1)
             assert np.array_equal(link.flow, scene.flow(index, index - 1))
             if index < 5:
-                motion.prepare(index + 1, (index,))
+                motion.prefetch(index + 1, (index,))
     assert film.reads == list(range(6))
 
 
 def test_it_is_read_while_something_else_is_done(scene: scenes.Scene) -> None:
     with MotionReader(Film(scene.frame), estimator := TrueFlow(scene), None) as motion:
-        motion.prepare(1, (0,))
+        motion.prefetch(1, (0,))
         deadline = time.monotonic() + 30
         while not estimator.pairs and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -244,14 +244,14 @@ def test_a_damaged_flow_store_is_mended(scene: scenes.Scene, tmp_path: Path, dam
 GROUND = (96, 160)
 
 
-class Looking(MotionReader):
-    """Says where the frame that was taken last stands still."""
+class RecordedRegions(StaticRegions):
+    """Remembers the last mask."""
 
-    still = np.zeros(())
+    last = np.zeros(())
 
-    def _still(self, *arguments: Any) -> np.ndarray:
-        self.still = super()._still(*arguments)
-        return self.still
+    def mask(self, *arguments: Any) -> np.ndarray:
+        self.last = super().mask(*arguments)
+        return self.last
 
 
 class NoFlow:
@@ -304,13 +304,14 @@ def test_a_slow_pan_is_not_still(speed: float, moves_from: int, sigma: float) ->
     last = 40
     footage = dataclasses.replace(scenes.pan(GROUND, last + 1, 6, velocity=(speed, 0.0)), noise_sigma=sigma, seed=3)
     followed = 0.0
-    with Looking(Film(footage.frame), DisFlow(), None) as motion:
+    static = RecordedRegions()
+    with MotionReader(Film(footage.frame), DisFlow(), None, static_regions=static) as motion:
         for index in range(1, last + 1):
             link = only_link(motion, index, index - 1, 0)
             followed -= link.flow[..., 0].mean()
             assert followed > speed * index - 1, "it never falls back by a pixel"
             if index >= moves_from:
-                assert motion.still.max() == 0, index
+                assert static.last.max() == 0, index
     assert followed < speed * last + 0.5
     assert followed > 0.3 * speed * last
 
@@ -323,7 +324,7 @@ def test_a_slow_pan_keeps_its_exact_flow(speed: float) -> None:
         exact = footage.flow(12, 11)
         assert np.array_equal(link.flow, exact)
         near = only_link(motion, 12, 11, 11)
-    if speed < static.STILL_NEAR:
+    if speed < STATIC_NEAR:
         assert np.abs(near.flow).mean() < 0.1 * np.abs(exact).mean(), "seen from the frame before it would stand still"
 
 
@@ -344,15 +345,16 @@ def test_a_small_thing_is_never_still(speed: float, missed: bool) -> None:
     count = 26 if speed < 10 else 12
     footage = small_square(count, speed)
     wrong_pixels, held = 0, []
-    with Looking(Film(footage.frame), NoFlow() if missed else DisFlow(), None) as motion:
+    static, estimator = RecordedRegions(), NoFlow() if missed else DisFlow()
+    with MotionReader(Film(footage.frame), estimator, None, static_regions=static) as motion:
         for index in range(1, count):
             link = only_link(motion, index, index - 1, 0)
             here, before = footage.owner(index), footage.owner(index - 1)
             thing = (here == 1) | (before == 1)
-            assert motion.still[thing].max() == 0, index
-            held.append(motion.still[~thing].mean())
-            for reference in still_references(index, 0):
-                assert motion.still[footage.owner(reference) == 1].max(initial=0) == 0, "nor where it was farther back"
+            assert static.last[thing].max() == 0, index
+            held.append(static.last[~thing].mean())
+            for reference in reference_indices(index, 0):
+                assert static.last[footage.owner(reference) == 1].max(initial=0) == 0, "nor where it was farther back"
             wrong = misled(footage, index, link)
             wrong_pixels += wrong.sum()
             assert link.visibility[wrong].max(initial=0) < 0.5, index
@@ -384,21 +386,22 @@ def test_only_what_stands_still_is_held() -> None:
 
 def test_nothing_is_still_without_frames_to_look_at() -> None:
     footage = scenes.still(SIZE, 3, 5)
-    with Looking(Film(footage.frame), estimator := TrueFlow(footage, tremble=0.1), None) as motion:
+    static, estimator = RecordedRegions(), TrueFlow(footage, tremble=0.1)
+    with MotionReader(Film(footage.frame), estimator, None, static_regions=static) as motion:
         link = only_link(motion, 2, 1)
-        assert motion.still.max() == 0 and link.flow.any()
+        assert static.last.max() == 0 and link.flow.any()
         assert motion.take(0, (), 0).links == ()
         assert only_link(motion, 2, 1, 2).flow.any(), "the shot has only just begun"
         assert not only_link(motion, 2, 1, 1).flow.any()
     assert estimator.counts == {frozenset((1, 2)): 1}
 
 
-def test_where_all_moves_no_more_is_estimated(long_pan: scenes.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_all_moves_no_more_is_estimated(long_pan: scenes.Scene) -> None:
     def refused(*_: np.ndarray) -> np.ndarray:
         raise AssertionError
 
-    monkeypatch.setattr(motion_reader, "plain_dis", refused)
-    with MotionReader(Film(long_pan.frame), TrueFlow(long_pan), None) as motion:
+    static = StaticRegions(refused)
+    with MotionReader(Film(long_pan.frame), TrueFlow(long_pan), None, static_regions=static) as motion:
         for index in range(1, 12):
             assert np.array_equal(only_link(motion, index, index - 1, 0).flow, long_pan.flow(index, index - 1))
 
@@ -407,37 +410,38 @@ def test_where_all_moves_no_more_is_estimated(long_pan: scenes.Scene, monkeypatc
 
 
 @pytest.mark.parametrize("shot", [0, 7, 100])
-def test_still_references_are_earlier_frames_of_the_shot(shot: int) -> None:
-    assert still_references(shot, shot) == ()
+def test_reference_indices_are_earlier_frames_of_the_shot(shot: int) -> None:
+    assert reference_indices(shot, shot) == ()
     for age in range(1, 500):
-        found = still_references(shot + age, shot)
+        found = reference_indices(shot + age, shot)
         assert found == tuple(sorted(set(found))) and 1 <= len(found) <= 3
-        assert found == tuple(shot + index for index in still_references(age, 0)), "they are counted from its beginning"
+        assert found == tuple(shot + index for index in reference_indices(age, 0)), (
+            "they are counted from its beginning"
+        )
         assert all(shot <= index < shot + age for index in found)
         ages = [shot + age - index for index in reversed(found)]
         for (least, most), needed in (((8, 11), 8), ((32, 47), 32), ((128, 191), 128)):
             if age >= needed:
                 assert any(least <= seen <= most for seen in ages), (age, ages)
         assert age >= 128 or shot in found, "a short shot is seen from its beginning"
-    assert still_references(shot + 400, shot) == (shot + 256, shot + 368, shot + 392)
+    assert reference_indices(shot + 400, shot) == (shot + 256, shot + 368, shot + 392)
 
 
-def test_few_frames_are_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a long shot in which nothing moves, so that all references are looked at; none is read again."""
-    monkeypatch.setattr(motion_reader, "plain_dis", lambda a, _: np.zeros((*a.shape[:2], 2), np.float32))
+def test_few_frames_are_kept_for_long() -> None:
+    """Of a long shot in which nothing moves, so that all references are compared; none is read again."""
+    static = RecordedRegions(lambda a, _: np.zeros((*a.shape[:2], 2), np.float32))
     film = Film(lambda index: np.full((16, 24, 3), 90 + index % 2, np.uint8), forward_only=True)
-    most_kept = most_alive = 0
-    with Looking(film, estimator := NoFlow(), None) as motion:
+    most_alive = 0
+    with MotionReader(film, estimator := NoFlow(), None, static_regions=static) as motion:
         for index in range(300):
             shot = 0 if index < 256 else 256
             frame = motion.take(index, (index - 1,) if index > shot else (), shot)
-            assert index == shot or (motion.still.min() == 1 and frame.links[0].visibility.min() == 1)
-            most_kept = max(most_kept, len(motion._contents.keys() | motion._still_references.keys()))
+            assert index == shot or (static.last.min() == 1 and frame.links[0].visibility.min() == 1)
             most_alive = max(most_alive, film.frames_alive)
-            assert set(still_references(index, shot)) <= motion._still_references.keys()
+            assert set(reference_indices(index, shot)) <= static.kept
             if index == 260:
-                assert min(motion._still_references) == 256, "nothing is kept of the shot before"
-    assert 8 <= most_kept <= 14 and most_alive <= 16
+                assert min(static.kept) == 256, "nothing is kept of the shot before"
+    assert 8 <= most_alive <= 16
     assert film.reads == list(range(300)) and estimator.calls == 298
 
 
@@ -472,7 +476,7 @@ def test_a_resumed_walk_gives_the_same(shot: int) -> None:
     for first in (200, 213):
         film = Film(footage.frame, forward_only=True)
         again = walk(first, film)
-        assert film.reads == list(range(still_references(first, shot)[0], 218))
+        assert film.reads == list(range(reference_indices(first, shot)[0], 218))
         assert all(same_frame(whole[index], again[index]) for index in range(first, 218))
 
 
@@ -496,7 +500,7 @@ def miss(flow: np.ndarray, footage: scenes.Scene, index: int, other: int) -> flo
 @pytest.mark.parametrize(("index", "other"), [(FAR, 0), (0, FAR)])
 def test_the_way_to_a_far_frame_leads_from_each_to_the_next(tmp_path: Path, kind: str, index: int, other: int) -> None:
     footage = getattr(scenes, kind)(SIZE, FAR + 1, 4)
-    with MotionReader(Film(footage.frame), TrueFlow(footage), None, way_store=tmp_path) as motion:
+    with MotionReader(Film(footage.frame), TrueFlow(footage), None, chain_store=tmp_path) as motion:
         frame = motion.take(index, (), None, (other,))
     (link,) = frame.links
     assert np.array_equal(frame.content, footage.frame(index))
@@ -514,7 +518,7 @@ def test_the_way_to_a_far_frame_leads_from_each_to_the_next(tmp_path: Path, kind
 @pytest.mark.parametrize(("index", "other"), [(FAR, 0), (0, FAR)])
 def test_what_passes_between_is_not_trusted_at_either_end(tmp_path: Path, index: int, other: int) -> None:
     footage = scenes.occluder(SIZE, FAR + 1, 1, velocity=(2.5, 0.5), ground_velocity=(-0.6, 0.2))
-    with MotionReader(Film(footage.frame), TrueFlow(footage), None, way_store=tmp_path) as motion:
+    with MotionReader(Film(footage.frame), TrueFlow(footage), None, chain_store=tmp_path) as motion:
         link = far_link(motion, index, other)
     hidden = footage.occluded(index, other)
     covered = np.zeros(SIZE, bool)
@@ -528,7 +532,7 @@ def test_what_passes_between_is_not_trusted_at_either_end(tmp_path: Path, index:
 @pytest.mark.parametrize("kind", ["pan", "zoom", "rotation"])
 def test_the_way_is_followed_along_estimated_flow(tmp_path: Path, kind: str) -> None:
     footage = getattr(scenes, kind)(GROUND, FAR + 1, 4)
-    with MotionReader(Film(footage.frame), DisFlow(), None, way_store=tmp_path) as motion:
+    with MotionReader(Film(footage.frame), DisFlow(), None, chain_store=tmp_path) as motion:
         back, on = far_link(motion, FAR, 0), far_link(motion, 0, FAR)
     for link, index in ((back, FAR), (on, 0)):
         visible = link.visibility > 0.5
@@ -540,11 +544,11 @@ def test_the_way_is_followed_along_estimated_flow(tmp_path: Path, kind: str) -> 
 def test_the_way_is_estimated_once(tmp_path: Path, long_pan: scenes.Scene) -> None:
     """For a keyframe, the frames that lead up to it, and whoever else comes that way, also in another reader."""
     first, second = TrueFlow(long_pan), TrueFlow(long_pan)
-    with MotionReader(film := Film(long_pan.frame), first, None, frames_kept=3, way_store=tmp_path) as motion:
+    with MotionReader(film := Film(long_pan.frame), first, None, frames_kept=3, chain_store=tmp_path) as motion:
         far_link(motion, FAR, 0, 0)
         assert film.reads == list(range(FAR + 1)), "read once, from its beginning"
     assert first.counts == {frozenset((index, index + 1)): 1 for index in range(FAR)}
-    with MotionReader(film := Film(long_pan.frame), second, None, frames_kept=3, way_store=tmp_path) as motion:
+    with MotionReader(film := Film(long_pan.frame), second, None, frames_kept=3, chain_store=tmp_path) as motion:
         for index in range(1, FAR):
             links = motion.take(index, (index - 1,), 0, (FAR,)).links
             assert [link.index for link in links] == [index - 1, FAR]
@@ -552,7 +556,7 @@ def test_the_way_is_estimated_once(tmp_path: Path, long_pan: scenes.Scene) -> No
             assert miss(links[1].flow, long_pan, index, FAR) < 0.01
     assert not second.pairs
     assert film.jumps_back <= 1, "to the keyframe and back"
-    with MotionReader(Film(long_pan.frame), TrueFlow(long_pan), None, frames_kept=3, way_store=tmp_path) as motion:
+    with MotionReader(Film(long_pan.frame), TrueFlow(long_pan), None, frames_kept=3, chain_store=tmp_path) as motion:
         motion.take(20, (19,), 0)
     assert not (tmp_path / "19-20").exists(), "what leads to no far frame is not kept"
 
@@ -562,11 +566,11 @@ def test_two_that_go_the_same_way_find_it_once(tmp_path: Path, long_pan: scenes.
     estimator = TrueFlow(long_pan)
     with contextlib.ExitStack() as stack:
         readers = [
-            stack.enter_context(MotionReader(Film(long_pan.frame), estimator, None, way_store=tmp_path))
+            stack.enter_context(MotionReader(Film(long_pan.frame), estimator, None, chain_store=tmp_path))
             for _ in range(4)
         ]
         for reader in readers:
-            reader.prepare(0, (), 0, (30,))
+            reader.prefetch(0, (), 0, (30,))
         links = [far_link(reader, 0, 30, 0) for reader in readers]
     assert estimator.counts == {frozenset((index, index + 1)): 1 for index in range(30)}
     assert all(np.array_equal(link.flow, links[0].flow) for link in links)
@@ -583,19 +587,19 @@ def test_a_long_way_takes_no_more_memory(tmp_path: Path, long_pan: scenes.Scene)
             return super().pair(a, b, size)
 
     estimator = Counting(long_pan)
-    with MotionReader(film, estimator, None, frames_kept=3, way_store=tmp_path) as motion:
+    with MotionReader(film, estimator, None, frames_kept=3, chain_store=tmp_path) as motion:
         far_link(motion, 39, 0)
         far_link(motion, 1, 39)
     assert len(estimator.pairs) == 39 and most_frames <= 3 + 2 and most_flows <= 2 * 3 + 2
 
 
 def test_a_damaged_way_is_mended(tmp_path: Path, long_pan: scenes.Scene) -> None:
-    with MotionReader(Film(long_pan.frame), TrueFlow(long_pan, tremble=0.1), None, way_store=tmp_path) as motion:
+    with MotionReader(Film(long_pan.frame), TrueFlow(long_pan, tremble=0.1), None, chain_store=tmp_path) as motion:
         whole = far_link(motion, FAR, 0)
     (tmp_path / "3-4").write_bytes(b"no flow")
     (tmp_path / "7-8").unlink()
     estimator = TrueFlow(long_pan, tremble=0.1)
-    with MotionReader(Film(long_pan.frame), estimator, None, way_store=tmp_path) as motion:
+    with MotionReader(Film(long_pan.frame), estimator, None, chain_store=tmp_path) as motion:
         again = far_link(motion, FAR, 0)
     assert estimator.counts == {frozenset((3, 4)): 1, frozenset((7, 8)): 1}
     assert np.array_equal(again.flow, whole.flow) and np.array_equal(again.visibility, whole.visibility)
@@ -608,7 +612,7 @@ def test_the_way_goes_past_a_frame_that_cannot_be_read(
 ) -> None:
     for _ in range(2):
         estimator = TrueFlow(long_pan)
-        with MotionReader(Film(long_pan.frame, bad=5), estimator, None, way_store=tmp_path) as motion:
+        with MotionReader(Film(long_pan.frame, bad=5), estimator, None, chain_store=tmp_path) as motion:
             assert miss(far_link(motion, index, other).flow, long_pan, index, other) < 0.01
         if estimator.pairs:
             assert (4, 6) in estimator.pairs and len(estimator.pairs) == FAR - 1
@@ -617,7 +621,7 @@ def test_the_way_goes_past_a_frame_that_cannot_be_read(
 def test_a_far_frame_that_cannot_be_read_says_so(tmp_path: Path, long_pan: scenes.Scene) -> None:
     for index, other in ((FAR, 5), (1, 5)):
         with (
-            MotionReader(Film(long_pan.frame, bad=5), TrueFlow(long_pan), None, way_store=tmp_path) as motion,
+            MotionReader(Film(long_pan.frame, bad=5), TrueFlow(long_pan), None, chain_store=tmp_path) as motion,
             pytest.raises(InputError, match="frame 5 is damaged"),
         ):
             far_link(motion, index, other)
@@ -628,7 +632,7 @@ def test_a_still_scene_has_no_flow_to_a_far_frame(tmp_path: Path, sigma: float, 
     """Though the trembling of each step adds up on the way."""
     footage = scenes.still(GROUND, 25, seed, sigma=sigma)
     still = np.zeros((*GROUND, 2))
-    with MotionReader(Film(footage.frame), DisFlow(), None, way_store=tmp_path) as motion:
+    with MotionReader(Film(footage.frame), DisFlow(), None, chain_store=tmp_path) as motion:
         trembling = far_link(motion, 24, 0)
         assert np.abs(trembling.flow).max() > 0.1
         keyframe = far_link(motion, 24, 0, 0)
@@ -641,7 +645,7 @@ def test_a_still_scene_has_no_flow_to_a_far_frame(tmp_path: Path, sigma: float, 
 
 def test_a_slow_pan_is_not_still_towards_a_far_frame(tmp_path: Path) -> None:
     footage = dataclasses.replace(scenes.pan(GROUND, 25, 6, velocity=(0.1, 0.0)), noise_sigma=1.0, seed=3)
-    with MotionReader(Film(footage.frame), DisFlow(), None, way_store=tmp_path) as motion:
+    with MotionReader(Film(footage.frame), DisFlow(), None, chain_store=tmp_path) as motion:
         assert far_link(motion, 24, 0, 0).flow[..., 0].mean() == pytest.approx(-2.4, abs=0.4)
 
 
@@ -661,7 +665,7 @@ def test_a_film_is_read_once_from_its_beginning(long_pan: scenes.Scene, ahead: b
         for index in range(count):
             frame = motion.take(*wanted(index))
             if ahead and index + 1 < count:
-                motion.prepare(*wanted(index + 1))
+                motion.prefetch(*wanted(index + 1))
             assert [link.index for link in frame.links] == list(wanted(index)[1])
     assert film.reads == list(range(count))
 
@@ -711,7 +715,7 @@ def test_memory_is_bounded(long_pan: scenes.Scene, backward: bool) -> None:
 def test_a_frame_that_cannot_be_read_says_so_when_it_is_taken(scene: scenes.Scene) -> None:
     with MotionReader(Film(scene.frame, bad=3), TrueFlow(scene), None, frames_kept=6) as motion:
         motion.take(2, (1,))
-        motion.prepare(3, (2,))
+        motion.prefetch(3, (2,))
         with pytest.raises(InputError, match="frame 3 is damaged"):
             motion.take(3, (2,))
         assert np.array_equal(motion.take(2, (1,)).content, scene.frame(2)), "the others are read as before"
@@ -757,7 +761,7 @@ def test_motion_that_cannot_be_estimated_is_the_frames_error(scene: scenes.Scene
 
     with MotionReader(Film(scene.frame), Failing(scene), None, frames_kept=6) as motion:
         motion.take(2, (1,))
-        motion.prepare(3, (2,))
+        motion.prefetch(3, (2,))
         with pytest.raises(FrameError, match=f"frame 3 .*{error}") as caught:
             motion.take(3, (2,))
         assert caught.value.__cause__ is error
@@ -778,7 +782,7 @@ def test_the_thread_ends_with_the_context(scene: scenes.Scene, way: str) -> None
             assert len(set(motion_threads()) - before) == 1
         if way == "prepared":
             for index in range(2, 6):
-                motion.prepare(index, (index - 1,))
+                motion.prefetch(index, (index - 1,))
         if way == "failed":
             raise KeyError
     assert set(motion_threads()) == before

@@ -1,12 +1,4 @@
-"""Optical flow between two content frames: estimated (`DisFlow`, `RaftFlow`) or read from files (`FloFolder`).
-
-Convention
-    Flow a → b is `H×W×2` float32, (dx, dy) in pixels, on the grid of `a`: what is at `x` in `a` is at
-    `x + flow` in `b`. dx counts to the right, dy downwards; pixels are those of the grid itself, so
-    a flow that is brought to another size has its vectors scaled too, each axis by its own factor
-    (`resize_flow`). Frames are `H×W×3` uint8 RGB; sizes are (height, width). OpenCV's channel
-    orders and its (x, y) sizes do not leave the function that calls it.
-"""
+"""Optical flow by DIS (Kroeger et al. 2016), started from SIFT matches and refined at motion boundaries."""
 
 import contextlib
 import threading
@@ -16,65 +8,54 @@ import cv2
 import numpy as np
 
 from ..pictures import Size, size_of
-from .flow import require_frames, resample_flow, resize_flow, working_size
-from .flow_fit import consistent_pixels, refit_flow
-from .flow_matching import LEAST_MATCHES, equalize, interpolate_matches, match_features
+from .flow import require_frames, resample, resize_flow, working_size
+from .flow_fit import refit_flow
+from .flow_matching import MIN_MATCHES, equalize, interpolate_matches, match_features
 from .flow_refinement import dilate, propagate_flow
+from .occlusion import consistent_pixels
 
-_LEAST_SIDE = 32
-"""Frames with a shorter side are padded to it: DIS works in patches of 8 pixels on a pyramid."""
+_MIN_SIDE = 32
+"""Frames with a shorter side in pixels are padded to it: DIS works in patches of 8 pixels on a pyramid."""
 
 _FAST, _EXACT = cv2.DISOPTICAL_FLOW_PRESET_FAST, cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
 
-_EASY = 0.99
-"""Where plain DIS agrees with itself, forward and backward, about so much of both frames, nothing is gained by a start
-from matches."""
+_CONSISTENT_SHARE = 0.99
+"""Where plain DIS is consistent in this share of both frames, a start from matches gains nothing."""
 
 _one_thread_lock = threading.Lock()
 
 
-# Estimated without weights
-
-
 class DisFlow:
-    """Dense inverse search (Kroeger et al. 2016, OpenCV) that is told of large motion by SIFT matches.
+    """Dense inverse search (Kroeger et al. 2016, OpenCV), started from SIFT matches where motion is large.
 
-    DIS alone goes from coarse to fine and loses whatever moves farther than its own size. Here, as in
-    Brox and Malik (2011), matches of features start it, wherever plain DIS contradicts itself when it is
-    asked for the way back:
+    DIS alone goes from coarse to fine and loses whatever moves farther than its own size. Where plain DIS is
+    inconsistent forward and backward, matches of features start it, as in Brox and Malik (2011):
 
-    1. SIFT features (Lowe 2004) of both frames, mutual nearest neighbours that pass the ratio test and
-       agree with matches next to them. A second, guided match looks only where the first ones point,
-       where a weaker ratio is enough, and finds a third more in dark and fast scenes.
-    2. Affine maps fitted locally and robustly to the matches give a first flow, in both directions
-       (after the interpolation of EpicFlow, Revaud et al. 2015, with distance in the plane in place of
-       its edges).
-    3. DIS from it, to half the working size. Where forward and backward flow disagree (Sundaram et al.
-       2010), the flow is fitted anew to those around that agree.
-    4. DIS again from there, to the full working size.
-    5. DIS moves whole patches, and the border of a moving thing with what is behind it. Around whatever
-       forward and backward flow disagree about, each pixel takes the flow of one near it where that makes
-       its window look more alike in the other frame (propagation, PatchMatch, Barnes et al. 2009). A pixel of
-       the window counts as much as its colour is that of the one in the middle, so that a window on a
-       border compares one side of it (adaptive support weights, Yoon and Kweon 2006): of what is hidden in
-       cave_2 both directions agree about 9.9 % by it, and 10.9 % with equal weights.
+    1. SIFT features of both frames are matched (`flow_matching`).
+    2. Affine maps, fitted locally and robustly to the matches (`flow_fit`), give a first flow in both directions.
+    3. DIS refines it at half the working size. Where forward and backward flow are inconsistent (Sundaram et al. 2010),
+       the flow is fitted anew to the consistent pixels around.
+    4. DIS refines that at the full working size.
+    5. DIS moves whole patches, and so the border of a moving object together with the background. Around inconsistent
+       pixels each takes the flow of one near it where that lowers the matching cost of its window
+       (`flow_refinement`). Forward and backward flow then agree falsely about 9.9 % of what is occluded in cave_2, and
+       about 10.9 % where the windows' pixels have equal weights.
 
-    Where plain DIS agrees with itself nearly everywhere, step 5 follows at once.
+    Where plain DIS is consistent nearly everywhere, step 5 follows at once.
 
-    What forward and backward flow disagree about in the end is left as it is. To fit it anew there too
-    would bring the mean error down, but both directions would then agree on guesses: on market_5 they would
-    about 72 % of what is hidden, not 29 %. A painting that follows the fit while the mask does not (0.90 px of
-    error on market_5, not 1.28) is no gain either: E × 1000 was 8.99 and not 9.13 there, and 4.48 and not 4.31
-    on ambush_4, at 1.02 and 1.01 of the objective. DIS goes where the colours are those of the frame, and
-    strokes that come from there are less work.
+    Pixels that are inconsistent in the end are left as they are. Fitting them too would lower the mean error, but both
+    directions would then agree on guesses: on market_5 about 72 % of what is occluded, not 29 %. A painting that
+    follows the fit while the mask does not (0.90 px of error on market_5, not 1.28) gains nothing: E × 1000 was 8.99
+    and not 9.13 there, and 4.48 and not 4.31 on ambush_4, at 1.02 and 1.01 of the objective. DIS points to pixels of
+    the colours of the frame, and strokes warped from there need fewer changes.
 
-    SIFT and the first DIS see each frame with its local contrast equalised. The last one sees the plain
-    grey values: the equalisation differs from frame to frame, which costs sub-pixel precision (0.08 in
-    place of 0.05 px on a slow rotation).
+    SIFT and the first DIS see frames with their local contrast equalised. The last DIS sees plain grey values: the
+    equalisation differs from frame to frame, which costs sub-pixel precision (0.08 in place of 0.05 px on a slow
+    rotation).
 
-    Measured on Sintel's market_5 (motion of 27 px in the median and 133 at most) and cave_2 (15, 46), with
-    a painting of 256×109, on what both frames show: error mean / median in its pixels, share beyond one pixel,
-    and time by that of DIS with the preset MEDIUM. DIS alone sees grey frames of the painting's size::
+    Measured on Sintel's market_5 (motion of 27 px in the median and 133 at most) and cave_2 (15, 46), with a painting
+    of 256×109, on pixels visible in both frames: error mean / median in its pixels, share beyond one pixel, and time
+    relative to DIS with the preset MEDIUM. DIS alone sees grey frames of the painting's size::
 
         preset     finest scale  market_5            cave_2               time
         ULTRAFAST  0             4.26 / 1.16 / 52 %  0.40 / 0.14 / 9 %    0.4
@@ -84,8 +65,8 @@ class DisFlow:
         MEDIUM     1             5.64 / 2.14 / 60 %  0.57 / 0.29 / 14 %   0.3
         DisFlow                  1.28 / 0.17 / 24 %  0.13 / 0.04 / 2 %    40
 
-    The same frames give the same bits whatever ran before: OpenCV's DIS divides its work by the number
-    of threads and differs by it, so it has one thread here, and calls from several threads take turns.
+    The same frames give the same bits. OpenCV's DIS divides its work by the number of threads, and its result depends
+    on it; so it runs in one thread here, and calls from several threads take turns.
     """
 
     def __call__(self, a: np.ndarray, b: np.ndarray, size: Size) -> np.ndarray:
@@ -93,17 +74,17 @@ class DisFlow:
         return self.pair(a, b, size)[0]
 
     def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
-        """Flow a → b and flow b → a (see `FlowEstimator`); either direction takes the other to be checked by."""
+        """Flow a → b and flow b → a (see `FlowEstimator`), each checked against the other."""
         require_frames(a, b)
         work = working_size(size_of(a), size)
         with _one_thread():
-            forward, backward = _sharp_dis(*(_padded(resample_flow(frame, work)) for frame in (a, b)))
+            forward, backward = _refined_dis(*(_padded(resample(frame, work)) for frame in (a, b)))
             forward, backward = (flow[: work[0], : work[1]] for flow in (forward, backward))
             return resize_flow(forward, size), resize_flow(backward, size)
 
 
 def plain_dis(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Flow a → b by DIS alone at the frames' own size: quick, and right where little moves."""
+    """Flow a → b by DIS alone at the frames' own size, `H×W×2`: quick, and exact where motion is small."""
     require_frames(a, b)
     with _one_thread():
         greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (a, b)]
@@ -113,36 +94,36 @@ def plain_dis(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _padded(frame: np.ndarray) -> np.ndarray:
-    below, right = (max(0, _LEAST_SIDE - side) for side in frame.shape[:2])
+    below, right = (max(0, _MIN_SIDE - side) for side in frame.shape[:2])
     if not (below or right):
         return frame
     return np.asarray(cv2.copyMakeBorder(frame, 0, below, 0, right, cv2.BORDER_REPLICATE))
 
 
-def _sharp_dis(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flow a → b and b → a of two `H×W×3` uint8 frames at their own size, as `DisFlow` describes."""
+def _refined_dis(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flow a → b and b → a of two `H×W×3` uint8 frames at their own size: all steps of `DisFlow`."""
     grey_a, grey_b = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (a, b))
     forward = _dis(grey_a, grey_b, None, _EXACT, finest_scale=0)
     backward = _dis(grey_b, grey_a, None, _EXACT, finest_scale=0)
-    confirmed = consistent_pixels(forward, backward), consistent_pixels(backward, forward)
-    if any(pixels.mean() < _EASY for pixels in confirmed):
-        forward, backward = _seeded_dis(grey_a, grey_b)
-        confirmed = consistent_pixels(forward, backward), consistent_pixels(backward, forward)
-    if all(pixels.all() for pixels in confirmed):
+    consistent = consistent_pixels(forward, backward), consistent_pixels(backward, forward)
+    if any(pixels.mean() < _CONSISTENT_SHARE for pixels in consistent):
+        forward, backward = _dis_from_matches(grey_a, grey_b)
+        consistent = consistent_pixels(forward, backward), consistent_pixels(backward, forward)
+    if all(pixels.all() for pixels in consistent):
         return forward, backward
     lab_a, lab_b = (cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for frame in (a, b))
     return (
-        propagate_flow(forward, lab_a, lab_b, dilate(~confirmed[0])),
-        propagate_flow(backward, lab_b, lab_a, dilate(~confirmed[1])),
+        propagate_flow(forward, lab_a, lab_b, dilate(~consistent[0])),
+        propagate_flow(backward, lab_b, lab_a, dilate(~consistent[1])),
     )
 
 
-def _seeded_dis(grey_a: np.ndarray, grey_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flow a → b and b → a by DIS that SIFT matches start: steps 1 to 4 of `DisFlow`."""
+def _dis_from_matches(grey_a: np.ndarray, grey_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flow a → b and b → a of two grey frames by DIS started from SIFT matches: steps 1 to 4 of `DisFlow`."""
     equal_a, equal_b = equalize(grey_a), equalize(grey_b)
     points_a, points_b = match_features(grey_a, grey_b)
     first: list[np.ndarray | None] = [None, None]
-    if len(points_a) >= LEAST_MATCHES:
+    if len(points_a) >= MIN_MATCHES:
         first = [
             interpolate_matches(points_a, points_b - points_a, size_of(grey_a)),
             interpolate_matches(points_b, points_a - points_b, size_of(grey_a)),
@@ -157,30 +138,30 @@ def _seeded_dis(grey_a: np.ndarray, grey_b: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _dis(a: np.ndarray, b: np.ndarray, start: np.ndarray | None, preset: int, finest_scale: int) -> np.ndarray:
-    """DIS from a first flow, or from nothing.
+    """Flow a → b of two grey frames by DIS, from a first flow or from none.
 
-    With a first flow it begins at half the size, where OpenCV takes it over: from coarser scales on
-    it would lose again the large motion of small things that the first flow knows.
+    A first flow is taken over at half the size: from coarser scales on, DIS would lose the large motion of small
+    objects that it holds.
     """
     dis = cv2.DISOpticalFlow.create(preset)
     dis.setFinestScale(finest_scale)
     if start is None:
         return np.asarray(dis.calc(a, b, None))  # type: ignore[call-overload]
     dis.setCoarsestScale(1)
-    # A copy, as OpenCV writes its result into the array that it is given to start from.
+    # OpenCV writes its result into the array that it starts from.
     return np.asarray(dis.calc(a, b, start.copy()))
 
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """OpenCV with one thread, and with as many as before afterwards; one caller at a time, as the number is global."""
+    """Runs OpenCV in one thread, then restores the count; one caller at a time, since the count is global."""
     with _one_thread_lock:
         before = cv2.getNumThreads()
         cv2.setNumThreads(1)
         try:
             yield
         except cv2.error as error:
-            # Mostly memory that is not there, which torch reports like this.
+            # Mostly memory that cannot be allocated, which torch reports as a `RuntimeError` too.
             raise RuntimeError(f"OpenCV: {error}") from error
         finally:
             cv2.setNumThreads(before)

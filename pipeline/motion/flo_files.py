@@ -1,4 +1,4 @@
-"""TODO: motion.flo_files."""
+"""Flow files of other programs: Middlebury `.flo`, and `.pgm` masks of its reliability."""
 
 import contextlib
 import hashlib
@@ -13,34 +13,32 @@ import numpy as np
 from ..errors import InputError
 from ..pictures import Size, size_of
 from ..storage import write_bytes
-from .flow import resample_flow, resize_flow
-
-# Read from files
+from .flow import resample, resize_flow
 
 _TAIL_BYTES = 4096
-"""How much of the end of each file tells whether it is still the same."""
+"""Bytes at the end of each file that are part of the folder's fingerprint."""
 
 _FLO_MAGIC = b"PIEH"
 _FLO_HEADER_BYTES = 12
-_MOST_SIDE = 16_384
+_MAX_SIDE = 16_384
 _FLO_UNKNOWN = 1e9
-"""Middlebury's mark: a component beyond it says that the flow is not known there."""
+"""Middlebury's convention: flow with a component beyond this is unknown."""
 
 
 class FloFolder:
-    """Flow that another program has left as Middlebury `.flo` files, named as artistic-videos does.
+    """A folder of Middlebury `.flo` files, named as artistic-videos does (github.com/manuelruder/artistic-videos).
 
-    Ruder et al. (2016), github.com/manuelruder/artistic-videos: `backward_{i}_{j}.flo` starts at frame
-    i and points to the earlier frame j, `forward_{i}_{j}.flo` to a later one, and `reliable_{i}_{j}.pgm`,
-    white for visibility, belongs to the flow that starts at i. Frames count from 1 in these names and from 0
-    in the arguments here. Files of another size than the painting are resampled, vectors and all.
+    Ruder et al. (2016): `backward_{i}_{j}.flo` starts at frame i and points to the earlier frame j,
+    `forward_{i}_{j}.flo` to a later one, and `reliable_{i}_{j}.pgm`, white where the flow is reliable, belongs to the
+    flow that starts at i. Frames count from 1 in these names and from 0 in the arguments here. Files of another size
+    than the painting are resampled, their vectors scaled.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def fingerprint(self) -> str:
-        """Short hash of the files' names, sizes and last kilobytes: their contents may be terabytes."""
+        """Short hash of the files' names, sizes and last kilobytes; all of them may be terabytes."""
         listed = []
         for pattern in ("forward_*_*.flo", "backward_*_*.flo", "reliable_*_*.pgm"):
             for path in sorted(self.folder.glob(pattern)):
@@ -52,15 +50,15 @@ class FloFolder:
         return hashlib.sha256(repr(listed).encode()).hexdigest()[:16]
 
     def require(self, a_index: int, b_index: int, size: Size) -> None:
-        """Raises `InputError` where a file for this pair is cut off, of another kind or of another film's shape."""
+        """Raises `InputError` where a file for this pair is damaged or of another aspect ratio than `size`."""
         path = self.path_of(a_index, b_index)
-        certainty = self._certainty_path(a_index, b_index)
-        for file_path, open_checked in ((path, _opened_flo), (certainty, _opened_pgm)):
+        reliable_path = self._reliable_path(a_index, b_index)
+        for file_path, open_checked in ((path, _opened_flo), (reliable_path, _opened_pgm)):
             if file_path.is_file():
                 with open_checked(file_path) as (_, shape):
                     _require_shape(file_path, shape, size)
 
-    def _certainty_path(self, a_index: int, b_index: int) -> Path:
+    def _reliable_path(self, a_index: int, b_index: int) -> Path:
         return self.folder / f"reliable_{a_index + 1}_{b_index + 1}.pgm"
 
     def expected_name(self, a_index: int, b_index: int) -> str:
@@ -69,13 +67,13 @@ class FloFolder:
         return f"{direction}_{a_index + 1}_{b_index + 1}.flo"
 
     def path_of(self, a_index: int, b_index: int) -> Path:
-        """Where that file is, if it is there."""
+        """The path of that file, whether it exists or not."""
         return self.folder / self.expected_name(a_index, b_index)
 
     def read(self, a_index: int, b_index: int, size: Size) -> np.ndarray | None:
         """Flow from frame `a_index` to `b_index`, `H×W×2` float32 in pixels of `size`; None if there is no file.
 
-        Where the flow is unknown it is 0 (see `reliable`). Raises `InputError` for a damaged file.
+        Where the flow is unknown it is 0 (see `reliability`). Raises `InputError` for a damaged file.
         """
         path = self.path_of(a_index, b_index)
         if not path.is_file():
@@ -84,42 +82,41 @@ class FloFolder:
         _require_shape(path, size_of(flow), size)
         if known.all():
             return resize_flow(flow, size)
-        # The mean of the known vectors alone: zeros in the average would shorten them.
-        share = resample_flow(known.astype(np.float32), size)[..., None]
+        # Average the known vectors alone: the zeros of the others would shorten them.
+        share = resample(known.astype(np.float32), size)[..., None]
         return np.where(share > 0, resize_flow(flow, size) / np.maximum(share, 1e-6), 0).astype(np.float32)
 
-    def reliable(self, a_index: int, b_index: int, size: Size) -> np.ndarray | None:
-        """How far the flow from `a_index` to `b_index` is to be visible, `H×W` float32 in [0, 1].
+    def reliability(self, a_index: int, b_index: int, size: Size) -> np.ndarray | None:
+        """How reliable the flow from `a_index` to `b_index` is, `H×W` float32 in [0, 1].
 
-        The `reliable` file, and 0 where the flow is unknown. None if there is no such file and the
-        flow, if there is one, is known everywhere. Raises `InputError` for a damaged file.
+        The `reliable` file, times 0 where the flow is unknown. None if there is no such file and no unknown flow.
+        Raises `InputError` for a damaged file.
         """
-        visibility: np.ndarray | None = None
-        certainty = self._certainty_path(a_index, b_index)
-        if certainty.is_file():
-            pixels = _read_pgm(certainty)
-            _require_shape(certainty, size_of(pixels), size)
-            visibility = resample_flow(pixels, size)
+        reliability: np.ndarray | None = None
+        reliable_path = self._reliable_path(a_index, b_index)
+        if reliable_path.is_file():
+            pixels = _read_pgm(reliable_path)
+            _require_shape(reliable_path, size_of(pixels), size)
+            reliability = resample(pixels, size)
         path = self.path_of(a_index, b_index)
         if path.is_file():
             known = read_flo(path)[1]
             if not known.all():
-                share = resample_flow(known.astype(np.float32), size)
-                visibility = share if visibility is None else visibility * share
-        return None if visibility is None else np.clip(visibility, 0, 1)
+                share = resample(known.astype(np.float32), size)
+                reliability = share if reliability is None else reliability * share
+        return None if reliability is None else np.clip(reliability, 0, 1)
 
 
 def read_flo(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The flow in a Middlebury `.flo` file, `H×W×2` float32, and where it is known, `H×W` bool.
 
-    Unknown are vectors with a component beyond 1e9 or not finite; they are 0 in the flow. Raises
-    `InputError` for a file that is missing, no flow, of an absurd size, or shorter or longer than
-    its header says; nothing is allocated before these agree.
+    Vectors with a component beyond 1e9 or not finite are unknown, and 0 in the flow. Raises `InputError` for a file
+    that is missing, is no flow, or does not have the length that its header implies, before memory is allocated for it.
     """
     with _opened_flo(path) as (file, (height, width)):
         data = _read_pixels(file, path, width * height * 8)
     flow = np.frombuffer(data, "<f4").reshape(height, width, 2).astype(np.float32)
-    # A comparison with NaN is false, so that NaN is unknown too.
+    # A comparison with NaN is false: NaN is unknown too.
     known = np.asarray((np.abs(flow) <= _FLO_UNKNOWN).all(2))
     flow[~known] = 0
     return flow, known
@@ -140,7 +137,7 @@ def _pgm_kind(white: int) -> np.dtype[Any]:
 
 @contextlib.contextmanager
 def _opened_flo(path: Path) -> Iterator[tuple[BinaryIO, Size]]:
-    """The file at its first pixel, and its size; raises `InputError` where header and length do not agree."""
+    """The file at its first pixel, and its size. Raises `InputError` where header and length do not agree."""
     with _opened(path) as file:
         header = file.read(_FLO_HEADER_BYTES)
         if len(header) < _FLO_HEADER_BYTES or header[:4] != _FLO_MAGIC:
@@ -152,9 +149,9 @@ def _opened_flo(path: Path) -> Iterator[tuple[BinaryIO, Size]]:
 
 @contextlib.contextmanager
 def _opened_pgm(path: Path) -> Iterator[tuple[tuple[BinaryIO, int], Size]]:
-    """The file at its first pixel and the value of white, and its size; raises as `_opened_flo` does."""
+    """The file at its first pixel, the value of white, and its size. Raises as `_opened_flo` does."""
     with _opened(path) as file:
-        # White space, with comments in it, stands between the numbers; one character of it ends the header.
+        # Numbers are separated by white space, which may hold comments; one character of it ends the header.
         header = re.match(rb"P5" + rb"(?:\s|#[^\n]*\n)+(\d{1,9})" * 3 + rb"\s", file.read(4096))
         if header is None or not 0 < int(header[3]) < 65536:
             raise InputError(f"{path} is no binary .pgm file (P5): write it with 8 or 16 bits of grey")
@@ -174,9 +171,9 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _require_length(file: BinaryIO, path: Path, width: int, height: int, bytes_per_pixel: int) -> None:
-    """The rest of a file must be as long as its header says; nothing is allocated before."""
-    if not (0 < width <= _MOST_SIDE and 0 < height <= _MOST_SIDE):
-        raise InputError(f"{path} claims {width}×{height} pixels, and a side has 1 to {_MOST_SIDE}: it is damaged")
+    """Raises `InputError` unless the rest of a file is as long as its header implies."""
+    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
+        raise InputError(f"{path} claims {width}×{height} pixels, and a side has 1 to {_MAX_SIDE}: it is damaged")
     expected_bytes = width * height * bytes_per_pixel
     actual_bytes = os.fstat(file.fileno()).st_size - file.tell()
     if actual_bytes != expected_bytes:
@@ -194,9 +191,9 @@ def _read_pixels(file: BinaryIO, path: Path, count: int) -> bytes:
 
 
 def _require_shape(path: Path, shape: Size, size: Size) -> None:
-    """Flow may have another resolution than the painting, but not another shape: then it is of another film."""
+    """Raises `InputError` for flow of another aspect ratio than the painting: it belongs to another film."""
     (height, width), (painted_height, painted_width) = shape, size
-    # Either was rounded to whole pixels.
+    # Both sizes were rounded to whole pixels.
     rounding = 1 / height + 1 / width + 1 / painted_height + 1 / painted_width
     if abs((width * painted_height) / (height * painted_width) - 1) > rounding:
         raise InputError(

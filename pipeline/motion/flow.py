@@ -1,4 +1,14 @@
-"""TODO: motion.flow."""
+"""Optical flow: its convention, its resampling, and what an estimator is.
+
+Convention
+    Flow a → b gives (dx, dy) in pixels on the grid of a: what is at x in a is at x + flow(x) in b. Arrays of flow are
+    `H×W×2` float32, tensors `B×2×H×W`. dx counts to the right, dy downwards; integers are pixel centres, and the frame
+    is the rectangle of its pixel centres, [0, W - 1] × [0, H - 1]. To bring picture b onto the grid of a, sample it at
+    x + flow(a → b): the previous result comes onto the current frame by the flow current → previous.
+    Flow brought to another size has its vectors scaled too, each axis by its own factor (`resize_flow`). Frames are
+    `H×W×3` uint8 RGB, sizes (height, width); OpenCV's channel orders and (x, y) sizes do not leave the function that
+    calls it.
+"""
 
 from typing import Protocol
 
@@ -9,44 +19,44 @@ import torch
 from ..pictures import Size, fit_within
 
 WORKING_FACTOR = 2.5
-"""The flow is estimated on frames this many times the painting's size, where they have as much: motion
-of thin things and borders is lost at the painting's size, and its average over a pixel is more exact."""
+"""Flow is estimated on frames this many times the painting's size, where the source has as much: at the painting's size
+the motion of thin objects and of borders is lost, and the average over a pixel is more exact."""
 
-WORKING_LEAST = 512
-"""The longer side of small paintings' working frames, in pixels; never more than the source has."""
+WORKING_MIN_SIDE = 512
+"""The longer side in pixels of the working frames of small paintings; never more than the source has."""
 
-WORKING_MOST = 1024
+WORKING_MAX_SIDE = 1024
 """The longer side of working frames at most, in pixels."""
 
 
 class FlowEstimator(Protocol):
-    """Whatever makes flow out of two frames."""
+    """Estimates the flow between two frames (`DisFlow`, `RaftFlow`)."""
 
     def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
         """Flow a → b and flow b → a, both `H×W×2` float32 in pixels of `size`.
 
-        `a` and `b` are frames of one size, the source's, which `size` (the painting's) need not be.
+        `a` and `b` are frames of one size, the source's, which may differ from `size`, the painting's.
         The same frames give the same bits.
         """
         ...
 
 
 def resize_flow(flow: np.ndarray, size: Size) -> np.ndarray:
-    """`H×W×2` flow brought to `size`, its vectors scaled per axis; area-averaged where it shrinks, else bilinear."""
+    """`H×W×2` flow at `size`, its vectors scaled per axis; area-averaged where it shrinks, else bilinear."""
     height, width = flow.shape[:2]
     if (height, width) == size:
         return flow.astype(np.float32)
-    resized = resample_flow(flow.astype(np.float32), size)
+    resized = resample(flow.astype(np.float32), size)
     return resized * np.array([size[1] / width, size[0] / height], np.float32)
 
 
 def working_size(source: Size, painting: Size) -> Size:
-    """The size at which the flow of a painting is estimated, of the shape of the source and no larger."""
-    side = min(max(round(WORKING_FACTOR * max(painting)), WORKING_LEAST), WORKING_MOST)
+    """The size at which the flow of a painting is estimated: of the source's shape and no larger."""
+    side = min(max(round(WORKING_FACTOR * max(painting)), WORKING_MIN_SIDE), WORKING_MAX_SIDE)
     return fit_within(source, side)
 
 
-def resample_flow(values: np.ndarray, size: Size) -> np.ndarray:
+def resample(values: np.ndarray, size: Size) -> np.ndarray:
     """`H×W` or `H×W×C` at `size`: averaged over areas along an axis that shrinks, bilinear along one that grows."""
     smaller = min(size[0], values.shape[0]), min(size[1], values.shape[1])
     if values.shape[:2] != smaller:
@@ -56,7 +66,16 @@ def resample_flow(values: np.ndarray, size: Size) -> np.ndarray:
     return values
 
 
+def flow_targets(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x and y in pixels that `flow` (`H×W×2`) points to, and whether that lies in the frame; `H×W` all three."""
+    height, width = flow.shape[:2]
+    x = np.arange(width, dtype=np.float32) + flow[..., 0]
+    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+    return x, y, (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+
 def require_frames(a: np.ndarray, b: np.ndarray) -> None:
+    """Raises `ValueError` unless both are `H×W×3` uint8 frames of one size."""
     for frame in (a, b):
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
             raise ValueError(f"a frame is H×W×3 uint8, and this one is {frame.shape} {frame.dtype}")
@@ -65,10 +84,10 @@ def require_frames(a: np.ndarray, b: np.ndarray) -> None:
 
 
 def to_flow(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
-    """A flow as an H×W×2 float32 array to 1×2×H×W."""
+    """A flow as an `H×W×2` float32 array to `1×2×H×W`."""
     return torch.from_numpy(np.ascontiguousarray(array)).to(device).permute(2, 0, 1).unsqueeze(0)
 
 
 def to_mask(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
-    """A mask as an H×W float32 array to 1×1×H×W."""
+    """A mask as an `H×W` float32 array to `1×1×H×W`."""
     return torch.from_numpy(array).to(device)[None, None]

@@ -1,15 +1,15 @@
-"""TODO: motion.flow_matching."""
+"""Sparse matches between two frames: SIFT features (Lowe 2004), matched twice and checked against their neighbours."""
 
 import cv2
 import numpy as np
 
 from ..pictures import Size, fit_within, size_of
-from .flow import resample_flow
+from .flow import resample
 from .flow_fit import cell_centres, fit_local_affine, squared_distances, upsample_cells
 
 _FEATURE_SIDE = 512
-"""SIFT looks at frames of this longer side at most: larger ones give more matches, and for twice the
-time of matching no flow that is much better."""
+"""The longer side in pixels of the frames that SIFT sees, at most: larger ones give more matches, but for twice the
+time hardly better flow."""
 
 _CLAHE_CLIP = 4.0
 _CLAHE_TILES = (8, 8)
@@ -17,25 +17,30 @@ _CLAHE_TILES = (8, 8)
 _RATIO = 0.85
 _GUIDED_RATIO = 0.95
 _GUIDED_RADIUS = 1 / 32
-"""How far from where the first matches point a second match may lie, of the longer side."""
+"""How far from where the first matches point a guided match may lie, as a share of the longer side."""
 
-_MOST_DISTANCE = 150_000.0
-"""Squared distance between SIFT descriptors (of length 512) beyond which they are of different things."""
+_MAX_DISTANCE = 150_000.0
+"""Squared distance between SIFT descriptors (of length 512) beyond which they do not match."""
 
-LEAST_MATCHES = 4
+MIN_MATCHES = 4
+"""Fewer matches give no first flow."""
 
 
 def equalize(grey: np.ndarray) -> np.ndarray:
-    """The frame with its local contrast equalised (Zuiderveld 1994, CLAHE), which brings out what is in the dark."""
+    """A grey frame with its local contrast equalised (CLAHE, Zuiderveld 1994), which brings out dark areas."""
     return np.asarray(cv2.createCLAHE(_CLAHE_CLIP, _CLAHE_TILES).apply(grey))
 
 
 def match_features(grey_a: np.ndarray, grey_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points of `a` and of `b` that show the same, both `N×2` float32 (x, y) in pixels of the frames given."""
+    """Matching points of two grey frames, `N×2` float32 (x, y) in their pixels, for `a` and for `b`.
+
+    A second, guided match looks only near where the first matches point. There a weaker ratio is enough, which finds a
+    third more in dark and fast scenes.
+    """
     size = size_of(grey_a)
     small = fit_within(size, _FEATURE_SIDE)
-    points_a, descriptors_a = _features(equalize(resample_flow(grey_a, small)))
-    points_b, descriptors_b = _features(equalize(resample_flow(grey_b, small)))
+    points_a, descriptors_a = _features(equalize(resample(grey_a, small)))
+    points_b, descriptors_b = _features(equalize(resample(grey_b, small)))
     if min(len(points_a), len(points_b)) < 2:
         return points_a[:0], points_b[:0]
     # Descriptors are whole numbers, and these sums stay below 2²⁴: exact in float32, in whatever order.
@@ -44,14 +49,14 @@ def match_features(grey_a: np.ndarray, grey_b: np.ndarray) -> tuple[np.ndarray, 
         + np.square(descriptors_b).sum(1)[None]
         - 2 * (descriptors_a @ descriptors_b.T)
     )
-    i, j = _agreeing(points_a, points_b, *_mutual(distances, _RATIO))
-    if len(i) >= LEAST_MATCHES:
+    i, j = _consistent_matches(points_a, points_b, *_mutual_nearest(distances, _RATIO))
+    if len(i) >= MIN_MATCHES:
         guide = interpolate_matches(points_a[i], points_b[j] - points_a[i], small)
         expected = points_a + cv2.remap(
             guide, points_a[:, :1], points_a[:, 1:], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         ).reshape(-1, 2)
         distances[squared_distances(expected, points_b) > (_GUIDED_RADIUS * max(small)) ** 2] = np.inf
-        i, j = _agreeing(points_a, points_b, *_mutual(distances, _GUIDED_RATIO))
+        i, j = _consistent_matches(points_a, points_b, *_mutual_nearest(distances, _GUIDED_RATIO))
     # The centre of the top left pixel is (0, 0) at both sizes, and its corner is what they share.
     scale = np.array([size[1] / small[1], size[0] / small[0]], np.float32)
     return (points_a[i] + 0.5) * scale - 0.5, (points_b[j] + 0.5) * scale - 0.5
@@ -66,10 +71,10 @@ def _features(equal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([keypoint.pt for keypoint in keypoints], np.float32), np.asarray(descriptors, np.float32)
 
 
-def _mutual(distances: np.ndarray, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns that are nearest to each other, the second nearest column being farther by 1/`ratio`.
+def _mutual_nearest(distances: np.ndarray, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of mutual nearest neighbours that pass the ratio test (Lowe 2004).
 
-    `distances`: `N×M` squared, inf where a match is out of the question; N and M at least 2.
+    `distances`: `N×M` squared, inf where no match is allowed; N and M at least 2.
     """
     rows = np.arange(len(distances))
     nearest = distances.argmin(1)
@@ -78,33 +83,33 @@ def _mutual(distances: np.ndarray, ratio: float) -> tuple[np.ndarray, np.ndarray
     distances[rows, nearest] = np.inf
     second = distances.min(1)
     distances[rows, nearest] = first
-    kept = (first < ratio**2 * second) & (backwards[nearest] == rows) & (first < _MOST_DISTANCE)
+    kept = (first < ratio**2 * second) & (backwards[nearest] == rows) & (first < _MAX_DISTANCE)
     return rows[kept], nearest[kept]
 
 
-def _agreeing(
+def _consistent_matches(
     points_a: np.ndarray, points_b: np.ndarray, i: np.ndarray, j: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The matches `i`, `j` that move like at least two of the eight next to them.
+    """The matches `i`, `j` whose vectors agree with those of at least two of the eight nearest matches.
 
-    Like: within 3 pixels and a twentieth of their distance. Chance matches, of which noise and
-    repeated patterns have plenty, stand alone.
+    To agree is to differ by less than 3 pixels plus a twentieth of their distance. Chance matches, of which noise and
+    repeated patterns have plenty, agree with none.
     """
     if len(i) < 3:
         return i[:0], j[:0]
     start, shift = points_a[i], points_b[j] - points_a[i]
-    apart = squared_distances(start, start)
-    np.fill_diagonal(apart, np.inf)
+    distances = squared_distances(start, start)
+    np.fill_diagonal(distances, np.inf)
     count = min(8, len(i) - 1)
-    near = np.argpartition(apart, count - 1, axis=1)[:, :count]
+    near = np.argpartition(distances, count - 1, axis=1)[:, :count]
     difference = np.sqrt(np.square(shift[near] - shift[:, None]).sum(2))
-    alike = difference < 3 + 0.05 * np.sqrt(np.take_along_axis(apart, near, 1))
-    kept = alike.sum(1) >= 2
+    agrees = difference < 3 + 0.05 * np.sqrt(np.take_along_axis(distances, near, 1))
+    kept = agrees.sum(1) >= 2
     return i[kept], j[kept]
 
 
 def interpolate_matches(points: np.ndarray, vectors: np.ndarray, size: Size) -> np.ndarray:
-    """A flow of `size` through `vectors` at `points` (both `N×2`, N ≥ 1): locally affine, robust."""
+    """A flow of `size`, `H×W×2`, through `vectors` at `points` (both `N×2`, N ≥ 1), by local affine fits."""
     cell, centres = cell_centres(size)
     fitted = fit_local_affine(points, vectors, centres.reshape(-1, 2))
     return upsample_cells(fitted.reshape(centres.shape), cell, size)

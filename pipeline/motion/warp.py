@@ -1,15 +1,7 @@
-"""Carrying a painting along the motion of its content, and judging how still it holds.
+"""Warping: one picture, or the previous painting, brought onto the grid of another frame along optical flow.
 
-Conventions, used everywhere in `pipeline`:
-
-- Flow a → b is `B×2×H×W`, (dx, dy) in pixels, given on the grid of a: what is at x in a is at x + flow in b.
-- To bring picture b onto the grid of a, sample it at x + flow(a → b). The painting of the frame before comes onto
-  the current frame by flow(current → previous).
-- x runs to the right, y down, integers are pixel centres; the frame is the rectangle of its pixel centres,
-  [0, W - 1] × [0, H - 1].
-- Masks are `B×1×H×W` in [0, 1]; 1 = visibility.
-
-All functions are pure and follow the device of their tensors.
+Directions, pixel grid and units are those of `motion.flow`: the result at x is the picture at x + flow(x). All
+functions are pure and follow the device of their tensors.
 """
 
 import math
@@ -22,45 +14,46 @@ Kernel: TypeAlias = Literal["bilinear", "bicubic", "lanczos"]
 Border: TypeAlias = Literal["nearest", "repeat"]
 
 _REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 8}
-"""Taps on each side of the sampled place, on each axis."""
+"""Taps on each side of the sampled position, on each axis."""
 
-SLACK = 0.01
-"""Pixels beyond the last centre that are rounding, and no part of the picture is missing."""
+BORDER_TOLERANCE = 0.01
+"""Pixels beyond the border's pixel centres that count as rounding: such a position is still in the frame."""
 
 _PERIODS = (1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8)
-"""Shares of the frame's side. The longer a period, the less its repetition shows."""
+"""Periods of `_wrap`, as shares of the frame's side, longest first: the longer, the less the repetition shows."""
 
-_SAME_MOTION = 0.25
-"""Mean difference of motion, relative to its length, up to which a longer period is not given up for a shorter."""
+_SIMILAR_MOTION = 0.25
+"""Mean difference of flow, relative to its length, up to which a longer period is good enough."""
 
 _GRAIN = tuple((-1) ** tap * math.comb(8, tap) / 256 for tap in range(9))
-"""A high pass of response sin⁸(πf), f in cycles a pixel."""
+"""Taps of a high pass with the response sin⁸(πf), f in cycles per pixel."""
 
 
 def warp(
     images: torch.Tensor, flow: torch.Tensor, kernel: Kernel = "lanczos", border: Border = "nearest"
 ) -> torch.Tensor:
-    """`images` (B×C×H×W) sampled at x + flow(x), flow B×2×H×W in pixels; see the conventions above.
+    """`images` (`B×C×H×W`) sampled at x + flow(x), `flow` `B×2×H×W` in pixels.
 
-    `lanczos` (a = 8) keeps the most of fine detail, which a film needs where each frame resamples the last: strokes
-    are sharp to the pixel, and over half a pixel a = 3 loses 4 % of their gradients, a = 8 under 1 %.
-    `bicubic` is that of Keys (1981) with a = -½; `bilinear` is the sampling of Lai et al. (2018). Weights add up
-    to 1, so flat colour stays, and a flow of whole pixels copies (to rounding). The result may overshoot the range.
-    Outside the frame is the colour of the nearest border pixel, or what is up to half a frame further in, again and
-    again (see `_repeated`).
+    `lanczos` (a = 8) keeps the most detail, which matters where each frame resamples the last: strokes are sharp to
+    the pixel, and over half a pixel a = 3 loses 4 % of their gradients, a = 8 under 1 %. `bicubic` is that of Keys
+    (1981) with a = -½; `bilinear` is the sampling of Lai et al. (2018). Weights add up to 1, so flat colour stays, and
+    a flow of whole pixels copies (to rounding). The result may overshoot the range.
+
+    Beyond the frame `nearest` continues with the colour of the border pixel, `repeat` with a part of the frame up to
+    half a frame further in (see `_wrap`).
     """
     batch, channels, height, width = images.shape
     reach = _REACH[kernel]
     y, x = torch.meshgrid(
         torch.arange(height, device=images.device), torch.arange(width, device=images.device), indexing="ij"
     )
-    place_x, place_y = x + flow[:, 0], y + flow[:, 1]
+    to_x, to_y = x + flow[:, 0], y + flow[:, 1]
     if border == "repeat":
-        place_x, place_y = _repeated(place_x, flow, 3), _repeated(place_y, flow, 2)
+        to_x, to_y = _wrap(to_x, flow, 3), _wrap(to_y, flow, 2)
     # A flow of 1e9 must not overflow an index.
-    place_x, place_y = place_x.clamp(0, width - 1), place_y.clamp(0, height - 1)
-    left, top = place_x.floor(), place_y.floor()
-    weights_x, weights_y = _tap_weights(place_x - left, kernel), _tap_weights(place_y - top, kernel)
+    to_x, to_y = to_x.clamp(0, width - 1), to_y.clamp(0, height - 1)
+    left, top = to_x.floor(), to_y.floor()
+    weights_x, weights_y = _tap_weights(to_x - left, kernel), _tap_weights(to_y - top, kernel)
     left, top = left.long(), top.long()
     flat = images.flatten(2)
     result = torch.zeros_like(images)
@@ -76,12 +69,12 @@ def warp(
 
 
 def warp_painting(painting: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
-    """A painting (B×C×H×W) on the grid that `flow` (B×2×H×W) is given on, ready to be painted on.
+    """The previous painting (`B×C×H×W`) on the grid of `flow` (`B×2×H×W`): the warm start of a frame.
 
-    It is warped, with what enters the frame repeated from inside. What moved also loses its grain: of what
-    alternates both across and down, H(f) = sin⁸(πf_x) · sin⁸(πf_y). The losses hardly see that, each frame adds a
-    little, and warping keeps it: without this it grows seventyfold in energy over a pan of 100 frames. Detail that is
-    upright or level stays. What stands still is copied, to the bit.
+    What enters the frame repeats a part of its inside. Where the flow is not 0, checkerboard grain is filtered out:
+    the part with the response H(f) = sin⁸(πf_x) · sin⁸(πf_y). The losses hardly see it, each frame adds a little and
+    warping preserves it; unfiltered, its energy grows seventyfold over a pan of 100 frames. Vertical and horizontal
+    detail stays. Where the flow is 0 the painting is copied, to the bit.
     """
     moved = warp(painting, flow, border="repeat")
     channels, taps = painting.shape[1], torch.tensor(_GRAIN, dtype=painting.dtype, device=painting.device)
@@ -92,39 +85,38 @@ def warp_painting(painting: torch.Tensor, flow: torch.Tensor) -> torch.Tensor:
     return torch.where((flow == 0).all(1, keepdim=True), painting, moved - grain)
 
 
-def _repeated(place: torch.Tensor, flow: torch.Tensor, axis: int) -> torch.Tensor:
-    """Brings sampled places (B×H×W, along `axis` of B×2×H×W `flow`) from beyond either border a period further in.
+def _wrap(positions: torch.Tensor, flow: torch.Tensor, axis: int) -> torch.Tensor:
+    """Sampled positions (`B×H×W`, along `axis` of `B×2×H×W` `flow`), those beyond a border moved in by whole periods.
 
-    The period is that of `_PERIODS` which leads to where the same motion goes on. Then, while a camera moves, what
-    enters in each frame continues what entered in the one before, and its texture is that of a strip inside.
-    A place that stands still in the frame, or a frame mirrored at its border, would be the same few pixels
-    every time, which become streaks.
+    The period is the longest of `_PERIODS` that leads to where the flow is similar. While a camera moves, what enters
+    then continues what entered in the frame before, with the texture of a strip inside. A source that is fixed in the
+    frame, or the frame mirrored at its border, would give the same few pixels every time, which become streaks.
     """
     length = flow.shape[axis]
     last = length - 1
-    for beyond in (place < -SLACK, place > last + SLACK):
+    for beyond in (positions < -BORDER_TOLERANCE, positions > last + BORDER_TOLERANCE):
         if not bool(beyond.any()):
             continue
-        wanted = flow.movedim(1, -1)[beyond]
-        scale = wanted.norm(dim=1).mean()
+        outer_flow = flow.movedim(1, -1)[beyond]
+        scale = outer_flow.norm(dim=1).mean()
         best: tuple[float, torch.Tensor] | None = None
         for share in _PERIODS:
             period = max(1, int(length * share))
-            inner = torch.where(place < 0, place.remainder(period), last - (last - place).remainder(period))
+            inner = torch.where(positions < 0, positions.remainder(period), last - (last - positions).remainder(period))
             index = inner.round().long().clamp(0, last).unsqueeze(1).expand_as(flow)
-            there = flow.gather(axis, index).movedim(1, -1)[beyond]
-            miss = float((there - wanted).norm(dim=1).mean() / scale)
+            inner_flow = flow.gather(axis, index).movedim(1, -1)[beyond]
+            miss = float((inner_flow - outer_flow).norm(dim=1).mean() / scale)
             if best is None or miss < best[0]:
                 best = miss, inner
-            if miss < _SAME_MOTION:
+            if miss < _SIMILAR_MOTION:
                 break
         if best is not None:
-            place = torch.where(beyond, best[1], place)
-    return place
+            positions = torch.where(beyond, best[1], positions)
+    return positions
 
 
 def _tap_weights(fraction: torch.Tensor, kernel: Kernel) -> list[torch.Tensor]:
-    """Weights of the taps at floor(x) - reach + 1 … floor(x) + reach, for a place `fraction` beyond floor(x)."""
+    """Weights of the taps at floor(x) - reach + 1 … floor(x) + reach, for a position `fraction` beyond floor(x)."""
     reach = _REACH[kernel]
     distances = [(fraction - (tap - reach + 1)).abs() for tap in range(2 * reach)]
     if kernel == "bilinear":

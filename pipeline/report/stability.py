@@ -112,7 +112,7 @@ def flow_from_files(files: FloFolder) -> FlowSource:
                 "there): add it, or leave out `flow_folder` to have the flow estimated"
             )
         back = files.read(earlier.index, frame.index, frame.size)
-        return FlowPair(flow, back, files.reliable(frame.index, earlier.index, frame.size))
+        return FlowPair(flow, back, files.reliability(frame.index, earlier.index, frame.size))
 
     return between
 

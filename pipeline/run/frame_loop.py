@@ -200,7 +200,7 @@ class Painting:
                 frames_kept=reach + 2,
                 backward=self._passes > 1,
                 flow_store=self._job.folder / FLOW_NAME if self._passes > 1 and method != "files" else None,
-                way_store=self._job.folder / FLOW_NAME if self._segments else None,
+                chain_store=self._job.folder / FLOW_NAME if self._segments else None,
             ) as motion,
         ):
             yield ReaderSlot(motion)
@@ -272,7 +272,7 @@ class Painting:
             following = None if key is None else self._chains[key][-1]
         if following is not None:
             with contextlib.suppress(FrameError):
-                lane.motion.prepare(following.index, *self._links(following, self._sources(following, frame)))
+                lane.motion.prefetch(following.index, *self._links(following, self._sources(following, frame)))
 
     def _chains_behind(self, frame: FrameRecord) -> list[FrameRecord]:
         """The chain of the keyframe that waits for this one: with several workers it is next, and has many frames to
