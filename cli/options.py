@@ -1,21 +1,15 @@
-"""TODO: cli.options."""
+"""Arguments and options that commands share, as annotated types."""
 
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ..errors import SettingsError, UsageError
-
-if TYPE_CHECKING:
-    from ..settings import Settings
-
-
-FILMS_PANEL, PHOTOS_PANEL, MACHINES_PANEL = "Films", "Photos", "Machines"
+VIDEO_PANEL, PHOTOS_PANEL, DEVICES_PANEL = "Videos", "Photos", "Devices"
 
 StyleOption = Annotated[
-    list[Path], typer.Option("--style", "-s", metavar="IMAGE", help="Style image; give it again to blend several.")
+    list[Path],
+    typer.Option("--style", "-s", metavar="IMAGE", help="Style image; repeat the option to blend several."),
 ]
 StyleWeightOption = Annotated[
     list[float] | None,
@@ -26,110 +20,152 @@ ConfigOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as in style.weight=200; may be repeated."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, as in style.weight=200; can be repeated."),
 ]
 WeightsOption = Annotated[
     str | None,
-    typer.Option(metavar="bundled|torchvision|FILE", help="Encoder weights, in place of those of the preset."),
+    typer.Option(metavar="bundled|torchvision|FILE", help="Encoder weights. Default: those of the preset."),
 ]
 DeviceOption = Annotated[
     str,
     typer.Option(
         metavar="auto|cpu|cuda|cuda:N,…",
-        help="Where to paint: every GPU, else the CPU; or those named.",
-        rich_help_panel=MACHINES_PANEL,
+        help="Where to paint. auto: on every GPU, or on the CPU if there is none.",
+        rich_help_panel=DEVICES_PANEL,
     ),
 ]
 ExecutorOption = Annotated[
     str,
     typer.Option(
         metavar="auto|inline|processes|ray",
-        help="In this process, in one for each device, or on a Ray cluster. auto: processes where they are worth it.",
-        rich_help_panel=MACHINES_PANEL,
+        help="Paint in this process, in one process per device, or on a Ray cluster. auto: processes where they are "
+        "faster, else inline.",
+        rich_help_panel=DEVICES_PANEL,
     ),
 ]
 AddressOption = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT|auto",
-        help="The Ray cluster. Default: one of this machine alone, for the job.",
-        rich_help_panel=MACHINES_PANEL,
+        help="Ray cluster to paint on. Default: a temporary one on this machine.",
+        rich_help_panel=DEVICES_PANEL,
     ),
 ]
 BatchOption = Annotated[
     str,
     typer.Option(
         metavar="auto|N",
-        help="Pictures of one size that a device paints side by side. auto: as many as pay on a GPU here, else 1.",
-        rich_help_panel=MACHINES_PANEL,
+        help="Pictures of one size that a device paints together. auto: as many as raise the throughput of a GPU; "
+        "1 on a CPU.",
+        rich_help_panel=DEVICES_PANEL,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")]
-JobArgument = Annotated[Path, typer.Argument(metavar="JOB", help="The folder OUTPUT.impasto that stylize made.")]
+SegmentsOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|N",
+        help="Paint each long shot in N segments in parallel. auto: as many as several GPUs gain by.",
+        rich_help_panel=DEVICES_PANEL,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per line on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+JobArgument = Annotated[Path, typer.Argument(metavar="JOB", help="Folder of the job: OUTPUT.impasto.")]
 
+# Of stylize alone
 
-def settings_from_options(
-    config: str,
-    overrides: list[str] | None,
-    size: int | None,
-    iterations: str | None,
-    weights: str | None,
-    cuts: str | None = None,
-) -> "Settings":
-    from ..presets import load_settings
-
-    own: list[str | tuple[str, Any]] = list(overrides or [])
-    if size is not None:
-        own.append(("size", size))
-    passes = load_settings(config, own).passes.count if iterations is not None else 1
-    if iterations is not None:
-        parts = iterations.split(",")
-        if not 1 <= len(parts) <= 2 or not all(part.strip().isascii() and part.strip().isdigit() for part in parts):
-            raise SettingsError(f"--iterations {iterations!r} is not of the form FIRST or FIRST,NEXT, as in 300,40")
-        if any(len(part.strip()) > 9 for part in parts):
-            raise SettingsError(f"--iterations {iterations[:20]}… is out of range: at most 1000000")
-        own += [(f"iterations.{key}", int(part)) for key, part in zip(("first", "next"), parts, strict=False)]
-        if passes > 1:
-            if len(parts) > 1:
-                raise SettingsError(
-                    f"--iterations {iterations}: each of the {passes} passes of these settings has the same number "
-                    "of iterations: give one"
-                )
-            own.append(("passes.iterations", int(parts[0])))
-    if weights is not None:
-        own.append(("encoder.weights", weights))
-    if cuts is not None:
-        from ..shots.boundaries import parse_cuts
-
-        where = parse_cuts(cuts)
-        # Cuts by hand that are none are no request to look for some.
-        own += [("shots.detect", where == "auto"), ("shots.cuts", [] if isinstance(where, str) else list(where))]
-    return load_settings(config, own)
-
-
-def parse_image_format(text: str | None) -> str | None:
-    from ..media.image_file import FORMATS
-
-    if text is None:
-        return None
-    name = {"jpeg": "jpg", "tif": "tiff"}.get(text.lower().lstrip("."), text.lower().lstrip("."))
-    if name not in FORMATS:
-        raise UsageError(f"--format {text!r} is not one of {', '.join(FORMATS)}")
-    return name
-
-
-def parse_rate(text: str) -> Fraction:
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f"--fps {text!r} is not a rate: write 24, 23.976 or 30000/1001") from None
-
-
-def parse_count(option: str, text: str) -> int | None:
-    """A count of at least 1; None for `auto`."""
-    if text == "auto":
-        return None
-    if not (text.isascii() and text.isdigit()) or int(text) < 1:
-        raise UsageError(f"{option} {text!r} is neither auto nor a whole number from 1")
-    return int(text)
+ContentArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="CONTENT", help="An image, several images, a folder of photos or frames, or a video."),
+]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", metavar="PATH", help="Image, folder or video to make, by its ending.")
+]
+SizeOption = Annotated[
+    int | None,
+    typer.Option("--size", metavar="N", help="Longest side of the result, in pixels. Default: that of the content."),
+]
+IterationsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FIRST[,NEXT]",
+        help="Most iterations of a cold start (photos, first frame of a shot) and of a warm start (later frames). "
+        "With several passes: one number, for each pass.",
+    ),
+]
+SequenceOption = Annotated[
+    bool,
+    typer.Option("--sequence", help="Treat the images as the frames of one video.", rich_help_panel=VIDEO_PANEL),
+]
+PhotosOption = Annotated[
+    bool,
+    typer.Option("--photos", help="Treat the images as independent photos.", rich_help_panel=PHOTOS_PANEL),
+]
+FramesOption = Annotated[
+    str | None,
+    typer.Option(metavar="A:B", help="Paint only frames A to B-1, counted from 0.", rich_help_panel=VIDEO_PANEL),
+]
+FpsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RATE",
+        help="Frame rate of a video made from images, as 30 or 30000/1001. Default: 24.",
+        rich_help_panel=VIDEO_PANEL,
+    ),
+]
+CutsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|none|A,B,…|FILE",
+        help="Cuts: detect them (auto), treat all as one shot (none), or list the first frames of new shots.",
+        rich_help_panel=VIDEO_PANEL,
+    ),
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="png|jpg|webp|tiff|bmp",
+        help="Format of the painted photos. Default: that of each photo.",
+        rich_help_panel=PHOTOS_PANEL,
+    ),
+]
+StripOption = Annotated[bool, typer.Option("--strip", help="Leave out metadata (camera, location, author).")]
+CodecOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Video codec: h264, hevc, av1, vp9, prores or ffv1. Default: h264; vp9 in .webm.",
+        rich_help_panel=VIDEO_PANEL,
+    ),
+]
+CrfOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Video quality on the codec's own scale, 0 is best. Default: visually lossless.",
+        rich_help_panel=VIDEO_PANEL,
+    ),
+]
+PixelFormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pixel-format",
+        metavar="FMT",
+        help="Pixel format of the video, as yuv420p10le. Default: one that players support.",
+        rich_help_panel=VIDEO_PANEL,
+    ),
+]
+CompareOption = Annotated[
+    bool, typer.Option("--compare", help="Also write content and result side by side, as OUTPUT-compare.")
+]
+JobOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder of the job. Default: OUTPUT.impasto beside the output.")
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", "-f", help="Overwrite the output and start its job from the beginning.")
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Paint nothing; report the frames, the time and the disk space of the job."),
+]

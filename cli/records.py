@@ -1,4 +1,4 @@
-"""TODO: cli.records."""
+"""The JSON records of commands that are not events of a job; their keys are part of the contract."""
 
 import math
 from pathlib import Path
@@ -8,9 +8,31 @@ if TYPE_CHECKING:
     from ..job.status import JobStatus
     from ..report.stability import Stability
     from ..report.summary import MeanStability, Measured, Summary
+    from ..run.job_run import DryRun
+
+
+def dry_run_record(plan: "DryRun") -> dict[str, object]:
+    """`stylize --dry-run --json`."""
+    return {
+        "event": "dry_run",
+        **{key: str(value) if isinstance(value, Path) else value for key, value in vars(plan).items()},
+    }
+
+
+def status_record(status: "JobStatus") -> dict[str, object]:
+    """`status --json`."""
+    record: dict[str, object] = {
+        key: str(value) if isinstance(value, Path) else value for key, value in vars(status).items()
+    }
+    record["devices"] = [vars(item) for item in status.devices]
+    record["failed"] = [{"name": name, "message": message} for name, message in status.failed]
+    losses = status.losses
+    record["losses"] = None if losses is None else {**vars(losses), "objective": losses.objective}
+    return {"event": "status", **record}
 
 
 def measured_record(item: "Measured") -> dict[str, object]:
+    """One picture of `measure --json`."""
     losses, (height, width) = item.losses, item.size
     return {
         "event": "measured",
@@ -32,6 +54,7 @@ def measured_record(item: "Measured") -> dict[str, object]:
 
 
 def summary_record(summary: "Summary") -> dict[str, object]:
+    """The last line of `measure --json`."""
     courses = {name: getattr(summary, name) for name in ("objective", "luminance", "contrast", "sharpness")}
     return {
         "event": "measured_all",
@@ -54,6 +77,11 @@ def summary_record(summary: "Summary") -> dict[str, object]:
     }
 
 
+def thousandfold(error: float | None) -> float | None:
+    """A warping error in thousandths, the unit in which people and programs get it."""
+    return None if error is None else 1000 * error
+
+
 def _stability_record(pair: "Stability | MeanStability") -> dict[str, object]:
     return {
         "distance": pair.distance,
@@ -63,20 +91,6 @@ def _stability_record(pair: "Stability | MeanStability") -> dict[str, object]:
     }
 
 
-def thousandfold(error: float | None) -> float | None:
-    return None if error is None else 1000 * error
-
-
 def _finite(value: float | None) -> float | None:
-    """The value, or None where it is none that JSON has a word for."""
+    """The value, or None for infinities and NaN, which JSON does not have."""
     return value if value is not None and math.isfinite(value) else None
-
-
-def status_record(state: "JobStatus") -> dict[str, object]:
-    record: dict[str, object] = {
-        key: str(value) if isinstance(value, Path) else value for key, value in vars(state).items()
-    }
-    record["devices"] = [vars(item) for item in state.devices]
-    record["failed"] = [{"name": name, "message": message} for name, message in state.failed]
-    record["losses"] = None if state.losses is None else {**vars(state.losses), "objective": state.losses.objective}
-    return record

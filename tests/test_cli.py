@@ -9,10 +9,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import av
 import numpy as np
@@ -23,12 +23,17 @@ from typer.testing import CliRunner
 
 import impasto as package
 from impasto import errors, presets
-from impasto.cli import doctor
+from impasto.cli.engine import Engine
+from impasto.cli.live_view import LiveView
+from impasto.cli.machine_checks import Finding
 from impasto.cli.main import app
-from impasto.cli.views import LiveView
+from impasto.cli.session import CommandState
 from impasto.errors import ImpastoError
+from impasto.events import JobDone
 from impasto.job.job import Job
 from impasto.media import images, video_reader
+from impasto.report.summary import Measured
+from impasto.run.job_run import DryRun
 from impasto.setting_help import documented_fields
 from samples import scenes
 from tests.test_run import footage, settings, tree, write_clip, write_frames
@@ -46,8 +51,9 @@ FAST = [
 class Result:
     """What a command said and how it ended."""
 
-    def __init__(self, arguments: Sequence[object]) -> None:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    def __init__(self, arguments: Sequence[object], engine: Engine | None = None) -> None:
+        state = CommandState(engine=engine or Engine())
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], obj=state)
         self.code = result.exit_code
         self.out, self.err = result.stdout, result.stderr
         self.records = [json.loads(line) for line in self.out.splitlines()] if "--json" in arguments else []
@@ -60,8 +66,8 @@ class Result:
         return [record["event"] for record in self.records]
 
 
-def impasto(*arguments: object) -> Result:
-    return Result(arguments)
+def impasto(*arguments: object, engine: Engine | None = None) -> Result:
+    return Result(arguments, engine)
 
 
 def refused(code: int, said: str, *arguments: object) -> str:
@@ -258,14 +264,12 @@ def every_error() -> list[type[ImpastoError]]:
 
 @pytest.mark.parametrize("kind", every_error())
 @pytest.mark.parametrize("as_json", [False, True])
-def test_every_error_is_one_line_and_its_code(
-    here: Path, monkeypatch: pytest.MonkeyPatch, kind: type[ImpastoError], as_json: bool
-) -> None:
-    def failing(*_: object) -> None:
-        raise kind("this went [wrong]", []) if kind is errors.JobMismatchError else kind("this went [wrong]")
+def test_every_error_is_one_line_and_its_code(here: Path, kind: type[ImpastoError], as_json: bool) -> None:
+    class Failing(Engine):
+        def stylize(self, *_: object) -> JobDone:
+            raise kind("this went [wrong]", []) if kind is errors.JobMismatchError else kind("this went [wrong]")
 
-    monkeypatch.setattr("impasto.run.job_run.stylize", failing)
-    result = impasto(*stylize("content.png", "o.png"), *(["--json"] if as_json else []))
+    result = impasto(*stylize("content.png", "o.png"), *(["--json"] if as_json else []), engine=Failing())
     assert result.code == kind.exit_code
     assert result.err == "impasto: this went [wrong]\n"
     assert result.records == (
@@ -334,7 +338,7 @@ def test_a_plain_run(here: Path) -> None:
     assert " output  o.png" in result.err
     again = impasto(*stylize("content.png", "o.png"))
     assert again.code == 0
-    assert "nothing was left to paint" in again.err
+    assert "nothing left to paint" in again.err
 
 
 def test_quiet_is_silent(here: Path) -> None:
@@ -386,13 +390,13 @@ def test_how_a_video_is_encoded_is_asked_for(here: Path) -> None:
 def test_a_finished_job_is_cleaned(here: Path) -> None:
     assert impasto(*stylize("in", "o.mp4")).code == 0
     told = impasto("clean", "o.mp4.impasto", "--dry-run")
-    assert told.code == 0 and "3 files of" in told.out and "would be removed from o.mp4.impasto" in told.out
+    assert told.code == 0 and told.out.startswith("would remove 3 files (") and "from o.mp4.impasto" in told.out
     assert len(list((here / "o.mp4.impasto" / "frames").iterdir())) == 3
     told = impasto("clean", "o.mp4.impasto", "--json")
     assert told.records == [{"event": "cleaned", "files": 3, "bytes": told.records[0]["bytes"], "dry_run": False}]
     assert not (here / "o.mp4.impasto" / "frames").exists()
     assert impasto("verify", "o.mp4.impasto").code == 0
-    assert impasto("clean", "o.mp4.impasto").out.startswith("0 files")
+    assert impasto("clean", "o.mp4.impasto").out.startswith("removed 0 files")
     assert impasto("clean", "nowhere").code == 1
 
 
@@ -473,7 +477,7 @@ def test_dry_run(here: Path) -> None:
     result = impasto(*stylize("in", "o.mp4", "--dry-run"))
     assert result.code == 0
     assert "sequence, 3 frames in 1 shot\n" in result.out
-    assert "7 iterations" in result.out and result.out.rstrip().endswith(", by 1 worker")
+    assert "7 iterations" in result.out and result.out.rstrip().endswith(", 1 worker")
     result = impasto(*stylize("in", "o.mp4", "--dry-run", "--json"))
     assert result.kinds[-1] == "dry_run"
     assert (result.records[-1]["iterations"], result.records[-1]["workers"]) == (7, 1)
@@ -519,7 +523,7 @@ def test_status_of_a_job_whose_owner_has_gone(here: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", script], env=environment) as process:
         assert process.wait(60) == 9
     told = impasto("status", "o.mp4.impasto").out
-    assert f"its owner has gone (process {process.pid} on " in told
+    assert f"crashed (process {process.pid} on " in told
     assert "continue with: impasto resume o.mp4.impasto" in told
     record = impasto("status", "o.mp4.impasto", "--json").records[0]
     assert record["owner"] is None and f"process {process.pid} " in record["lost_owner"]
@@ -533,7 +537,7 @@ def test_status_of_a_job_that_is_stalled(here: Path) -> None:
     with Job.open(Path("o.mp4.impasto")) as job:
         job.reset_frames(job.frames()[2:])
         os.utime("o.mp4.impasto/job.db", (0, 0))
-        assert "stalled  nothing was finished for" in impasto("status", "o.mp4.impasto").out
+        assert "stalled  no frame finished for" in impasto("status", "o.mp4.impasto").out
         assert impasto("status", "o.mp4.impasto", "--json").records[0]["stalled_seconds"] > 1e9
 
 
@@ -680,16 +684,19 @@ def test_what_cannot_be_measured(here: Path, result: str, content: str, more: tu
     refused(2, said, "measure", result, "--content", content, "-s", "style.png", *FAST[2:], *more)
 
 
-def test_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor() -> None:
     result = impasto("doctor")
     assert result.code == 0
-    for what in ("torch", "cpu", "an iteration a megapixel", "memory", "ffmpeg", "bundled weights", "disk"):
+    for what in ("torch", "cpu", "per iteration and megapixel", "memory", "ffmpeg", "bundled weights", "disk"):
         assert what in result.out
     records = impasto("doctor", "--json").records
     assert {record["event"] for record in records} == {"finding"}
-    broken = doctor.Finding("ffmpeg", False, "gone", remedy="install it")
-    monkeypatch.setattr(doctor, "examine", lambda: [broken])
-    result = impasto("doctor")
+
+    class Broken(Engine):
+        def check_machine(self) -> list[Finding]:
+            return [Finding("ffmpeg", False, "gone", remedy="install it")]
+
+    result = impasto("doctor", engine=Broken())
     assert result.code == 1
     assert "✗ ffmpeg: gone" in result.out
     assert "install it" in result.out
@@ -713,7 +720,7 @@ def test_relative_paths_that_climb(here: Path, monkeypatch: pytest.MonkeyPatch) 
     assert impasto("stylize", "../content.png", "-s", "../style.png", "-o", "../out/o.png", *FAST).code == 0
     assert (here / "out" / "o.png").exists()
     monkeypatch.chdir(here)
-    assert "nothing was left" in impasto(*stylize("content.png", "out/o.png")).err
+    assert "nothing left" in impasto(*stylize("content.png", "out/o.png")).err
 
 
 def test_content_whose_name_is_not_utf_8(here: Path) -> None:
@@ -766,31 +773,31 @@ def test_content_given_twice_is_said_so(here: Path) -> None:
 # Signals while nothing is painted
 
 
-def interrupting(monkeypatch: pytest.MonkeyPatch, place: str, times: int) -> None:
-    """Sends this process Ctrl-C when `place` is called."""
-    seen: list[Callable[..., Any]] = []
+class Interrupting(Engine):
+    """Sends this process Ctrl-C when it is called."""
 
-    def interrupted(*_: object, **__: object) -> None:
-        for _time in range(times):
-            signal.raise_signal(signal.SIGINT)
-        seen.append(interrupted)
-        raise AssertionError("Ctrl-C was not heard")
+    def dry_run(self, *_: object) -> DryRun:
+        return interrupt()
 
-    monkeypatch.setattr(place, interrupted)
+    def measure(self, *_: object, **__: object) -> Iterator[Measured]:
+        return interrupt()
 
 
-def test_one_interrupt_ends_what_paints_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupting(monkeypatch, "impasto.report.measure.load_weights", 1)
-    result = impasto("measure", "content.png", "--content", "content.png", "-s", "style.png")
+def interrupt() -> NoReturn:
+    signal.raise_signal(signal.SIGINT)
+    raise AssertionError("Ctrl-C was not heard")
+
+
+def test_one_interrupt_ends_what_paints_nothing(here: Path) -> None:
+    result = impasto("measure", "content.png", "--content", "content.png", "-s", "style.png", engine=Interrupting())
     assert result.code == 130
     assert "resume" not in result.err
 
 
-def test_one_interrupt_ends_a_dry_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupting(monkeypatch, "impasto.run.job_run.iteration_seconds", 1)
-    result = impasto(*stylize("content.png", "o.png", "--dry-run"))
+def test_one_interrupt_ends_a_dry_run(here: Path) -> None:
+    result = impasto(*stylize("content.png", "o.png", "--dry-run"), engine=Interrupting())
     assert result.code == 130
-    assert "frame under way" not in result.err
+    assert "in progress" not in result.err
 
 
 def test_handlers_are_put_back(here: Path) -> None:
@@ -812,7 +819,7 @@ def test_the_painting_is_what_the_library_paints(here: Path) -> None:
 
 
 def test_iterations_of_several_passes_are_those_of_each(tmp_path: Path) -> None:
-    from impasto.cli.options import settings_from_options
+    from impasto.cli.parsing import settings_from_options
 
     settings = settings_from_options("multipass", None, None, "30", None)
     assert (settings.iterations.first, settings.passes.iterations) == (30, 30)

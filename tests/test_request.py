@@ -27,7 +27,7 @@ def request(**changes: Any) -> Request:
     [
         ({"content": ()}, "`content` is empty: name at least one path"),
         ({"styles": ()}, "`styles` is empty: name at least one path"),
-        ({"style_weights": (1.0, 2.0)}, "2 style weights for 1 styles: give one each"),
+        ({"style_weights": (1.0, 2.0)}, "2 style weights for 1 styles: give one for each style"),
         ({"executor": "x"}, "`executor` 'x' is not one of auto, inline, processes, ray"),
         ({"address": "here:1"}, "`address` is that of a Ray cluster: it goes with `executor='ray'`"),
         ({"batch": 0}, "`batch` 0 is out of range: a whole number from 1, or none for automatic"),

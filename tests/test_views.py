@@ -1,4 +1,4 @@
-"""What a person and a program see, from events alone."""
+"""What people and programs see of a job, from its events alone."""
 
 import dataclasses
 import io
@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from impasto.cli import words
-from impasto.cli.views import JsonView, LiveView, Pace, PlainView, QuietView, make_view, summary_lines
+from impasto.cli import formatting
+from impasto.cli.event_lines import summary_lines
+from impasto.cli.json_view import JsonView
+from impasto.cli.live_view import LiveView
+from impasto.cli.pace import Pace
+from impasto.cli.plain_view import PlainView
+from impasto.cli.view import View
+from impasto.cli.views import make_view
 from impasto.errors import InputError
 from impasto.events import (
     Assembling,
@@ -29,7 +35,7 @@ LOSSES = Losses(1000.0, 2000.0, 1.0)
 
 
 class Clock:
-    """Time goes on when it is told to."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -162,7 +168,7 @@ def written(console: Console) -> list[str]:
     return file.getvalue().splitlines()
 
 
-def feed(view: QuietView, *events: Event) -> None:
+def feed(view: View, *events: Event) -> None:
     with view:
         for event in events:
             view(event)
@@ -187,12 +193,12 @@ def test_plain_lines(paper: Console) -> None:
         "note: mind [this]",
         "video: 2 frames in 2 shots → o.mp4",
         "painting on cpu",
-        "[1/2] frame 0: objective 3.001k (content 1k, style 2k, tv 1) in 10 iterations, 10.0 s; left 4.0 s",
+        "[1/2] frame 0: objective 3.001k (content 1k, style 2k, tv 1) in 10 iterations, 10.0 s; 4.0 s left",
         "frame 1: failed: cannot read [x]",
         "writing o.mp4",
         "painted 1 frame in 2 min 05 s",
         "mean objective 3.001k (content 1k, style 2k, tv 1)",
-        "1 of 2 done; not painted:",
+        "1 of 2 done; failed:",
         "  frame 1: broken",
     ]
 
@@ -200,8 +206,8 @@ def test_plain_lines(paper: Console) -> None:
 def test_a_resumed_job_says_what_was_done_before(paper: Console) -> None:
     feed(PlainView(paper, Clock()), started(0, frames=3, done=3), ended(painted_count=0))
     lines = written(paper)
-    assert lines[0] == "video: 3 frames in 2 shots, 3 done before → o.mp4"
-    assert lines[1] == "nothing was left to paint"
+    assert lines[0] == "video: 3 frames in 2 shots, 3 already done → o.mp4"
+    assert lines[1] == "nothing left to paint"
 
 
 def test_a_long_frame_is_heard_of(paper: Console) -> None:
@@ -239,7 +245,7 @@ def test_places_are_named_where_they_exist(tmp_path: Path) -> None:
     assert lines[2:] == [f" output  {output}", f"   plot  {plot}"]
 
 
-# JSON and silence
+# JSON, and errors only
 
 
 def test_json_lines_are_throttled(capsys: pytest.CaptureFixture[str], paper: Console) -> None:
@@ -285,8 +291,8 @@ def test_json_has_no_numbers_that_json_does_not_know(capsys: pytest.CaptureFixtu
     json.loads(capsys.readouterr().out, parse_constant=refuse)
 
 
-def test_quiet_says_errors_only(paper: Console, capsys: pytest.CaptureFixture[str]) -> None:
-    view = QuietView(paper)
+def test_quiet_shows_errors_only(paper: Console, capsys: pytest.CaptureFixture[str]) -> None:
+    view = View(paper)
     feed(view, Notice("x"), started(10), finished(0, 1), FrameFailed(1, "a", "b"), ended())
     assert written(paper) == []
     view.error(InputError("a [red]line[/] " + "that is long " * 20))
@@ -321,7 +327,7 @@ def test_the_live_view_takes_every_event_and_any_name() -> None:
     with view:
         for event in every_event():
             view(event)
-            console.print(view._render())
+            console.print(view.rendered())
         view.say("[/said]")
     text = file.getvalue()
     for part in ("[bold]not markup", "[/x] 100%", "my [/start].png", "[/x]: failed: [/y]", "[/x]: y", "[/said]"):
@@ -342,7 +348,7 @@ def test_of_several_devices_the_live_view_tells_which_has_each_frame() -> None:
             view(dataclasses.replace(started(20), device=", ".join(devices)))
             for index, device in enumerate(devices):
                 view(dataclasses.replace(begun(index, 10), device=device))
-            Console(file=file, width=80).print(view._render())
+            Console(file=file, width=80).print(view.rendered())
         lines = file.getvalue().splitlines()
         for index, where in enumerate(told):
             (line,) = (line for line in lines if f"frame {index} " in line)
@@ -357,16 +363,16 @@ def test_many_pictures_under_way_fit_the_terminal() -> None:
         for index in range(64):
             view(begun(index, 10))
         file = io.StringIO()
-        Console(file=file, width=80).print(view._render())
+        Console(file=file, width=80).print(view.rendered())
         lines = file.getvalue().splitlines()
         assert len(lines) <= 20
         shown = [line for line in lines if "0/10" in line]
-        assert "frame 0 " in shown[0] and f"and {64 - len(shown)} more under way" in lines[len(shown) + 1]
+        assert "frame 0 " in shown[0] and f"and {64 - len(shown)} more in progress" in lines[len(shown) + 1]
         for index in range(60):
             view(finished(index, 10))
         file = io.StringIO()
-        Console(file=file, width=80).print(view._render())
-        assert "more under way" not in file.getvalue() and file.getvalue().count("frame 6") == 4
+        Console(file=file, width=80).print(view.rendered())
+        assert "more in progress" not in file.getvalue() and file.getvalue().count("frame 6") == 4
 
 
 def test_the_view_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,13 +380,13 @@ def test_the_view_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal, file = Console(file=io.StringIO(), force_terminal=True), Console(file=io.StringIO())
     assert type(make_view(terminal, quiet=False, as_json=False)) is LiveView
     assert type(make_view(file, quiet=False, as_json=False)) is PlainView
-    assert type(make_view(terminal, quiet=True, as_json=False)) is QuietView
+    assert type(make_view(terminal, quiet=True, as_json=False)) is View
     assert type(make_view(terminal, quiet=True, as_json=True)) is JsonView
     monkeypatch.setenv("TERM", "dumb")
     assert type(make_view(terminal, quiet=False, as_json=False)) is PlainView
 
 
-# Words
+# Formatting
 
 
 @pytest.mark.parametrize(
@@ -401,7 +407,7 @@ def test_the_view_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_durations(seconds: float | None, text: str) -> None:
-    assert words.duration(seconds) == text
+    assert formatting.format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -409,7 +415,7 @@ def test_durations(seconds: float | None, text: str) -> None:
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (12_300_000, "12.3 MB"), (1.4e9, "1.4 GB"), (2.5e12, "2.5 TB")],
 )
 def test_sizes(count: float, text: str) -> None:
-    assert words.size_of(count) == text
+    assert formatting.format_bytes(count) == text
 
 
 @pytest.mark.parametrize(
@@ -417,12 +423,12 @@ def test_sizes(count: float, text: str) -> None:
     [(0, "0"), (0.0042, "0.0042"), (999.96, "1000"), (87_310, "87.31k"), (2_649_000, "2.649M"), (3e9, "3G")],
 )
 def test_losses(value: float, text: str) -> None:
-    assert words.loss(value) == text
+    assert formatting.format_loss(value) == text
 
 
 def test_counts_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert words.counted(1, "frame") == "1 frame"
-    assert words.counted(0, "frame") == "0 frames"
+    assert formatting.format_count(1, "frame") == "1 frame"
+    assert formatting.format_count(0, "frame") == "0 frames"
     monkeypatch.chdir(tmp_path)
-    assert words.short_path(tmp_path / "a" / "b") == str(Path("a/b"))
-    assert words.short_path(tmp_path.parent / "b") == str(tmp_path.parent / "b")
+    assert formatting.short_path(tmp_path / "a" / "b") == str(Path("a/b"))
+    assert formatting.short_path(tmp_path.parent / "b") == str(tmp_path.parent / "b")

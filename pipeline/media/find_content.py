@@ -34,7 +34,10 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
     videos = [path for path in paths if path.is_file() and _is_video(path, mode)]
     if videos:
         if len(paths) > 1:
-            raise UsageError(f"{len(paths)} contents with a video among them ({videos[0]}): paint one video a command")
+            raise UsageError(
+                f"{len(paths)} contents with a video among them ({videos[0]}): a video is painted on its own, so run "
+                'one command for each, as in: for clip in *.mp4; do impasto stylize "$clip" …; done'
+            )
         if mode == "photos":
             raise UsageError(f"`mode='photos'` does not go with the video {videos[0]}")
         if is_image_name(output):

@@ -1,0 +1,88 @@
+"""What `stylize --dry-run` and `status` print for people."""
+
+from typing import TYPE_CHECKING
+
+from .flags import with_flags
+from .formatting import format_bytes, format_count, format_duration, format_loss, short_path
+from .output import print_line, print_rows
+
+if TYPE_CHECKING:
+    from ..job.status import JobStatus
+    from ..run.job_run import DryRun
+
+
+def print_dry_run(plan: "DryRun") -> None:
+    """Prints what a job would paint, how long it would take and the disk space it would need."""
+    height, width = plan.size
+    content = f"{plan.kind}, {format_count(plan.frame_count, 'picture')}"
+    if plan.kind in ("video", "sequence"):
+        segments = f", {format_count(plan.segment_count, 'segment')}" if plan.segment_count else ""
+        frames, shots = format_count(plan.frame_count, "frame"), format_count(plan.shot_count, "shot")
+        content = f"{plan.kind}, {frames} in {shots}{segments}"
+    rows = [
+        ("content", content),
+        ("size", f"{width}×{height}"),
+        ("output", short_path(plan.output)),
+        ("job", short_path(plan.job)),
+        ("disk", f"at most {format_bytes(plan.disk_bytes)}; {format_bytes(plan.disk_free_bytes)} free"),
+        ("device", plan.device),
+        (
+            "time",
+            f"at most {format_duration(plan.seconds)}: {format_count(plan.iterations, 'iteration')} of "
+            f"{format_duration(plan.seconds_per_iteration)} at this size, {format_count(plan.workers, 'worker')}",
+        ),
+    ]
+    print_rows(rows, 8)
+    if plan.disk_bytes > plan.disk_free_bytes:
+        print_line("not enough disk space", style="red")
+
+
+def print_status(status: "JobStatus") -> None:
+    """Prints how far a job is, how fast it is painted, and what is wrong with it."""
+    share = status.done_count / status.frame_count if status.frame_count else 1.0
+    rows = [
+        ("job", short_path(status.folder)),
+        ("output", short_path(status.output)),
+        ("state", _state(status)),
+    ]
+    if status.stalled_seconds is not None:
+        rows.append(
+            (
+                "stalled",
+                f"no frame finished for {format_duration(status.stalled_seconds)}, much longer than one should take: "
+                "check the device, or stop the process and resume the job",
+            )
+        )
+    rows.append(("frames", f"{status.done_count} of {status.frame_count} ({share:.0%})"))
+    if status.seconds_per_frame is not None:
+        rows.append(("pace", f"{format_duration(status.seconds_per_frame)} per frame"))
+    rows += _device_rows(status)
+    if not status.finished:
+        rows.append(("left", format_duration(status.seconds_left)))
+    if status.losses is not None:
+        rows.append(("objective", f"{format_loss(status.losses.objective)} (mean)"))
+    rows += [("failed", f"{name}: {with_flags(message)}") for name, message in status.failed]
+    print_rows(rows, 9)
+
+
+def _state(status: "JobStatus") -> str:
+    if status.lost_owner and not status.finished:
+        return f"crashed ({status.lost_owner}); continue with: impasto resume {short_path(status.folder)}"
+    if status.owner:
+        return f"running: {status.owner}"
+    return "finished" if status.finished else "not running"
+
+
+def _device_rows(status: "JobStatus") -> list[tuple[str, str]]:
+    """The device that frames were painted on; of several, the frames and the speed of each."""
+    if len(status.devices) < 2:
+        return [("device", item.device) for item in status.devices]
+    counts = [format_count(item.frame_count, "frame") for item in status.devices]
+    name_width, count_width = max(len(item.device) for item in status.devices), max(map(len, counts))
+    return [
+        (
+            "" if row else "devices",
+            f"{item.device:<{name_width}}  {count:>{count_width}}, {format_duration(item.seconds_per_frame)} each",
+        )
+        for row, (item, count) in enumerate(zip(status.devices, counts, strict=True))
+    ]
