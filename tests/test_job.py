@@ -1,4 +1,4 @@
-"""The job folder keeps what it was told, says what is wrong with it, and has one owner at a time."""
+"""The job folder keeps what is recorded, finds what is wrong with it, and has one owner at a time."""
 
 import os
 import shutil
@@ -460,7 +460,7 @@ def changed_behind_the_back(folder: Path, statement: str) -> None:
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("crashed", [False, True], ids=["at rest", "crashed"])
 def test_a_change_that_the_job_did_not_make(folder: Path, change: str, crashed: bool) -> None:
-    """It is told and put right from the copy; without one the job is refused."""
+    """It is reported, and the store is restored from its copy; without a copy the job is refused."""
     with make(folder) as job:
         paint(job, 1)
         job.record_workers(2)
@@ -556,7 +556,7 @@ def test_a_copy_that_is_damaged(folder: Path, data: bytes | None) -> None:
 
 
 def test_a_store_that_cannot_be_read_for_a_moment_is_not_given_up(folder: Path) -> None:
-    """What the copy does not have yet is lost only with bytes that are damaged."""
+    """The copy, which may be older, replaces the store only when that is damaged."""
     job = make(folder)
     paint(job, 0)
     job.store.close()  # As a process that is killed.
@@ -577,7 +577,7 @@ def test_a_store_that_cannot_be_read_for_a_moment_is_not_given_up(folder: Path) 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(0.0, 2), (3600.0, 0)])
 def test_a_job_at_work_copies_its_store_now_and_then(folder: Path, seconds: float, kept: int) -> None:
-    """So much is there of a job whose store is damaged in a crash; what is missing is painted again."""
+    """The copied frames are there when a store is damaged in a crash; the others are painted again."""
     with make(folder, copy_seconds=seconds) as job:
         for index in range(2):
             paint(job, index)
@@ -616,7 +616,7 @@ def test_checksums_are_kept_by_whatever_is_written(folder: Path) -> None:
 
 
 def test_a_kill_in_the_middle_of_a_write_is_no_damage(folder: Path, tmp_path: Path) -> None:
-    """SQLite leaves a journal, and whoever opens the store next puts it right: also one who only looks."""
+    """SQLite leaves a journal, and rolls the write back when the store is next opened, also for reading."""
     make(folder).__exit__()
     script = """
 import os, signal, sqlite3, sys
@@ -661,7 +661,7 @@ with Job.open(Path(sys.argv[1])) as job:
 def test_create_refuses_a_job_that_is_there(folder: Path) -> None:
     with make(folder) as job:
         paint(job, 0)
-    with pytest.raises(JobError, match="a job has appeared"):
+    with pytest.raises(JobError, match="another process has made a job"):
         make(folder)
     with Job.read(folder) as job:
         assert status_of(job).done_count == 1

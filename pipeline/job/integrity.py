@@ -114,7 +114,7 @@ def shorten(message: object) -> str:
 
 @contextlib.contextmanager
 def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """Everything that the block reads belongs to one moment, whoever writes meanwhile."""
+    """The block reads the store as it is at one moment, while another process may write."""
     connection.execute("BEGIN")
     try:
         yield

@@ -110,7 +110,7 @@ class Job:
         lock = acquire_lock(folder, _recorded_owner)
         try:
             if is_job(folder) and not replace:
-                raise JobError(f"a job has appeared in {folder} meanwhile: run the same command again to continue it")
+                raise JobError(f"another process has made a job in {folder}: run the same command again to continue it")
             if not is_job(folder):
                 require_no_other_files(folder)
             remove_contents(folder)
@@ -154,7 +154,7 @@ class Job:
 
     @classmethod
     def read(cls, folder: Path, *, timeout_seconds: float = READ_TIMEOUT_SECONDS) -> Self:
-        """Opens an existing job to look at it, whoever owns it.
+        """Opens an existing job for reading, also while another process owns it.
 
         Where the store is damaged its copy is read, and `store_problem` says so; `JobError` is raised where the copy
         cannot be used either.
