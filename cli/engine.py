@@ -9,7 +9,7 @@ from ..events import JobDone, Listener, StopSignal
 if TYPE_CHECKING:
     from ..plan.request import Request
     from ..report.summary import Measured
-    from ..run.job_run import DryRun
+    from ..run.dry_run import DryRun
     from .machine_checks import Finding
 
 
@@ -23,8 +23,8 @@ class Engine:
         return stylize(request, listener, stop)
 
     def dry_run(self, request: "Request", listener: Listener) -> "DryRun":
-        """See `job_run.dry_run`."""
-        from ..run.job_run import dry_run
+        """See `dry_run.dry_run`."""
+        from ..run.dry_run import dry_run
 
         return dry_run(request, listener)
 

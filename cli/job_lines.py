@@ -8,7 +8,7 @@ from .output import print_line, print_rows
 
 if TYPE_CHECKING:
     from ..job.status import JobStatus
-    from ..run.job_run import DryRun
+    from ..run.dry_run import DryRun
 
 
 def print_dry_run(plan: "DryRun") -> None:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from ..job.status import JobStatus
     from ..report.stability import Stability
     from ..report.summary import MeanStability, Measured, Summary
-    from ..run.job_run import DryRun
+    from ..run.dry_run import DryRun
 
 
 def dry_run_record(plan: "DryRun") -> dict[str, object]:

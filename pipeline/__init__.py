@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from .presets import load_settings, preset_names
     from .report.stability import Stability
     from .report.summary import Measured, Summary
-    from .run.job_run import DryRun
+    from .run.dry_run import DryRun
     from .settings import Settings
 
 __version__ = "0.1.0"
@@ -138,7 +138,7 @@ _MODULES = {
     "presets": ("load_settings", "preset_names"),
     "report.stability": ("Stability",),
     "report.summary": ("Measured", "Summary"),
-    "run.job_run": ("DryRun",),
+    "run.dry_run": ("DryRun",),
     "settings": ("Settings",),
 }
 """The module that each name of `__all__` is imported from; names that are not here are those of `errors`."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .media.picture_arguments import Picture
     from .plan.request import FrameRange, Request
     from .report.summary import Measured, Summary
-    from .run.job_run import DryRun
+    from .run.dry_run import DryRun
     from .settings import Settings
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -214,9 +214,9 @@ def dry_run(
     Reads the content and times a few iterations; writes nothing. Raises what `stylize` raises before it paints.
     """
     request = _request(**_without(locals(), "on_event"))
-    from .run import job_run
+    from .run import dry_run
 
-    return job_run.dry_run(request, on_event or ignore)
+    return dry_run.dry_run(request, on_event or ignore)
 
 
 def resume(

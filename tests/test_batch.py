@@ -14,10 +14,9 @@ import pytest
 import torch
 
 from impasto.errors import Interrupted, JobMismatchError, OutOfMemoryError, PartialError, WorkerLostError
-from impasto.events import Event, FrameDone, FrameStarted, Losses, Notice, StopSignal, ignore
+from impasto.events import Event, FrameDone, FrameStarted, Losses, Notice, StopSignal
 from impasto.job.job import Job
 from impasto.job.records import PlannedFrame
-from impasto.media.find_content import resolve_content
 from impasto.media.images import write_image
 from impasto.motion.dis import DisFlow
 from impasto.paint.batch import Batch, paint_one
@@ -30,7 +29,9 @@ from impasto.paint.painter import Painter
 from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask, PaintedFrame, PaintedReference
 from impasto.pictures import resize
-from impasto.plan.planner import Plan, Planner
+from impasto.plan.batch_widths import batch_widths, size_order
+from impasto.plan.frame_plan import FramePlan
+from impasto.plan.inputs import read_inputs
 from impasto.plan.request import Request
 from impasto.plan.resources import best_width
 from impasto.presets import load_settings
@@ -556,10 +557,10 @@ def test_photos_are_shared_out_to_the_gpus_that_paint(
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     job = asked(material, "gpus", executor=executor, batch=None)
     gpus = [torch.device("cuda", number) for number in (0, 1)]
-    frames = [PlannedFrame(index, index, f"{index}.png", f"{index}.png", work=100) for index in range(8)]
-    planner = Planner(job, resolve_content(job.content, job.output, "photos"), False, gpus, ignore, StopSignal())
-    widths = planner.batch_widths(Plan(frames), [SIZE] * 8, lambda: cast(Painter, None), costs)
-    assert widths == {SIZE: width} and planner.size_order([SIZE] * 8, widths) == ()
+    frames = tuple(PlannedFrame(index, index, f"{index}.png", f"{index}.png", work=100) for index in range(8))
+    inputs, plan = dataclasses.replace(read_inputs(job), devices=tuple(gpus)), FramePlan(frames, (SIZE,) * 8)
+    widths = batch_widths(inputs, plan, lambda: cast(Painter, None), costs)
+    assert widths == {SIZE: width} and size_order(inputs, plan, widths) == ()
     assert asked_of == [0] if executor == "inline" else [0, 1]
 
 

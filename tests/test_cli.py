@@ -33,7 +33,7 @@ from impasto.events import JobDone
 from impasto.job.job import Job
 from impasto.media import images, video_reader
 from impasto.report.summary import Measured
-from impasto.run.job_run import DryRun
+from impasto.run.dry_run import DryRun
 from impasto.setting_help import documented_fields
 from samples import scenes
 from tests.test_run import footage, settings, tree, write_clip, write_frames

@@ -29,7 +29,8 @@ from impasto.paint.task import FrameTask
 from impasto.plan.frame_rules import FOLLOW
 from impasto.plan.request import FrameRange, Request
 from impasto.report import stability
-from impasto.run.job_run import dry_run, resume, stylize
+from impasto.run.dry_run import dry_run
+from impasto.run.job_run import resume, stylize
 from samples import scenes
 from tests.test_cli import FAST, impasto, refused
 from tests.test_resume import SERVER, flipped, killed_at, no_traces

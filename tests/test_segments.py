@@ -21,12 +21,13 @@ from impasto.media import images
 from impasto.motion import flow as flow_module
 from impasto.pictures import to_tensor
 from impasto.plan import resources
-from impasto.plan.planner import Planner
+from impasto.plan.inputs import read_inputs
 from impasto.plan.request import Request
-from impasto.plan.scheduler import Chain, longest_way, simulate
+from impasto.plan.scheduler import Chain, critical_path, simulate
 from impasto.plan.segments import KEYFRAME_WORK, LEAST_FRAMES, LEAST_GAIN, MEETING_FRAMES, Segments, plan_keyframes
 from impasto.report import stability
-from impasto.run.job_run import dry_run, resume, stylize
+from impasto.run.dry_run import dry_run
+from impasto.run.job_run import JobRun, resume, stylize
 from samples import scenes
 from tests.test_cli import FAST, refused
 from tests.test_film import ONE_SHOT, stop_after, write_flows
@@ -121,10 +122,10 @@ def test_every_plan_has_long_segments_and_gains(
         assert segments is None or len(own) <= segments
         divided += 1
         if segments is None:
-            alone = longest_way(times_of([shot], (), cold, 1.0))
+            alone = critical_path(times_of([shot], (), cold, 1.0))
             total = sum(chain.work for chain in times_of(shots, (), cold, 1.0))
             assert alone > total / workers, "it held the others up"
-            assert longest_way(times_of([shot], own, cold, 1.0)) <= (1 - LEAST_GAIN) * alone + 1e-9
+            assert critical_path(times_of([shot], own, cold, 1.0)) <= (1 - LEAST_GAIN) * alone + 1e-9
     if segments is not None:
         assert divided == (sum(length >= 2 * LEAST_FRAMES for length in lengths) if segments > 1 else 0)
 
@@ -132,10 +133,10 @@ def test_every_plan_has_long_segments_and_gains(
 # --- what waits for what ----------------------------------------------------------------------------------------------
 
 
-def test_a_divided_shot_has_a_short_longest_way() -> None:
+def test_a_divided_shot_has_a_short_critical_path() -> None:
     segments = Segments((0, 12, 24, 36), (0,))
     chains, keys = segments.chains((index, 0, 1.0) for index in range(48))
-    assert longest_way(chains) == 4 + 11, "the keyframes, and the last segment"
+    assert critical_path(chains) == 4 + 11, "the keyframes, and the last segment"
     assert len(chains) == 4 + 4 and sum(chain.frames for chain in chains) == 48
     of = {key: next(index for index in range(48) if keys[index] == key) for key in range(8)}
     assert [of[key] for key in range(8)] == [0, 12, 1, 24, 13, 36, 25, 37], "an order in which one worker can go"
@@ -148,7 +149,7 @@ def test_what_is_painted_already_is_not_waited_for() -> None:
     chains, keys = segments.chains((index, 0, 1.0) for index in (0, 24, 25, 26))
     after = {chain.key: chain.after for chain in chains}
     assert after[keys[24]] == (keys[0],) and after[keys[25]] == (keys[24],), "keyframe 12 is there"
-    assert longest_way(chains) == 4
+    assert critical_path(chains) == 4
 
 
 def test_a_shot_in_one_piece_is_one_chain() -> None:
@@ -327,15 +328,13 @@ def test_no_seam_shows_where_segments_meet(elsewhere: Path, monkeypatch: pytest.
     assert errors[9] > 1.6 * inside
 
 
-def test_the_plan_is_made_once(material: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plan_is_made_once(material: Path, elsewhere: Path) -> None:
     """For the devices that there are then; whoever goes on paints the same."""
     asked = film(elsewhere, segments=None)
     assert dry_run(asked).segment_count == 0, "one worker has nothing to gain"
-    monkeypatch.setattr(Planner, "_worker_count", 2)
     listener, stop = stop_after(5)
     with pytest.raises(Interrupted):
-        stylize(asked, listener, stop)
-    monkeypatch.undo()
+        JobRun(read_inputs(asked), listener, stop, worker_count=2).run()
     stylize(asked)
     assert hashes(asked) == hashes(film(material, "whole"))
 
@@ -432,5 +431,5 @@ def test_the_request_keeps_its_segments(material: Path) -> None:
 
 def test_cores_are_counted_by_segments() -> None:
     """On a CPU: what a job in segments makes room for, workers are made for."""
-    assert resources.best_threads(48, longest_way(times_of([range(48)], (0, 12, 24, 36), 1, 1)), 1e4, 2, 2**35) == 1
+    assert resources.best_threads(48, critical_path(times_of([range(48)], (0, 12, 24, 36), 1, 1)), 1e4, 2, 2**35) == 1
     assert resources.best_threads(48, 48, 1e4, 2, 2**35) == 2

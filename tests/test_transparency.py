@@ -17,8 +17,8 @@ from impasto.media.find_content import resolve_content
 from impasto.media.timing import Timing
 from impasto.media.video_writer import VideoWriter
 from impasto.plan.request import Request
+from impasto.plan.targets import comparison_path
 from impasto.presets import load_settings
-from impasto.run.assembly import compare_path
 from impasto.run.job_run import stylize
 from tests.conftest import TINY
 
@@ -112,7 +112,7 @@ def test_transparency_of_an_animation_reaches_the_painting(tmp_path: Path, style
         assert np.abs(frame.alpha.astype(int) - drawn(frame.index)[..., 3]).mean() < 3
     told = painted(source, style_file, tmp_path / "o.mp4", compare=True)
     assert any("transparency is left out" in text for text in told)
-    beside = list(video_reader.read_frames(compare_path(tmp_path / "o.mp4")))
+    beside = list(video_reader.read_frames(comparison_path(tmp_path / "o.mp4")))
     assert len(beside) == 3 and beside[0].image.shape == (48, 128, 3)
     left = beside[0].image[:, :64].astype(int)
     assert np.abs(left - drawn(0)[..., :3])[drawn(0)[..., 3] == 255].mean() < 6

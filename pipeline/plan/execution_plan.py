@@ -5,21 +5,22 @@ last bits of its pictures, on whichever machine they are painted.
 """
 
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 
+from ..job.folder import file_problem
 from ..media.color import VideoColor
 from ..media.timing import Timing
 from ..paint.colors import ColorStatistics
 from ..pictures import Size
+from .flow_method import FlowMethod
 from .segments import Segments
-
-FlowMethod = Literal["dis", "raft", "files"]
-"""How optical flow is had: an algorithm, a network, or `.flo` files."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,14 @@ class ExecutionPlan:
     def first_frame(self) -> int:
         """Index in the content of the first frame that is painted."""
         return self.film.first if self.film is not None else 0
+
+    def may_overwrite(self, path: Path, job_folder: Path) -> bool:
+        """Whether a job may overwrite an existing file: its own, or one that `force` was given for and that has not
+        changed since."""
+        if path.is_relative_to(job_folder):
+            return True
+        replaced = self.replaced_files.get(os.path.abspath(path))
+        return replaced is not None and file_problem(path, replaced) is None
 
     def segments(self, shots: Iterable[int]) -> Segments:
         """How the shots of the content are divided, given the first frames of all of them."""

@@ -120,7 +120,7 @@ class Request:
     """How a video is encoded."""
 
     compare: bool = False
-    """Write content and result side by side as well, at `assembly.compare_path`."""
+    """Write content and result side by side as well, at `targets.comparison_path`."""
 
     def __post_init__(self) -> None:
         for name, paths in (("content", self.content), ("styles", self.styles)):

@@ -33,7 +33,7 @@ class Chain:
     after: tuple[int, ...] = ()
 
 
-def longest_way(chains: Sequence[Chain]) -> float:
+def critical_path(chains: Sequence[Chain]) -> float:
     """The work of the longest way through chains that wait for each other, which no number of workers shortens."""
     ways: dict[int, float] = {}
     for chain in sorted(chains, key=lambda chain: chain.key):

@@ -173,9 +173,3 @@ def _without_broken(film: Film, path: Path) -> tuple[Tracks, list[str]]:
 def side_by_side(content: np.ndarray, painted: np.ndarray) -> np.ndarray:
     """Content | result, H×W×3 uint8 each, as H×2W×3: the content is brought to the size of the result."""
     return np.hstack([resize(content, size_of(painted)), painted])
-
-
-def compare_path(output: Path) -> Path:
-    """Where content and result stand side by side: `clip-compare.mp4` beside `clip.mp4`, `photos-compare` beside
-    `photos`."""
-    return output.with_name(f"{output.stem}-compare{output.suffix}")

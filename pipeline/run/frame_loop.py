@@ -9,7 +9,7 @@ set aside: what comes after it starts from the nearest frame before it that is p
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,7 @@ class Painting:
     """Paints the pending frames of a job.
 
     `start_picture` is what cold starts begin from where that is a file, `flow_device` where a network that estimates
-    flow runs. `may_overwrite` says whether a file in the way of a painting is the job's own.
+    flow runs.
     """
 
     def __init__(
@@ -79,7 +79,6 @@ class Painting:
         flow_device: torch.device,
         *,
         strip: bool,
-        may_overwrite: Callable[[Job, Path], bool],
         listener: Listener,
         stop: StopSignal,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -90,7 +89,6 @@ class Painting:
         self._start_picture = start_picture
         self._flow_device = flow_device
         self._strip = strip
-        self._may_overwrite = may_overwrite
         self._listener = listener
         self._stop = stop
         self._checkpoint_seconds = checkpoint_seconds
@@ -652,7 +650,7 @@ class Painting:
         """Writes the painting; a file of somebody else's that has appeared in its place is kept."""
         extras = Extras(alpha) if self._content.is_film else self._extras(frame)
         extras = extras.at_size(size_of(image))
-        if self._may_overwrite(self._job, frame.path) or not frame.path.exists():
+        if self._plan.may_overwrite(frame.path, self._job.folder) or not frame.path.exists():
             write_image(frame.path, image, extras)
             return
         # Either this job wrote it and was killed before it said so, or it came from elsewhere.

@@ -20,7 +20,7 @@ from impasto.paint.painter import Painter
 from impasto.pictures import Size, to_tensor
 from impasto.plan.execution_plan import ExecutionPlan
 from impasto.plan.request import Request
-from impasto.plan.scheduler import longest_way
+from impasto.plan.scheduler import critical_path
 from impasto.plan.segments import Segments
 from impasto.presets import load_settings
 from impasto.report import stability
@@ -52,7 +52,7 @@ class Painted:
     def longest(self, *, iterations: bool) -> float:
         """The longest chain of frames that wait for each other: how many they are, or their iterations."""
         works = [(one.index, one.shot, float(one.iterations or 0) if iterations else 1.0) for one in self.records]
-        return longest_way(self.segments.chains(works)[0])
+        return critical_path(self.segments.chains(works)[0])
 
 
 def run() -> None:

@@ -1,0 +1,83 @@
+"""The files that a job writes outside its folder, and which of those that exist it may overwrite."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import storage
+from ..errors import OutputError
+from ..job.records import PlannedFrame
+from ..media.content import ContentKind
+
+if TYPE_CHECKING:
+    from .inputs import Inputs
+
+
+def comparison_path(output: Path) -> Path:
+    """Where content and result are shown side by side: `clip-compare.mp4` beside `clip.mp4`, `photos-compare` beside
+    `photos`."""
+    return output.with_name(f"{output.stem}-compare{output.suffix}")
+
+
+def picture_comparison_path(inputs: "Inputs", painting: Path) -> Path:
+    """Where one painting is shown beside its content; `painting` is an absolute path in the output."""
+    target = comparison_path(inputs.request.output)
+    if inputs.content.kind is ContentKind.IMAGE:
+        return target
+    return target / painting.relative_to(inputs.request.output.absolute())
+
+
+def check_output_is_free(inputs: "Inputs") -> None:
+    """Raises `OutputError` where the output exists and may not be overwritten, or is a folder in place of a file."""
+    output = inputs.request.output
+    if not inputs.to_one_file:
+        if output.exists() and not output.is_dir():
+            raise OutputError(f"output {output} is a file, and the output of this content is a folder: name another")
+        return
+    if output.is_dir():
+        raise OutputError(f"output {output} is a folder: name a file")
+    if output.exists() and not inputs.request.force:
+        raise OutputError(f"output {output} exists: choose another name, or overwrite it with `force`")
+    if output.exists() and not output.is_file():
+        raise OutputError(f"output {output} is no regular file: name another")
+
+
+def check_paintings_are_free(inputs: "Inputs", frames: Sequence[PlannedFrame]) -> None:
+    """Raises `OutputError` where paintings in an output folder would overwrite files, or with `force` other things."""
+    if inputs.request.force:
+        for path in _outside(frames):
+            if path.exists() and not path.is_file():
+                raise OutputError(f"{path} is in the way and no regular file: choose another `output`")
+        return
+    existing = [path for path in _outside(frames) if path.exists()]
+    if existing:
+        more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
+        raise OutputError(f"{existing[0]}{more} exists: choose another `output`, or overwrite with `force`")
+
+
+def clear_comparisons(inputs: "Inputs", frames: Sequence[PlannedFrame]) -> None:
+    """With `force` removes the files in place of which comparisons are written; raises `OutputError` without."""
+    if inputs.to_video:
+        paths = [comparison_path(inputs.request.output)]
+    else:
+        paths = [picture_comparison_path(inputs, path) for path in _outside(frames)]
+    for path in paths:
+        if path.exists() and not (inputs.request.force and path.is_file()):
+            raise OutputError(f"{path}, for `compare`, exists: choose another `output`, or overwrite with `force`")
+        storage.remove(path)
+
+
+def hash_replaced_files(inputs: "Inputs", frames: Sequence[PlannedFrame]) -> dict[str, str]:
+    """The files that `force` lets this job overwrite: SHA-256 by absolute path."""
+    if not inputs.request.force:
+        return {}
+    paths = list(_outside(frames))
+    if inputs.to_video:
+        paths.append(Path(os.path.abspath(inputs.request.output)))
+    return {str(path): storage.hash_file(path) for path in paths if path.is_file()}
+
+
+def _outside(frames: Sequence[PlannedFrame]) -> Iterator[Path]:
+    """The paintings that are written outside the job's folder."""
+    return (path for frame in frames if (path := Path(frame.path)).is_absolute())

@@ -1,0 +1,64 @@
+"""What came of a run: a summary, and an error where frames failed."""
+
+import statistics
+from collections.abc import Sequence
+
+from ..errors import FrameError, ImpastoError, PartialError
+from ..events import JobDone, Losses
+from ..job.folder import PLOTS_NAME
+from ..job.job import Job
+from ..job.records import FrameRecord, FrameState
+from ..plan.inputs import Inputs
+
+
+def summarise(job: Job, inputs: Inputs, failed: Sequence[FrameRecord], painted_count: int, seconds: float) -> JobDone:
+    """The summary of a run of so many seconds that painted so many frames."""
+    # Frames that failed themselves come before those that only depend on them.
+    failed = sorted(failed, key=lambda frame: frame.error is None)
+    # Each pass over a frame counts.
+    done = job.frames(FrameState.DONE)
+    losses = [frame.losses for frame in done if frame.pass_number == 0 and frame.losses is not None]
+    return JobDone(
+        output=inputs.request.output,
+        job=job.folder,
+        frame_count=len(done) + len(failed),
+        painted_count=painted_count,
+        failed=tuple(f"{frame.name}: {frame.error or 'not painted'}" for frame in failed),
+        plots=tuple(sorted((job.folder / PLOTS_NAME).glob("*.png"))),
+        losses=_mean_losses(losses),
+        iterations=sum(frame.iterations or 0 for frame in done),
+        seconds=seconds,
+    )
+
+
+def failure(job: Job, inputs: Inputs, failed: Sequence[FrameRecord], summary: JobDone) -> ImpastoError | None:
+    """The error that a run ends with: `PartialError` where frames failed, `FrameError` where nothing was painted."""
+    if not failed:
+        return None
+    resume = f"impasto resume {job.folder}"
+    if not any(frame.pass_number == 0 for frame in job.frames(FrameState.DONE)):
+        return FrameError(f"nothing could be painted (first: {summary.failed[0]}); try again with: {resume}")
+    rest = "the rest is done"
+    if inputs.to_video:
+        output = job.output
+        shows_them = output is not None and set(output.substituted).isdisjoint(frame.index for frame in failed)
+        rest = (
+            f"{inputs.request.output} was made before and shows them"
+            if shows_them
+            else "the film holds the nearest ones in their place"
+        )
+    what = "frame" if inputs.content.is_film else "photo"
+    return PartialError(
+        f"{len(failed)} of {summary.frame_count} {what}s could not be painted (first: {summary.failed[0]}); "
+        f"{rest}; fix what can be fixed and run: {resume}"
+    )
+
+
+def _mean_losses(losses: Sequence[Losses]) -> Losses | None:
+    if not losses:
+        return None
+    return Losses(
+        content=statistics.fmean(item.content for item in losses),
+        style=statistics.fmean(item.style for item in losses),
+        total_variation=statistics.fmean(item.total_variation for item in losses),
+    )
