@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import math
+import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import av
@@ -27,6 +29,8 @@ from impasto.events import (
     JobStarted,
     Notice,
     Scanning,
+    StopSignal,
+    ignore,
 )
 from impasto.job.job import Job
 from impasto.job.status import status_of
@@ -42,7 +46,10 @@ from impasto.paint.painter import Painter
 from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask, PaintedReference
 from impasto.pictures import to_tensor
+from impasto.plan.disk_space import check_space, disk_needed
 from impasto.plan.frame_rules import FOLLOW
+from impasto.plan.inputs import read_inputs
+from impasto.plan.planner import plan_frames
 from impasto.plan.request import FrameRange, Request
 from impasto.plan.resources import usable_cores
 from impasto.presets import load_settings
@@ -864,23 +871,27 @@ def test_a_disk_that_is_too_small_is_told_before_the_job_begins(
         content = tmp_path / "in.mkv"
         write_clip(content, footage(), timing_module.Timing.constant(25, 6))
     asked = request(content, style_file, tmp_path / name, settings=settings("iterations={first: 1, next: 1}"), **more)
+
+    def free(count: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=count))
+
     needed = dry_run(asked).disk_bytes
     assert least <= needed < least + 7 * 4096
-    monkeypatch.setattr("impasto.storage.free_bytes", lambda folder: needed - 1)
+    free(needed - 1)
     before = set(tmp_path.rglob("*"))
     with pytest.raises(StorageError, match=r"take up to [1-9]\d*\.\d kB in .*, and [1-9]\d*\.\d kB are free"):
         stylize(asked)
     assert set(tmp_path.rglob("*")) == before
-    monkeypatch.setattr("impasto.storage.free_bytes", lambda folder: needed)
+    free(needed)
     assert stylize(asked).painted_count == 6
     written = [path for path in set(tmp_path.rglob("*")) - before if path.is_file() and "plots" not in path.parts]
     pictures = [path for path in written if path.suffix not in (".db", ".txt", "")]
     assert needed > sum(path.stat().st_size for path in pictures)
-    monkeypatch.setattr("impasto.storage.free_bytes", lambda folder: 0)
+    free(0)
     assert stylize(asked).painted_count == 0, "what has begun is not asked again"
 
 
-def test_each_disk_is_asked_for_what_it_gets(tmp_path: Path, style_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_disk_is_asked_for_what_it_gets(tmp_path: Path, style_file: Path) -> None:
     """Frames go to the job's disk and the film to the output's."""
     write_frames(tmp_path / "in", footage())
     (tmp_path / "big").mkdir()
@@ -888,15 +899,21 @@ def test_each_disk_is_asked_for_what_it_gets(tmp_path: Path, style_file: Path, m
     asked = request(
         tmp_path / "in", style_file, tmp_path / "small" / "o.mp4", mode="sequence", job=tmp_path / "big" / "j"
     )
-    monkeypatch.setattr("impasto.storage.disk_of", lambda folder: hash(folder.name))
+    inputs = read_inputs(asked)
+    plan = plan_frames(inputs, ignore, StopSignal())
+
+    def disk_of(folder: Path) -> int:
+        return hash(folder.name)
+
+    needed = disk_needed(inputs, plan, disk_of)
     film = 6 * PLAIN // 8
-    # The film is made beside its frames, and then moved.
+    # The film is written beside its frames, and then moved.
     room = {"big": 6 * (PLAIN + 4096) + film, "small": film}
+    assert {folder.name: size for folder, size in needed.items()} == room
     for short in room:
-        monkeypatch.setattr(
-            "impasto.storage.free_bytes", lambda folder, short=short: room[folder.name] - (folder.name == short)
-        )
         with pytest.raises(StorageError, match=f"in .*{short}"):
-            stylize(asked)
-    monkeypatch.setattr("impasto.storage.free_bytes", lambda folder: room[folder.name])
-    assert stylize(asked).painted_count == 6
+            check_space(needed, lambda folder, short=short: room[folder.name] - (folder.name == short), disk_of)
+    check_space(needed, lambda folder: room[folder.name], disk_of)
+    # Both on one disk: it needs room for all.
+    with pytest.raises(StorageError):
+        check_space(needed, lambda folder: sum(room.values()) - 1, lambda folder: 0)
