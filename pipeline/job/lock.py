@@ -16,6 +16,8 @@ from .. import storage
 from ..errors import JobLockedError, StorageError
 
 _LOCK_NAME = "lock"
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_OS_LOCKS = (filelock.UnixFileLock, filelock.WindowsFileLock)
 
 
 def acquire_lock(folder: Path, recorded_owner: Callable[[Path], str | None]) -> filelock.BaseFileLock:
@@ -37,9 +39,6 @@ def acquire_lock(folder: Path, recorded_owner: Callable[[Path], str | None]) -> 
     except OSError as error:
         raise storage.storage_error(error, folder) from error
     return lock
-
-
-_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def _lock(lock: filelock.BaseFileLock, folder: Path) -> None:
@@ -70,9 +69,6 @@ def _lock(lock: filelock.BaseFileLock, folder: Path) -> None:
     if not isinstance(lock, _OS_LOCKS):
         lock.release()
         raise refused
-
-
-_OS_LOCKS = (filelock.UnixFileLock, filelock.WindowsFileLock)
 
 
 def running_owner(folder: Path, recorded: str | None) -> str | None:

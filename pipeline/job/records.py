@@ -5,9 +5,9 @@ A frame is DONE when its picture is complete on the disk and the store has the S
 1. The picture is written to a temporary name, flushed, and renamed to `FrameRecord.path` (`storage.atomic_file`).
 2. `Job.finish_frame` stores the hash and sets the state.
 
-A crash between the two leaves the frame PENDING, and it is painted again to the same bits. A run does not take the
-store's word for it: when it starts, each file is hashed (`JobRun`), and `Job.reset_frames` makes those PENDING that are
-missing or have changed, and those that FAILED.
+A crash between the two leaves the frame PENDING, and it is painted again to the same bits. The store alone is not
+trusted: when a run starts it hashes each file, and `Job.reset_frames` makes PENDING the frames whose files are missing
+or have changed, and those that FAILED.
 
     PENDING ── finish_frame ──▶ DONE
        │  ◀──── reset_frames ────┘
