@@ -25,7 +25,7 @@ from typing import Any, Self
 from PIL import Image
 
 from impasto.media.image_file import ANIMATED_SUFFIXES, HEIF_SUFFIXES, IMAGE_SUFFIXES
-from impasto.paint import encoder_weights
+from impasto.paint.encoder_weights import load_weights
 from impasto.report import plots
 from tests.mutants import Mutant, Seed, in_turn
 
@@ -87,25 +87,16 @@ class Finding:
 def serve() -> None:
     """Runs jobs: a line of JSON each on standard input, and one on standard output for what came of it."""
 
-    # What has nothing to do with the files is done once.
-    encoder_weights.load_weights = functools.cache(encoder_weights.load_weights)  # type: ignore[assignment]
     from impasto.errors import ImpastoError
-    from impasto.events import Event, FrameDone, FrameFailed, Losses, Notice
-    from impasto.paint import batch
-    from impasto.paint.painter import Painter
-    from impasto.paint.stopping import StopReason
-    from impasto.paint.task import FrameTask, PaintedFrame
+    from impasto.events import Event, FrameDone, FrameFailed, Notice
     from impasto.plan.request import Request
     from impasto.presets import load_settings
     from impasto.run.job_run import stylize
     from tests.conftest import TINY
+    from tests.support.unpainted import unpainted
 
-    losses = Losses(1.0, 1.0, 1.0)
-
-    def identity(self: Painter, task: FrameTask, on_progress: object = None, checkpoint: object = None) -> PaintedFrame:
-        return PaintedFrame(task.content, losses, StopReason.ITERATIONS, (losses,), None)
-
-    batch.paint_one = identity
+    # What has nothing to do with the files is done once.
+    weights_loader = functools.cache(load_weights)
     plots.plot_losses = lambda *_: None
     for line in sys.stdin:
         asked = json.loads(line)
@@ -133,7 +124,7 @@ def serve() -> None:
             request = Request(
                 (Path(asked["content"]),), (Path(asked["style"]),), Path(asked["output"]), settings, mode=asked["mode"]
             )
-            stylize(request, listen)
+            stylize(request, listen, executor_factory=unpainted, weights_loader=weights_loader)
         except ImpastoError as caught:
             error = [type(caught).__name__, str(caught)]
         except BaseException:

@@ -18,19 +18,16 @@ import av
 import numpy as np
 import pytest
 
-from impasto.events import Losses, Notice
+from impasto.events import Notice
 from impasto.job.job import Job
 from impasto.media import images
 from impasto.media.ffmpeg import ffmpeg_path
-from impasto.paint.stopping import StopReason
-from impasto.paint.task import FrameTask, PaintedFrame
-from impasto.pictures import Size
 from impasto.plan.request import Request
 from impasto.presets import load_settings
-from impasto.run import workbench
 from impasto.run.job_run import stylize
 from tests.clips import ffmpeg
 from tests.conftest import TINY
+from tests.support.unpainted import unpainted
 
 FACTORS: dict[str, tuple[Any, ...]] = {
     "timing": ("constant", "variable", "offset"),
@@ -234,36 +231,6 @@ def sound(path: Path) -> tuple[str, list[bytes]]:
         return stream.codec_context.codec.canonical_name, [bytes(packet) for packet in found if packet.size]
 
 
-class Untouched:
-    """A batch whose pictures stay what they are."""
-
-    def __init__(self, painter: object, size: Size, width: int) -> None:
-        del painter
-        self.size, self.width = size, width
-        self._contents: dict[int, np.ndarray] = {}
-
-    @property
-    def free(self) -> int:
-        return self.width - len(self._contents)
-
-    def add(self, ticket: int, task: FrameTask, *_: object) -> None:
-        self._contents[ticket] = task.content
-
-    def step(self) -> dict[int, PaintedFrame]:
-        losses = Losses(1.0, 1.0, 1.0)
-        done = {
-            ticket: PaintedFrame(content, losses, StopReason.ITERATIONS, (losses,), None)
-            for ticket, content in self._contents.items()
-        }
-        self._contents.clear()
-        return done
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_painted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workbench, "Batch", Untouched)
-
-
 def test_the_cases_cover_every_pair() -> None:
     assert len(CASES) < 80
     for (first, values), (second, others) in itertools.combinations(FACTORS.items(), 2):
@@ -289,6 +256,7 @@ def test_what_goes_in_comes_out(tmp_path: Path, style_file: Path, case: Case) ->
     stylize(
         Request((source,), (style_file,), output, settings),
         lambda event: notices.append(event.text) if isinstance(event, Notice) else None,
+        executor_factory=unpainted,
     )
     assert not any("damaged" in text for text in notices), notices
 
