@@ -12,7 +12,7 @@ from .session import session
 
 def configs(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Preset or file to print in full.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Preset or file to print in full.")] = None,
     keys: Annotated[
         bool, typer.Option("--keys", help="Explain every setting: default, allowed values, meaning.")
     ] = False,

@@ -26,4 +26,6 @@ def doctor(context: typer.Context, as_json: JsonOption = False) -> None:
 def _print_finding(finding: Finding) -> None:
     mark, style = ("✓", "green") if finding.works else ("✗", "red" if finding.needed else "yellow")
     remedy = f"\n    → {finding.remedy}" if finding.remedy else ""
-    Console().print(Text.assemble((f"{mark} ", style), (f"{finding.what}: ", "bold"), finding.found, remedy))
+    Console().print(
+        Text.assemble((f"{mark} ", style), (f"{finding.what}: ", "bold"), finding.found, remedy), soft_wrap=True
+    )

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from ..errors import ImpastoError
 from ..events import Assembling, Event, FrameProgress, Scanning, to_record
-from .flags import event_with_flags, with_flags
+from .flags import with_flags
 from .output import print_json
 from .pace import Clock
 from .view import View
@@ -22,13 +22,13 @@ class JsonView(View):
         self._clock = clock
         self._last_progress_at = float("-inf")
 
-    def __call__(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         if isinstance(event, FrameProgress | Scanning | Assembling):
             now = self._clock()
             if now - self._last_progress_at < self.PROGRESS_SECONDS:
                 return
             self._last_progress_at = now
-        print_json(to_record(event_with_flags(event)))
+        print_json(to_record(event))
 
     def error(self, error: ImpastoError) -> None:
         print_json({"event": "error", "message": with_flags(str(error)), "exit_code": error.exit_code})

@@ -25,7 +25,6 @@ from ..events import (
     Scanning,
 )
 from .event_lines import opening_lines, summary_lines
-from .flags import event_with_flags
 from .formatting import format_duration, format_loss, printable
 from .pace import Clock, Pace
 from .view import View
@@ -63,20 +62,21 @@ class LiveView(View):
     def __exit__(self, *_: object) -> None:
         self._live.__exit__(None, None, None)
 
-    def __call__(self, event: Event) -> None:
-        event = event_with_flags(event)
+    def show(self, event: Event) -> None:
         self._pace(event)
         match event:
             case Notice():
                 self._print_above(Text.assemble(("note: ", "yellow"), printable(event.text)))
             case Scanning():
-                self._show(self._file_bar, "reading", event.frames_read, event.frame_count_declared, event.path.name)
+                self._update_bar(
+                    self._file_bar, "reading", event.frames_read, event.frame_count_declared, event.path.name
+                )
             case JobStarted():
                 for line in opening_lines(event):
                     self._print_above(Text(printable(line)))
                 self._device = event.device
                 self._progress.update(self._file_bar, visible=False)
-                self._show(self._job_bar, "frames", event.done_count, event.frame_count, "")
+                self._update_bar(self._job_bar, "frames", event.done_count, event.frame_count, "")
             case FrameStarted():
                 self._start_frame(event)
             case FrameProgress():
@@ -93,7 +93,7 @@ class LiveView(View):
                 )
             case Assembling():
                 self._losses = None
-                self._show(self._file_bar, "writing", event.frames_written, event.frame_count, event.output.name)
+                self._update_bar(self._file_bar, "writing", event.frames_written, event.frame_count, event.output.name)
             case JobDone():
                 self._live.stop()
                 for line in summary_lines(event):
@@ -123,9 +123,10 @@ class LiveView(View):
             )
         pace = Table.grid(padding=(0, 3))
         if self._device:
+            left, per_frame = self._pace.seconds_left, self._pace.frame_seconds
             pace.add_row(
-                f"[bold]{format_duration(self._pace.seconds_left)}[/] left",
-                f"{format_duration(self._pace.frame_seconds)} per frame",
+                "estimating the time left" if left is None else f"[bold]{format_duration(left)}[/] left",
+                *([] if per_frame is None else [f"{format_duration(per_frame)} per frame"]),
                 f"[dim]{escape(self._device)}[/]",
             )
         return Group(self._progress, *more, losses, pace)
@@ -138,13 +139,13 @@ class LiveView(View):
         self._remove_frame(event.index)
         self._frame_bars[event.index] = self._progress.add_task("", total=None, note="")
         note = f"{width}×{height} from {event.start}{device}"
-        self._show(self._frame_bars[event.index], event.name, 0, event.iterations, note)
+        self._update_bar(self._frame_bars[event.index], event.name, 0, event.iterations, note)
 
     def _remove_frame(self, index: int) -> None:
         if index in self._frame_bars:
             self._progress.remove_task(self._frame_bars.pop(index))
 
-    def _show(self, bar: TaskID, label: str, done: int, total: int | None, note: str) -> None:
+    def _update_bar(self, bar: TaskID, label: str, done: int, total: int | None, note: str) -> None:
         self._progress.update(
             bar,
             description=escape(printable(label)),

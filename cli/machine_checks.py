@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ImpastoError
-from .formatting import format_bytes, format_duration
+from .formatting import format_bytes, format_count, format_duration
 
 _MEASURED_SIZE = (96, 128)
 """(height, width) of the picture that a device's speed is measured on."""
@@ -48,7 +48,7 @@ def _versions() -> Finding:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    cores = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in use"
+    cores = f"{format_count(os.cpu_count() or 1, 'core')}, {format_count(torch.get_num_threads(), 'thread')} in use"
     yield Finding("cpu", True, cores if torch.cuda.is_available() else f"{cores}; {_speed('cpu')}")
     if not torch.cuda.is_available():
         yield Finding(

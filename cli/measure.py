@@ -45,7 +45,7 @@ def measure(
     cold: Annotated[
         int,
         typer.Option(
-            metavar="N", min=0, help="Compare with cold starts of N iterations, which takes long. Default: 0, none."
+            metavar="N", min=0, help="Compare with cold starts of N iterations, which takes long; 0 compares none."
         ),
     ] = 0,
     cold_every: Annotated[

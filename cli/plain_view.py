@@ -18,7 +18,6 @@ from ..events import (
     Scanning,
 )
 from .event_lines import loss_terms, opening_lines, progress_line, summary_lines
-from .flags import event_with_flags
 from .formatting import format_count, format_duration, format_loss, printable, short_path
 from .pace import Clock, Pace
 from .view import View
@@ -39,8 +38,7 @@ class PlainView(View):
         """Of the frames in flight, by their index."""
         self._last_line_at = clock()
 
-    def __call__(self, event: Event) -> None:
-        event = event_with_flags(event)
+    def show(self, event: Event) -> None:
         self._pace(event)
         if isinstance(event, FrameDone | FrameFailed) and self._names.get(event.index) == event.name:
             # Not the name of the frame's next pass, which may have started.

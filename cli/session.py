@@ -15,6 +15,7 @@ from ..errors import ImpastoError, Interrupted, StorageError
 from ..events import StopSignal
 from .closable_terminal import ClosableTerminal
 from .engine import Engine
+from .formatting import short_path
 from .view import View
 from .views import make_view
 
@@ -66,7 +67,7 @@ def session(
         view.error(error)
         code = error.exit_code
     except KeyboardInterrupt:
-        remedy = "; continue a job that had started with: impasto resume OUTPUT.impasto" if paints else ""
+        remedy = "" if view.job is None else f"; continue with: impasto resume {short_path(view.job)}"
         view.error(Interrupted(f"stopped at once{remedy}"))
         code = Interrupted.exit_code
     except BrokenPipeError:
@@ -117,6 +118,5 @@ class StopOnSignal(StopSignal):
         # The line is dispensable: the terminal may have gone, or be in the middle of a write.
         with contextlib.suppress(OSError, RuntimeError):
             self._view.say(
-                f"finishing the frames in progress, for at most {self.grace_seconds:.0f} s; "
-                "press Ctrl-C again to stop at once"
+                f"finishing the frames in progress (at most {self.grace_seconds:.0f} s); Ctrl-C again stops at once"
             )

@@ -8,6 +8,7 @@ import typer
 from ..errors import UsageError
 from .job_lines import print_dry_run
 from .options import (
+    DEVICES_PANEL,
     AddressOption,
     BatchOption,
     CodecOption,
@@ -127,10 +128,20 @@ def resume(
     context: typer.Context,
     job: JobArgument,
     device: Annotated[
-        str | None, typer.Option(metavar="auto|cpu|cuda|cuda:N,…", help="Paint on other devices than before.")
+        str | None,
+        typer.Option(
+            metavar="auto|cpu|cuda|cuda:N,…",
+            help="Paint on other devices than before.",
+            rich_help_panel=DEVICES_PANEL,
+        ),
     ] = None,
     executor: Annotated[
-        str | None, typer.Option(metavar="auto|inline|processes|ray", help="Paint with another executor than before.")
+        str | None,
+        typer.Option(
+            metavar="auto|inline|processes|ray",
+            help="Paint with another executor than before.",
+            rich_help_panel=DEVICES_PANEL,
+        ),
     ] = None,
     address: AddressOption = None,
     quiet: QuietOption = False,

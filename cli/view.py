@@ -1,13 +1,14 @@
 """The view that shows errors only, and the base of the others."""
 
+from pathlib import Path
 from typing import Self
 
 from rich.console import Console
 from rich.text import Text
 
 from ..errors import ImpastoError
-from ..events import Event
-from .flags import with_flags
+from ..events import Event, JobStarted
+from .flags import event_with_flags, with_flags
 from .formatting import printable
 
 
@@ -19,6 +20,8 @@ class View:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.job: Path | None = None
+        """The folder of the job, once it has started."""
 
     def __enter__(self) -> Self:
         return self
@@ -27,7 +30,12 @@ class View:
         pass
 
     def __call__(self, event: Event) -> None:
-        pass
+        if isinstance(event, JobStarted):
+            self.job = event.job
+        self.show(event_with_flags(event))
+
+    def show(self, event: Event) -> None:
+        """Shows an event, whose messages name flags."""
 
     def say(self, text: str) -> None:
         """Shows a line that is not an event."""

@@ -29,9 +29,10 @@ from impasto.cli.machine_checks import Finding
 from impasto.cli.main import app
 from impasto.cli.session import CommandState
 from impasto.errors import ImpastoError
-from impasto.events import JobDone
+from impasto.events import JobDone, JobStarted, Listener, StopSignal
 from impasto.job.job import Job
 from impasto.media import images, video_reader
+from impasto.plan.request import Request
 from impasto.report.summary import Measured
 from impasto.run.dry_run import DryRun
 from impasto.setting_help import documented_fields
@@ -459,7 +460,6 @@ def test_a_film_on_a_terminal(here: Path) -> None:
 
 def test_the_live_view_through_the_whole_job(here: Path) -> None:
     """Without a process of its own: the real events of a job, drawn."""
-    from impasto.plan.request import Request
     from impasto.run.job_run import stylize as run
 
     file = io.StringIO()
@@ -800,6 +800,20 @@ def test_one_interrupt_ends_a_dry_run(here: Path) -> None:
     assert "in progress" not in result.err
 
 
+def test_a_stop_at_once_names_the_job_that_goes_on(here: Path) -> None:
+    class Stopped(Engine):
+        def stylize(self, request: Request, listener: Listener, stop: StopSignal) -> JobDone:
+            listener(JobStarted("image", request.output, request.job_folder, 1, 0, 1, 3, "cpu", ""))
+            signal.raise_signal(signal.SIGINT)
+            assert stop.requested
+            raise KeyboardInterrupt
+
+    result = impasto(*stylize("content.png", "o.png"), engine=Stopped())
+    assert result.code == 130
+    assert "finishing the frames in progress" in result.err
+    assert result.err.endswith("impasto: stopped at once; continue with: impasto resume o.png.impasto\n")
+
+
 def test_handlers_are_put_back(here: Path) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     impasto("status", "x")
@@ -808,7 +822,6 @@ def test_handlers_are_put_back(here: Path) -> None:
 
 def test_the_painting_is_what_the_library_paints(here: Path) -> None:
     """No logic in the command that a script would miss."""
-    from impasto.plan.request import Request
     from impasto.run.job_run import stylize as run
 
     assert impasto(*stylize("content.png", "a.png")).code == 0
