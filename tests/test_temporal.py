@@ -34,7 +34,7 @@ from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask, PaintedReference
 from impasto.pictures import blur, to_array, to_tensor
 from impasto.presets import load_settings
-from impasto.report.stability import sharpness, warping_error
+from impasto.report.stability import warping_error
 from samples import scenes
 
 from .conftest import TINY
@@ -710,16 +710,6 @@ def test_the_warping_error_of_a_flip_is_large(flip: str) -> None:
         return warping_error(image, other, to_flow(truths[0]), to_mask(truths[1])).item()
 
     assert error(FLIPS[flip](scene, 2, 1)) > 3 * error(truth(scene, 2, 1))
-
-
-def test_sharpness_of_a_checkerboard_and_a_ramp() -> None:
-    y, x = torch.meshgrid(torch.arange(6), torch.arange(9), indexing="ij")
-    board = ((x + y) % 2).float()
-    ramp = 0.25 * x - 0.5 * y
-    flat = torch.full((6, 9), 0.4)
-    pictures = torch.stack([board, ramp, flat, 255 * board]).unsqueeze(1).expand(-1, 3, -1, -1)
-    assert sharpness(pictures).tolist() == pytest.approx([1, 0.375, 0, 255], abs=1e-6)
-    assert sharpness(blur(pictures[:1], 1.0)).item() < 0.1
 
 
 # --- the painter follows the flow -------------------------------------------------------------------------------------

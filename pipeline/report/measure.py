@@ -1,12 +1,10 @@
-"""How finished pictures and films came out, whichever tool made them.
+"""Measures of finished pictures and films, whichever tool made them.
 
-Of each picture: its losses, its light, and where asked how it compares with a cold start. Of a film also how still
-it holds: frames are compared with earlier ones along the motion of the content, where that can be followed, and the
-content itself is measured the same way, which says how much of the error the flow alone leaves. Temporal LPIPS is
-left out: no well-kept package ships its weights with the code.
+Of each picture its losses, light and sharpness, and on request how it compares with a cold start; of a film also its
+temporal consistency (`stability`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,25 +16,20 @@ from ..media.containers import is_video_name
 from ..motion.dis import DisFlow
 from ..motion.flo_files import FloFolder
 from ..paint.batch import paint_one
-from ..paint.encoder_weights import load_weights
+from ..paint.encoder_weights import EncoderWeights, load_weights
 from ..paint.painter import Painter, style_blend
 from ..paint.stopping import StopRule
 from ..paint.task import COLD_STARTS, cold_task
-from ..pictures import resize, size_of, to_tensor
+from ..pictures import resize, size_of
 from ..settings import Settings, ShotSettings
 from ..shots.detector import CutDetector
-from .matching import content_pictures, is_film, matched_pictures
-from .stability import FilmFrame, Stability, StabilityMeter, estimated_flow, flow_from_files, sharpness
+from .appearance import luma, sharpness
+from .matching import MatchedPicture, is_film, matched_contents, matched_pictures
+from .stability import FilmFrame, Stability, StabilityMeter, estimated_flow, flow_from_files
 from .summary import Measured
 
 COLD_EVERY = 10
-"""Unless said otherwise a cold start is painted of each tenth frame: it costs more than all else together."""
-
-_LUMA = (0.2126, 0.7152, 0.0722)
-"""Rec. 709, on the values as stored."""
-
-
-# The pictures one after the other
+"""By default a cold start is painted of each tenth frame: it takes longer than everything else together."""
 
 
 def measure(
@@ -51,88 +44,115 @@ def measure(
     flow_folder: Path | None = None,
     cold_iterations: int = 0,
     cold_every: int = COLD_EVERY,
+    weights_loader: Callable[[str], EncoderWeights] = load_weights,
 ) -> Iterator[Measured]:
     """Measures each picture of `result`, with the weights and layers of `settings`.
 
-    `result` and `content` are both images, or each a folder of images or a video. Folders are paired by
-    the paths below them, where need be without their endings; anything with a video by order. The content is resized to
-    the result's size, as it was when it was painted.
+    `result` and `content` are both images, or each a folder of images or a video; `matched_pictures` says which belong
+    together. The content is resized to the result's size, as it was for painting.
 
-    What `is_film` holds for a film has a stability, unless it is said to be `photos`; the shots are those of
-    `settings`. The flow of the content is estimated with `DisFlow`, whatever the settings say, so that films can be
-    compared; or it is read from `flow_folder`, see `FloFolder`. With `cold_iterations` each `cold_every`-th picture
-    is compared with the painting that `settings` give after as many iterations from a cold start; a start in the
-    style's colours is matched by that picture's own.
+    Films (`is_film`) have a stability unless they are taken as `photos`; their shots are those of `settings`. The flow
+    of the content is estimated with `DisFlow`, whatever the settings say, so that films can be compared, or read from
+    `flow_folder` (`FloFolder`). With `cold_iterations` each `cold_every`-th picture is compared with a cold start: what
+    `settings` paint in that many iterations, the colours of a `matched` start being matched to that picture alone.
 
-    Raises `InputError` when a result has no content to go with it, a video has frames left over, or the flow to the
-    frame before is missing; `UsageError` for the flow of what is no film.
+    Raises `InputError` for a result without content, for counts that differ, and where the flow to the frame before is
+    missing; `UsageError` for the flow of a result that is no film.
     """
-    for path in (result, content):
-        if not path.exists():
-            raise InputError(f"{path} does not exist: check the name")
-    if result.is_dir() != content.is_dir() and not (is_video_name(result) or is_video_name(content)):
-        raise InputError(f"{result} and {content} do not go together: give two images, or two of folder and video")
+    _require_counterparts(result, content)
     blend = style_blend(style_weights, len(styles))
     film = not photos and is_film(result, content)
     if flow_folder is not None:
-        _require_flow_of_use(flow_folder, result, film)
+        _require_flow_folder(flow_folder, result, film)
     pictures = [decoding.read_image(path) for path in styles]
-    painter = Painter(settings, load_weights(settings.encoder.weights), pictures, blend, torch.device(device))
-    first = settings.start.first
-    first_picture = decoding.read_image(Path(first)) if cold_iterations and first not in COLD_STARTS else None
+    painter = Painter(settings, weights_loader(settings.encoder.weights), pictures, blend, torch.device(device))
+    cold_starts = _ColdStarts(painter, cold_iterations, cold_every) if cold_iterations else None
     meter = None
     if film:
         source = estimated_flow(DisFlow()) if flow_folder is None else flow_from_files(FloFolder(flow_folder))
-        meter = StabilityMeter(source, _cuts(result, content, settings.shots), device)
-    shot, before = 0, 0
+        meter = _FilmMeter(StabilityMeter(source, _cuts(result, content, settings.shots), device))
     for index, pair in enumerate(matched_pictures(result, content)):
-        size = size_of(pair.picture)
-        original = resize(pair.content, size)
-        losses = painter.measure(pair.picture, original)
-        own_sharpness = _sharpness(pair.picture)
-        sharpness_ratio = objective_ratio = None
-        if cold_iterations and index % cold_every == 0:
-            cold = paint_one(
-                painter, cold_task(pair.content_index, original, first, StopRule(cold_iterations), first_picture)
-            )
-            sharpness_ratio = _ratio(own_sharpness, _sharpness(cold.image))
-            objective_ratio = _ratio(losses.objective, cold.losses.objective)
-        stability: tuple[Stability, ...] = ()
-        if meter is not None:
-            if index and meter.across_cut(before, pair.content_index):
-                shot = index
-            before = pair.content_index
-            stability = meter.feed(FilmFrame(pair.content_index, pair.picture, original, pair.content))
-        light = luma(pair.picture)
-        yield Measured(
-            index,
-            pair.name,
-            size,
-            losses,
-            float(light.mean()),
-            float(light.std()),
-            own_sharpness,
-            sharpness_ratio,
-            objective_ratio,
-            None if meter is None else shot,
-            stability,
+        yield _measured(index, pair, painter, cold_starts, meter)
+
+
+def _measured(
+    index: int, pair: MatchedPicture, painter: Painter, cold_starts: "_ColdStarts | None", meter: "_FilmMeter | None"
+) -> Measured:
+    size = size_of(pair.picture)
+    content = resize(pair.content, size)
+    losses = painter.measure(pair.picture, content)
+    light, own_sharpness = luma(pair.picture), sharpness(pair.picture)
+    sharpness_ratio = objective_ratio = None
+    if cold_starts is not None and cold_starts.includes(index):
+        cold_sharpness, cold_objective = cold_starts.paint(pair.content_index, content)
+        sharpness_ratio, objective_ratio = (
+            _ratio(own_sharpness, cold_sharpness),
+            _ratio(losses.objective, cold_objective),
         )
+    shot, stability = (None, ()) if meter is None else meter.feed(index, pair, content)
+    return Measured(
+        index,
+        pair.name,
+        size,
+        losses,
+        float(light.mean()),
+        float(light.std()),
+        own_sharpness,
+        sharpness_ratio,
+        objective_ratio,
+        shot,
+        stability,
+    )
 
 
-def luma(picture: np.ndarray) -> np.ndarray:
-    """Rec. 709 luma of an `H×W×3` uint8 picture: `H×W` float64, 0 to 255."""
-    return np.asarray(picture @ np.array(_LUMA))
+class _ColdStarts:
+    """Paints every so-many-th content from a cold start, to compare results with."""
+
+    def __init__(self, painter: Painter, iterations: int, every: int) -> None:
+        self._painter = painter
+        self._rule = StopRule(iterations)
+        self._every = every
+        self._start = painter.settings.start.first
+        self._picture = None if self._start in COLD_STARTS else decoding.read_image(Path(self._start))
+
+    def includes(self, index: int) -> bool:
+        return index % self._every == 0
+
+    def paint(self, content_index: int, content: np.ndarray) -> tuple[float, float]:
+        """Sharpness and objective of the cold start of a content, `H×W×3` uint8."""
+        painted = paint_one(self._painter, cold_task(content_index, content, self._start, self._rule, self._picture))
+        return sharpness(painted.image), painted.losses.objective
 
 
-def _sharpness(picture: np.ndarray) -> float:
-    return 255 * sharpness(to_tensor(picture)).item()
+class _FilmMeter:
+    """Measures the stability of a film's frames, fed in order, and tells the shot that each belongs to."""
+
+    def __init__(self, meter: StabilityMeter) -> None:
+        self._meter = meter
+        self._shot = 0
+        self._previous: int | None = None
+
+    def feed(self, index: int, pair: MatchedPicture, content: np.ndarray) -> tuple[int, tuple[Stability, ...]]:
+        """The index of the first frame of the shot, and the stability of the next frame."""
+        if self._previous is not None and self._meter.crosses_cut(self._previous, pair.content_index):
+            self._shot = index
+        self._previous = pair.content_index
+        return self._shot, self._meter.feed(FilmFrame(pair.content_index, pair.picture, content, pair.content))
 
 
 def _ratio(value: float, reference: float) -> float | None:
     return value / reference if reference else None
 
 
-def _require_flow_of_use(folder: Path, result: Path, film: bool) -> None:
+def _require_counterparts(result: Path, content: Path) -> None:
+    for path in (result, content):
+        if not path.exists():
+            raise InputError(f"{path} does not exist: check the name")
+    if result.is_dir() != content.is_dir() and not (is_video_name(result) or is_video_name(content)):
+        raise InputError(f"{result} and {content} do not go together: give two images, or two of folder and video")
+
+
+def _require_flow_folder(folder: Path, result: Path, film: bool) -> None:
     if not film:
         raise UsageError(
             f"{result} is not measured as a film (a video, or a folder of pictures of one size), which alone has "
@@ -143,13 +163,13 @@ def _require_flow_of_use(folder: Path, result: Path, film: bool) -> None:
 
 
 def _cuts(result: Path, content: Path, shots: ShotSettings) -> list[int]:
-    """The first frames of new shots, as indices of the content."""
+    """The first frames of shots, as indices of the content."""
     if shots.cuts or not shots.detect:
         return list(shots.cuts)
     detector = CutDetector()
-    # The detector wants its frames counted without gaps, and a result may lack some.
-    numbers = []
-    for place, (number, image) in enumerate(content_pictures(result, content)):
-        detector.feed(place, image)
-        numbers.append(number)
-    return [numbers[place] for place in detector.finish()]
+    # The detector counts its frames without gaps; a result may lack some of the content's.
+    indices = []
+    for number, (content_index, image) in enumerate(matched_contents(result, content)):
+        detector.feed(number, image)
+        indices.append(content_index)
+    return [indices[number] for number in detector.finish()]

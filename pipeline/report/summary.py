@@ -1,4 +1,4 @@
-"""TODO: report.summary."""
+"""Measures of one picture, and the means and trends of many."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,27 +23,27 @@ class Measured:
     contrast: float
     """Standard deviation of the luma."""
     sharpness: float
-    """Mean absolute difference of neighbours, see `temporal.sharpness`."""
+    """Mean absolute difference of neighbouring pixels, see `appearance.sharpness`."""
     sharpness_to_cold: float | None = None
-    """Sharpness over that of a cold start; None where none was painted, or where it is flat."""
+    """Sharpness relative to that of a cold start; None where none was painted, or where its sharpness is 0."""
     objective_to_cold: float | None = None
-    """Objective over that of a cold start; None where none was painted."""
+    """Objective relative to that of a cold start; None where none was painted."""
     shot: int | None = None
-    """`index` of the first frame of the shot; None for pictures that are no film."""
+    """`index` of the first frame of the shot; None for photos."""
     stability: tuple[Stability, ...] = ()
-    """One for each of `DISTANCES` at which there is a frame in the same shot, and flow to it."""
+    """One for each of `DISTANCES` at which the shot has an earlier frame, and there is flow to it."""
 
 
 @dataclass(frozen=True)
-class Course:
-    """How a number goes over the pictures."""
+class SeriesStatistics:
+    """Mean, ends and trend of a measure over the pictures."""
 
     mean: float
     first: float
     last: float
     trend: float | None
-    """Slope per 100 pictures, of least squares; None where no shot has two. Shots share the slope, and each has a
-    level of its own: a cut to a brighter scene is no drift."""
+    """Least-squares slope per 100 pictures; None where no shot has two. Shots share the slope, each with a level of its
+    own: a cut to a brighter scene is no drift."""
 
 
 @dataclass(frozen=True)
@@ -59,26 +59,26 @@ class MeanStability:
 
 @dataclass(frozen=True)
 class Summary:
-    """What many pictures come to. `size` is None where they differ, `shot_count` 0 for what is no film."""
+    """Measures of many pictures. `size` is None where they differ, `shot_count` 0 for photos."""
 
     picture_count: int
     size: Size | None
     shot_count: int
-    objective: Course
-    luminance: Course
-    contrast: Course
-    sharpness: Course
+    objective: SeriesStatistics
+    luminance: SeriesStatistics
+    contrast: SeriesStatistics
+    sharpness: SeriesStatistics
     sharpness_to_cold: float | None
-    """Mean over the pictures that have one."""
+    """Mean over the pictures that have it."""
     objective_to_cold: float | None
     cold_count: int
-    """Pictures of which a cold start was painted."""
+    """Number of pictures that a cold start was painted of."""
     stability: tuple[MeanStability, ...]
-    """One for each distance at which there is a pair."""
+    """One for each distance at which frames were compared."""
 
 
 def summarise(measured: Sequence[Measured]) -> Summary:
-    """Means, first and last values and trends of at least one picture."""
+    """The summary of the measures of at least one picture."""
     if not measured:
         raise ValueError("there is nothing to summarise")
     sizes = {one.size for one in measured}
@@ -88,10 +88,10 @@ def summarise(measured: Sequence[Measured]) -> Summary:
         len(measured),
         sizes.pop() if len(sizes) == 1 else None,
         len(set(shots) - {None}),
-        course([one.losses.objective for one in measured], shots),
-        course([one.luminance for one in measured], shots),
-        course([one.contrast for one in measured], shots),
-        course([one.sharpness for one in measured], shots),
+        series_statistics([one.losses.objective for one in measured], shots),
+        series_statistics([one.luminance for one in measured], shots),
+        series_statistics([one.contrast for one in measured], shots),
+        series_statistics([one.sharpness for one in measured], shots),
         _mean([one.sharpness_to_cold for one in measured]),
         _mean([one.objective_to_cold for one in measured]),
         sum(one.objective_to_cold is not None for one in measured),
@@ -102,15 +102,15 @@ def summarise(measured: Sequence[Measured]) -> Summary:
     )
 
 
-def course(values: Sequence[float], shots: Sequence[int | None]) -> Course:
-    """Mean, ends and trend of at least one value, taken at even steps; `shots` says which belong together."""
+def series_statistics(values: Sequence[float], shots: Sequence[int | None]) -> SeriesStatistics:
+    """Mean, ends and trend of at least one value per picture; `shots` names the shot of each."""
     rise = spread = 0.0
     for _, group in groupby(zip(shots, values, strict=True), key=itemgetter(0)):
         levels = [value for _, value in group]
         middle, mean = (len(levels) - 1) / 2, sum(levels) / len(levels)
-        rise += sum((place - middle) * (value - mean) for place, value in enumerate(levels))
-        spread += sum((place - middle) ** 2 for place in range(len(levels)))
-    return Course(sum(values) / len(values), values[0], values[-1], 100 * rise / spread if spread else None)
+        rise += sum((position - middle) * (value - mean) for position, value in enumerate(levels))
+        spread += sum((position - middle) ** 2 for position in range(len(levels)))
+    return SeriesStatistics(sum(values) / len(values), values[0], values[-1], 100 * rise / spread if spread else None)
 
 
 def _mean_stability(pairs: Sequence[Stability]) -> MeanStability:

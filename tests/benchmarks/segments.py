@@ -24,6 +24,7 @@ from impasto.plan.scheduler import critical_path
 from impasto.plan.segments import Segments
 from impasto.presets import load_settings
 from impasto.report import stability
+from impasto.report.appearance import sharpness
 from impasto.run.job_run import stylize
 from samples import scenes
 from tests.benchmarks.common import DATA, ROOT, machine, show
@@ -47,7 +48,7 @@ class Painted:
 
     @property
     def sharpness(self) -> list[float]:
-        return [stability.sharpness(to_tensor(picture)).item() for picture in self.pictures]
+        return [sharpness(picture) for picture in self.pictures]
 
     def longest(self, *, iterations: bool) -> float:
         """The longest chain of frames that wait for each other: how many they are, or their iterations."""

@@ -34,6 +34,7 @@ from impasto.pictures import Size, fit_within, resize, to_tensor
 from impasto.plan.request import FrameRange, Request
 from impasto.presets import load_settings
 from impasto.report import stability
+from impasto.report.appearance import luma, sharpness
 from impasto.run.job_run import stylize
 from impasto.settings import Settings
 from impasto.storage import write_bytes
@@ -235,7 +236,7 @@ class Judge:
         later = [frame for frame in records if row == ALONE or frame.index > 0]
         return Figures(
             _mean([objectives[index] / self.cold_objective[index] for index in compared]),
-            _mean([_sharpness(pictures[index]) / _sharpness(self.cold[index]) for index in compared]),
+            _mean([sharpness(pictures[index]) / sharpness(self.cold[index]) for index in compared]),
             self._warping(pictures, 1),
             self._warping(pictures, FAR),
             sum(frame.seconds or 0 for frame in later) / max(1, len({frame.index for frame in later})),
@@ -282,10 +283,6 @@ class Judge:
 
 def _mean(values: Sequence[float]) -> float | None:
     return statistics.fmean(values) if values else None
-
-
-def _sharpness(picture: np.ndarray) -> float:
-    return stability.sharpness(to_tensor(picture) * 255).item()
 
 
 # The tables
@@ -379,8 +376,8 @@ def _long_pan(painter: Painter) -> None:
     files, records = painted(film, DEFAULT)
     pictures = [read_image(files[index]) for index in sorted(files)]
     objectives = [painter.measure(p, c).objective for p, c in zip(pictures, judge.contents, strict=True)]
-    sharp = [_sharpness(picture) for picture in pictures]
-    cold_sharp = {index: _sharpness(picture) for index, picture in judge.cold.items()}
+    sharp = [sharpness(picture) for picture in pictures]
+    cold_sharp = {index: sharpness(picture) for index, picture in judge.cold.items()}
     rows = []
     for name, values, cold in (("objective", objectives, judge.cold_objective), ("sharpness", sharp, cold_sharp)):
         first, last = statistics.fmean(values[5:16]), statistics.fmean(values[-10:])
@@ -402,8 +399,8 @@ def _still(painter: Painter) -> None:
     """Whether a picture of a still scene with sensor noise stays as it is for 200 frames."""
     film = _synthetic("still", (48, 64), 200, (0,), "still-200")
     files, records = painted(film, DEFAULT)
-    lumas = [read_image(files[index]).astype(float) @ (0.2126, 0.7152, 0.0722) for index in sorted(files)]
-    means, contrasts = [luma.mean() for luma in lumas], [luma.std() for luma in lumas]
+    lumas = [luma(read_image(files[index])) for index in sorted(files)]
+    means, contrasts = [values.mean() for values in lumas], [values.std() for values in lumas]
     slope = np.polyfit(range(len(means)), means, 1)[0] * 100
     its = [frame.iterations or 0 for frame in records]
     show(
