@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench clean links
+.PHONY: demo test test-slow check bench clean links
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("impasto needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python" if sys.version_info < (3, 11) else 0)'
@@ -22,8 +22,13 @@ links: $(READY)
 	@rm -rf links && mkdir -p links/impasto
 	@cd links/impasto && ln -s ../../pipeline/* ../../cli ../../configs .
 
+# Every module, in some minutes on two cores; IMPASTO_TEST_SEED=random draws other random numbers than the usual ones.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
+
+# The sweeps: every crash point, every kind of damage, whole jobs in many settings.
+test-slow: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m slow
 
 check: $(READY) links
 	$(BIN)/ruff check .

@@ -1,9 +1,10 @@
 """What the tests share: small pictures and clips from the samples, the bundled weights, tiny settings."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from impasto.paint.encoder_weights import EncoderWeights, load_weights
 from impasto.pictures import resize
 from impasto.presets import load_settings
 from impasto.settings import Settings
+from tests.support import seeds
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "samples"
@@ -26,6 +28,21 @@ TINY = (
     "iterations={first: 4, next: 2}",
 )
 """Overrides that make painting a matter of milliseconds and leave every part of it in place."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if seeds.SEED and config.getoption("hypothesis_seed", None) is None:
+        hypothesis.core.global_force_seed = seeds.SEED
+    hypothesis.settings.register_profile("impasto", print_blob=True)
+    hypothesis.settings.load_profile("impasto")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and seeds.SEED:
+        report.sections.append(("random seed", f"repeat it with {seeds.VARIABLE}={seeds.SEED}"))
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -19,6 +19,7 @@ from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask, task_digest
 from impasto.presets import load_settings
 from tests.conftest import TINY
+from tests.support.seeds import numpy_stream
 
 ITERATIONS = 30
 OPTIMIZERS = {
@@ -85,7 +86,7 @@ def test_what_is_damaged_is_not_used(painter: Painter, task: FrameTask, tmp_path
     with pytest.raises(KilledError):
         paint_one(painter, task, killed_after(9), checkpoint)
     data = checkpoint.path.read_bytes()
-    generator = np.random.default_rng(0)
+    generator = numpy_stream(0)
     # The header holds names and offsets, and the rest is numbers: both get their share.
     offsets = [*generator.integers(0, 1000, 30), *generator.integers(0, len(data), 30)]
     wanted = paint_one(painter, task).image

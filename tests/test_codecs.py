@@ -15,6 +15,7 @@ from impasto.media.timing import Timing
 from impasto.media.video_reader import probe, read_frames, scan
 from impasto.media.video_writer import VideoWriter
 from tests.clips import number, numbered
+from tests.support.seeds import numpy_stream
 
 PAIRS = [(name, suffix) for name, codec in CODECS.items() for suffix in codec.suffixes]
 
@@ -73,7 +74,7 @@ def test_colours_stay(tmp_path: Path, name: str, suffix: str) -> None:
 
 @pytest.mark.parametrize("has_alpha", [False, True])
 def test_ffv1_loses_nothing(tmp_path: Path, has_alpha: bool) -> None:
-    path, noise = tmp_path / "clip.mkv", np.random.default_rng(0)
+    path, noise = tmp_path / "clip.mkv", numpy_stream(0)
     frames = [noise.integers(0, 256, (33, 47, 4 if has_alpha else 3), dtype=np.uint8) for _ in range(4)]
     assert write(path, frames, Encoding("ffv1"), has_alpha=has_alpha).notes == []
     for frame, given in zip(read_frames(path), frames, strict=True):
@@ -154,7 +155,7 @@ def test_pixel_formats_are_written_as_asked(tmp_path: Path) -> None:
 
 
 def test_quality_is_what_it_is_asked_to_be(tmp_path: Path) -> None:
-    frames = [np.random.default_rng(index).integers(0, 256, (96, 128, 3), dtype=np.uint8) for index in range(8)]
+    frames = [numpy_stream(index).integers(0, 256, (96, 128, 3), dtype=np.uint8) for index in range(8)]
     sizes = []
     for crf in (5, None, 45):
         path = tmp_path / f"{crf}.mp4"

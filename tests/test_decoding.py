@@ -27,6 +27,7 @@ from impasto.media.video_writer import VideoWriter
 from impasto.plan.request import Request
 from impasto.run.job_run import stylize
 from impasto.settings import Settings
+from tests.support.seeds import numpy_stream
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,7 +44,7 @@ def _fresh() -> Iterator[None]:
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 4), dtype=np.uint8)).save(path)
+    Image.fromarray(numpy_stream(0).integers(0, 256, (40, 60, 4), dtype=np.uint8)).save(path)
     return path
 
 
@@ -404,7 +405,7 @@ def test_a_child_that_decodes_ends_with_its_parent_too(
     start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
     """It is at work when the parent goes: one large picture after the other."""
-    noise = np.random.default_rng(0).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
+    noise = numpy_stream(0).integers(0, 256, (3000, 3000, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "large.png", compress_level=1)
     process = start(f"while True: decoding.read_extras(Path({str(tmp_path / 'large.png')!r}))")
     left = children(process.pid)

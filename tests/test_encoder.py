@@ -20,6 +20,7 @@ from impasto.layers import CHANNELS_PER_BLOCK, CONVOLUTIONS, LAYERS
 from impasto.paint.encoder import Encoder
 from impasto.paint.encoder_weights import EncoderWeights, bundled_path, load_weights, torchvision_path
 from impasto.pictures import IMAGENET_MEAN, IMAGENET_STD, normalize, to_tensor
+from tests.support.seeds import numpy_stream, torch_stream
 
 RELU_LAYERS = tuple(f"relu{block}_1" for block in range(1, 6))
 
@@ -31,7 +32,7 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 def torchvision_state(values: bool = False, prefix: str = "features.") -> dict[str, torch.Tensor]:
     """A state dict with torchvision's names and shapes: random, or constants that take no space in a file."""
-    generator = torch.Generator().manual_seed(5)
+    generator = torch_stream(5)
     state: dict[str, torch.Tensor] = {}
     previous = 3
     for name in CONVOLUTIONS:
@@ -265,9 +266,9 @@ def garbage(tmp_path: Path) -> Mapping[str, Path]:
         "lists.pth": b"a\n]b\n\n",
         "zip.pth": b"PK\x03\x04" + bytes(50),
         "list.pth": pickle.dumps([1, 2], protocol=2),
-        "noise.pth": np.random.default_rng(0).bytes(2000),
+        "noise.pth": numpy_stream(0).bytes(2000),
         "empty.safetensors": b"",
-        "noise.safetensors": np.random.default_rng(0).bytes(2000),
+        "noise.safetensors": numpy_stream(0).bytes(2000),
         "header.safetensors": (10**9).to_bytes(8, "little") + b"{}",
         "picture.safetensors": b"\x89PNG\r\n\x1a\n" + bytes(100),
     }
@@ -294,7 +295,7 @@ def test_every_damage_to_a_pickle_is_one_error(tmp_path: Path) -> None:
     path = tmp_path / "damaged.pth"
     torch.save({"features.0.weight": torch.rand(2, 3), "features.0.bias": torch.rand(2)}, path)
     whole = path.read_bytes()
-    generator = np.random.default_rng(3)
+    generator = numpy_stream(3)
     for _ in range(300):
         data = bytearray(whole)
         for place in generator.integers(0, 600, generator.integers(1, 4)):

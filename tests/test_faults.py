@@ -39,6 +39,7 @@ from impasto.run import job_run
 from samples import scenes
 from tests import faults
 from tests.conftest import TINY
+from tests.support.seeds import python_stream
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -87,7 +88,7 @@ def test_damaged_files_are_reported_and_repaired(
     monkeypatch.setattr(job_run, "load_weights", lambda _: weights)
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = python_stream(seed)
     mutations = faults.Mutations(tmp_path, state)
     kinds = mutations.files()
     assert {"store", "copy of the store"} < set(kinds)
@@ -419,7 +420,7 @@ class AnyOrder(RuleBasedStateMachine):
         if deleted:
             path.unlink()
         else:
-            path.write_bytes(faults.damaged(path.read_bytes(), random.Random(seed)))
+            path.write_bytes(faults.damaged(path.read_bytes(), python_stream(seed)))
         if path.name in self.done():
             self.hurt.add(path.name)
 
@@ -432,7 +433,7 @@ class AnyOrder(RuleBasedStateMachine):
             if status_of(job).lost_owner is not None:
                 return  # After a crash the copy may be older, and what is missing not told by it.
         path = self.asked.job_folder / name
-        path.write_bytes(faults.damaged(path.read_bytes(), random.Random(seed)))
+        path.write_bytes(faults.damaged(path.read_bytes(), python_stream(seed)))
         self.hurt.add(name)
 
     @precondition(lambda self: self.has_written_its_film() and not self.cleaned)

@@ -27,6 +27,7 @@ from impasto.motion.raft import RaftFlow
 from impasto.pictures import Size
 from samples import scenes
 from tests.conftest import DATA
+from tests.support.seeds import numpy_stream
 
 SINTEL = DATA / "sintel"
 
@@ -161,7 +162,7 @@ class TestDisFlow:
 
     @pytest.mark.parametrize("size", [(16, 16), (17, 40), (16, 200), (200, 9), (1, 1)])
     def test_tiny_frames(self, size: Size) -> None:
-        generator = np.random.default_rng(1)
+        generator = numpy_stream(1)
         a, b = generator.integers(0, 256, (2, *size, 3), dtype=np.uint8)
         for flow in DisFlow().pair(a, b, size):
             assert flow.shape == (*size, 2)
@@ -426,7 +427,7 @@ class TestFloFiles:
     @settings(max_examples=20, deadline=None)
     def test_round_trip(self, tmp_path_factory: pytest.TempPathFactory, height: int, width: int, seed: int) -> None:
         path = tmp_path_factory.mktemp("flo") / "a.flo"
-        flow = np.random.default_rng(seed).normal(0, 50, (height, width, 2)).astype(np.float32)
+        flow = numpy_stream(seed).normal(0, 50, (height, width, 2)).astype(np.float32)
         write_flo(path, flow)
         read, known = read_flo(path)
         assert np.array_equal(read, flow)

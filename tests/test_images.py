@@ -18,10 +18,11 @@ from impasto.media.image_folders import list_images
 from impasto.media.image_metadata import Extras, read_extras
 from impasto.media.images import image_size, read_image, write_image
 from impasto.storage import TEMPORARY_MARK
+from tests.support.seeds import numpy_stream
 
 
 def picture(height: int = 13, width: int = 21, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return numpy_stream(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def corners() -> np.ndarray:
@@ -172,7 +173,7 @@ def test_srgb_and_broken_profiles_leave_the_pixels_alone(tmp_path: Path) -> None
 
 def test_alpha_is_dropped_and_the_colour_under_it_kept(tmp_path: Path) -> None:
     array = picture()
-    alpha = np.random.default_rng(1).integers(0, 256, array.shape[:2], dtype=np.uint8)
+    alpha = numpy_stream(1).integers(0, 256, array.shape[:2], dtype=np.uint8)
     alpha[0] = 0
     saved: dict[str, dict[str, Any]] = {".png": {}, ".tif": {}, ".webp": {"lossless": True, "exact": True}}
     for suffix, options in saved.items():
@@ -343,7 +344,7 @@ def tags(orientation: int = 6) -> Image.Exif:
 def with_extras(folder: Path, suffix: str) -> Path:
     """A picture of 30×20 that is to be turned, with alpha where the format has it."""
     path = folder / f"given{suffix}"
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (20, 30, 4)).astype(np.uint8))
+    image = Image.fromarray(numpy_stream(1).integers(0, 256, (20, 30, 4)).astype(np.uint8))
     options: dict[str, Any] = {"exif": tags()}
     if suffix == ".png":
         info = PngImagePlugin.PngInfo()

@@ -6,13 +6,14 @@ import torch
 from impasto.paint.colors import SAMPLE_STEP, ColorSums, color_statistics
 from impasto.paint.initial import matched, noise, softened, transport
 from impasto.pictures import to_array, to_tensor
+from tests.support.seeds import torch_stream
 
 LEAST_VARIANCE = (4 / 255) ** 2
 
 
 def picture(seed: int, low: float = 0.0, high: float = 1.0, size: tuple[int, int] = (24, 20)) -> torch.Tensor:
     """1×3×H×W with correlated channels."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch_stream(seed)
     mixed = torch.einsum(
         "ij,bjhw->bihw", torch.rand(3, 3, generator=generator), torch.rand(1, 3, *size, generator=generator)
     )
@@ -98,7 +99,7 @@ def test_a_flat_content_becomes_the_mean_colour(level: float) -> None:
 
 
 def test_the_noise_of_a_nearly_black_frame_is_not_stretched_to_the_styles_contrast() -> None:
-    generator = torch.Generator().manual_seed(1)
+    generator = torch_stream(1)
     dark = torch.randint(0, 2, (1, 3, 32, 32), generator=generator) / 255  # half a level of noise
     style = picture(2)
     result = matched(dark, color_statistics([style], [1.0]))

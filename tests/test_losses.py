@@ -13,12 +13,13 @@ from impasto.paint.encoder_weights import EncoderWeights
 from impasto.paint.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation
 from impasto.paint.objective import LossTerms, LossWeights, Objective, TemporalReference, content_targets, style_targets
 from impasto.pictures import normalize
+from tests.support.seeds import torch_stream
 
 FORMS = ("absolute_sum", "absolute_mean", "squared_sum")
 
 
 def uniform(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return torch.rand(*shape, generator=torch_stream(seed), dtype=dtype)
 
 
 def small_weights(depth: int = 3) -> EncoderWeights:
@@ -127,7 +128,7 @@ def test_gram_matrices_are_symmetric_and_positive_semidefinite(
     energy = features.square().sum((1, 2, 3)) / (height * width)
     assert torch.allclose(gram.diagonal(dim1=1, dim2=2).sum(1), energy)
     # The order of positions does not matter.
-    order = torch.randperm(height * width, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(height * width, generator=torch_stream(seed))
     shuffled = features.flatten(2)[:, :, order].reshape_as(features)
     assert torch.allclose(gram_matrix(shuffled, "hw"), gram)
 
@@ -231,7 +232,7 @@ def test_the_gradient_is_that_of_finite_differences(weights: LossWeights) -> Non
     objective = make_objective(weights, uniform(1, 3, 8, 8, seed=1), [uniform(1, 3, 8, 8, seed=2)])
     image = uniform(1, 3, 8, 8, seed=3).requires_grad_(True)
     (gradient,) = torch.autograd.grad(objective(image).total.sum(), image)
-    generator = torch.Generator().manual_seed(4)
+    generator = torch_stream(4)
     step = 1e-6
     for _ in range(5):
         direction = torch.randn(image.shape, generator=generator, dtype=torch.float64)
@@ -370,7 +371,7 @@ def test_the_gradient_of_the_temporal_loss_is_that_of_finite_differences() -> No
         for earlier, weight in zip(reference.images, reference.weights, strict=True)
     )
     assert torch.allclose(held - free, torch.as_tensor(by_hand), rtol=1e-7, atol=1e-9 * float(held.abs().max()))
-    generator, step = torch.Generator().manual_seed(4), 1e-6
+    generator, step = torch_stream(4), 1e-6
     for _ in range(3):
         direction = torch.randn(image.shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():

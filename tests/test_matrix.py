@@ -7,7 +7,6 @@ ITU-R BT.601, BT.709 and BT.2020.
 
 import dataclasses
 import itertools
-import random
 import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +26,7 @@ from impasto.presets import load_settings
 from impasto.run.job_run import stylize
 from tests.clips import ffmpeg
 from tests.conftest import TINY
+from tests.support.seeds import python_stream
 from tests.support.unpainted import unpainted
 
 FACTORS: dict[str, tuple[Any, ...]] = {
@@ -91,7 +91,7 @@ def pairwise() -> list[Case]:
     """Cases in which every possible pair of values of two factors occurs; greedy, and the same each time."""
     names = list(FACTORS)
     possible = [case for case in (Case(*values) for values in itertools.product(*FACTORS.values())) if case.is_possible]
-    random.Random(0).shuffle(possible)
+    python_stream(0).shuffle(possible)
 
     def pairs(case: Case) -> set[tuple[int, Any, int, Any]]:
         values = [getattr(case, name) for name in names]
@@ -102,7 +102,7 @@ def pairwise() -> list[Case]:
         wanted |= pairs(case)
     chosen = []
     while wanted:
-        sample = possible if len(wanted) < 40 else random.Random(len(wanted)).sample(possible, 400)
+        sample = possible if len(wanted) < 40 else python_stream(len(wanted)).sample(possible, 400)
         best = max(sample, key=lambda case: len(pairs(case) & wanted))
         chosen.append(best)
         wanted -= pairs(best)

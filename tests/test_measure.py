@@ -40,11 +40,12 @@ from impasto.settings import Settings
 from samples import scenes
 from samples.textures import Floats
 from tests.conftest import TINY
+from tests.support.seeds import numpy_stream
 
 
 def picture(seed: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
     """A soft pattern that no other seed has."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    coarse = numpy_stream(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return resize(coarse, size)
 
 
@@ -374,7 +375,7 @@ def test_frames_painted_each_for_itself(tmp_path: Path, style_file: Path, tiny_s
     """Independent noise of deviation σ differs from frame to frame by 2σ²."""
     scene = scenes.still(SIZE, 3, 7, sigma=0)
     sigma = 6.0
-    rng = np.random.default_rng(1)
+    rng = numpy_stream(1)
     noisy = [scenes.to_frame((frame + rng.normal(0, sigma, frame.shape)) / 255) for frame in frames_of(scene)]
     film, content = write_film(tmp_path / "film", noisy), write_film(tmp_path / "content", frames_of(scene))
     flows = write_flows(tmp_path / "flow", scene)
@@ -545,7 +546,7 @@ def test_the_trend_of_a_ramp() -> None:
 
 
 def test_the_trend_is_that_of_least_squares() -> None:
-    values = list(np.random.default_rng(0).normal(10, 3, 50))
+    values = list(numpy_stream(0).normal(10, 3, 50))
     assert series_statistics(values, [0] * 50).trend == pytest.approx(100 * np.polyfit(range(50), values, 1)[0])
 
 

@@ -32,6 +32,7 @@ from impasto.media.video_reader import probe, read_frames, scan
 from impasto.media.video_writer import VideoWriter
 from impasto.storage import TEMPORARY_MARK
 from tests.clips import H264, ffmpeg, moving_source, number, numbered, sine
+from tests.support.seeds import numpy_stream
 
 NTSC = Fraction(30000, 1001)
 TICK = {".mp4": Fraction(0), ".mov": Fraction(0), ".mkv": Fraction(1, 1000), ".webm": Fraction(1, 1000)}
@@ -372,7 +373,7 @@ def test_noise_in_the_middle_is_told(tmp_path: Path) -> None:
     ffmpeg(*moving_source(seconds=2), "-c:v", "mpeg4", "-q:v", "2", "-g", "10", whole)
     data = bytearray(whole.read_bytes())
     middle = len(data) // 2
-    data[middle : middle + 3000] = np.random.default_rng(0).integers(0, 256, 3000, dtype=np.uint8).tobytes()
+    data[middle : middle + 3000] = numpy_stream(0).integers(0, 256, 3000, dtype=np.uint8).tobytes()
     broken.write_bytes(data)
     found = scan(broken)
     assert found.frame_count >= 20
@@ -499,7 +500,7 @@ class TestEveryContainer:
     @pytest.mark.parametrize("size", [(65, 63), (64, 63), (1, 1), (33, 48)])
     def test_odd_sizes_stay(self, tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
         path = tmp_path / f"clip{suffix}"
-        generator = np.random.default_rng(0)
+        generator = numpy_stream(0)
         smooth = np.kron(generator.integers(40, 216, (9, 9, 3)), np.ones((8, 8, 1)))[: size[0], : size[1]]
         image = smooth.astype(np.uint8)
         if suffix == ".webm":  # 4:2:0 halves colour whatever the size; only brightness has every row.
@@ -907,7 +908,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def noise(index: int) -> np.ndarray:
-    return np.random.default_rng(index).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    return numpy_stream(index).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 
 
 def best(suffix: str) -> Encoding:
@@ -939,7 +940,7 @@ def test_a_file_that_may_not_grow_is_told(tmp_path: Path, suffix: str) -> None:
         f"    path = Path({str(tmp_path)!r}) / 'a{suffix}'\n"
         f"    with VideoWriter(path, (96, 128), Timing.constant(25, 40), encoding={best(suffix)!r}) as w:\n"
         "        for i in range(40):\n"
-        "            w.write(np.random.default_rng(i).integers(0, 256, (96, 128, 3), dtype=np.uint8))\n"
+        "            w.write(numpy_stream(i).integers(0, 256, (96, 128, 3), dtype=np.uint8))\n"
         "except (MediaError, StorageError) as error:\n"
         "    print(type(error).__name__, error)\n"
     )

@@ -26,6 +26,7 @@ from impasto.motion.static import STATIC_NEAR, StaticRegions, reference_indices
 from impasto.pictures import Size, to_tensor
 from impasto.storage import read_checksummed
 from samples import scenes
+from tests.support.seeds import numpy_stream
 
 SIZE = (48, 80)
 
@@ -850,7 +851,7 @@ def test_without_the_way_back_consistency_is_left_out(scene: scenes.Scene, flow_
 
 def test_a_certainty_file_multiplies(scene: scenes.Scene, flow_files: Path) -> None:
     plain = link_from_files(scene, flow_files).visibility
-    certainty = np.random.default_rng(1).integers(0, 256, SIZE, dtype=np.uint8)
+    certainty = numpy_stream(1).integers(0, 256, SIZE, dtype=np.uint8)
     header = f"P5 {SIZE[1]} {SIZE[0]} 255\n".encode()
     (flow_files / "reliable_2_1.pgm").write_bytes(header + certainty.tobytes())
     (flow_files / "reliable_1_2.pgm").write_bytes(header + bytes(SIZE[0] * SIZE[1]))

@@ -18,6 +18,7 @@ from impasto.paint.preconditioner import make_preconditioner
 from impasto.paint.stopping import Outcome, StopReason, StopRule
 from impasto.paint.variables import GAMUT_MARGIN, BoundedVariable
 from impasto.pictures import denormalize, normalize, to_array, to_tensor
+from tests.support.seeds import torch_stream
 
 Images = torch.Tensor
 Value = Callable[[Images, torch.Tensor], torch.Tensor]
@@ -41,7 +42,7 @@ class Problem:
 
 
 def uniform(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return torch.rand(*shape, generator=torch_stream(seed), dtype=dtype)
 
 
 def quadratic(targets: Images, curvatures: Images | float = 1.0) -> Value:

@@ -26,6 +26,7 @@ from impasto.paint.task import FrameTask, PaintedFrame
 from impasto.pictures import to_array, to_tensor
 from impasto.presets import fingerprint, load_settings, to_values
 from impasto.settings import Settings
+from tests.support.seeds import numpy_stream
 
 from .conftest import TINY
 
@@ -194,7 +195,7 @@ def test_the_style_is_reduced_and_never_enlarged(
 def test_a_large_style_is_reduced_to_the_contents_longer_side(
     make_painter: Callable[..., Painter], content_array: np.ndarray
 ) -> None:
-    large = np.random.default_rng(0).integers(0, 256, (200, 100, 3), dtype=np.uint8)
+    large = numpy_stream(0).integers(0, 256, (200, 100, 3), dtype=np.uint8)
     painter = make_painter(styles=[large])
     watch = Watch(painter)
     painter.objective(content_array)
@@ -230,7 +231,7 @@ def test_memory_does_not_grow_with_every_size_of_photo(make_painter: Callable[..
 def test_a_blend_lies_between_its_styles(
     make_painter: Callable[..., Painter], style_array: np.ndarray, content_array: np.ndarray
 ) -> None:
-    other = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    other = numpy_stream(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
     options = ("total_variation.weight=0", "style.weight=1")
     pure = make_painter(*options, styles=[style_array]).measure(content_array, content_array).style
     double = make_painter(*options, styles=[style_array, style_array], blend=[5, 1])
@@ -286,7 +287,7 @@ def test_a_given_start_has_the_contents_shape(make_painter: Callable[..., Painte
 def test_one_iteration_of_a_given_picture_keeps_it(
     make_painter: Callable[..., Painter], content_array: np.ndarray
 ) -> None:
-    given = np.random.default_rng(0).integers(0, 256, content_array.shape, dtype=np.uint8)
+    given = numpy_stream(0).integers(0, 256, content_array.shape, dtype=np.uint8)
     painted = paint_one(make_painter(), FrameTask(5, content_array, "given", StopRule(1), given))
     assert np.array_equal(painted.image, given) and painted.iterations == 1
 

@@ -20,6 +20,7 @@ from impasto.pictures import (
     to_tensor,
 )
 from impasto.plan.request import FrameRange
+from tests.support.seeds import numpy_stream, torch_stream
 
 SIDES = st.integers(1, 20_000)
 
@@ -66,7 +67,7 @@ def test_three_hundred_saves_change_no_pixel(variable: BoundedVariable | FreeVar
 
 def test_noise_below_a_level_does_not_darken() -> None:
     """Errors of less than half a level, of either sign, average out: nearest has no bias, down has one."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch_stream(0)
     start = np.full((64, 64, 3), 128, np.uint8)
     array = start
     for _ in range(300):
@@ -76,7 +77,7 @@ def test_noise_below_a_level_does_not_darken() -> None:
 
 
 def test_normalize_is_that_of_imagenet_and_is_undone() -> None:
-    images = torch.rand(2, 3, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(2, 3, 5, 7, dtype=torch.float64, generator=torch_stream(1))
     normal = normalize(images)
     for channel in range(3):
         expected = (images[:, channel] - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
@@ -106,7 +107,7 @@ def test_fit_within_none_leaves_the_size() -> None:
 
 
 def test_resize_is_the_lanczos_of_pillow_and_leaves_the_same_size_alone() -> None:
-    array = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    array = numpy_stream(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     assert resize(array, (30, 40)) is array
     reduced = resize(array, (12, 16))
     assert reduced.shape == (12, 16, 3) and reduced.dtype == np.uint8

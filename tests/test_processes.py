@@ -16,6 +16,7 @@ from PIL import Image
 from impasto.media import ffmpeg, video_reader
 from tests.clips import numbered
 from tests.conftest import TINY
+from tests.support.seeds import numpy_stream
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNT = 6
@@ -134,7 +135,7 @@ def test_no_ffmpeg_is_left(
 
 def test_no_ffmpeg_is_left_by_a_failure(tmp_path: Path, command: list[str]) -> None:
     for index in range(COUNT):
-        noise = np.random.default_rng(index).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        noise = numpy_stream(index).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / "frames" / f"{index}.png")
     # The paintings and the plots fit, the film without loss does not.
     command[command.index(str(tmp_path / "o.mp4"))] = str(tmp_path / "o.mkv")

@@ -13,6 +13,7 @@ from impasto.events import Losses
 from impasto.report.plots import plot_losses, plot_measures
 from impasto.report.stability import Stability
 from impasto.report.summary import Measured
+from tests.support.seeds import numpy_stream
 
 COLORS = ((0x2A, 0x6F, 0x97), (0xBC, 0x47, 0x49), (0x6A, 0x99, 0x4E))
 """Content, style, total variation."""
@@ -153,7 +154,7 @@ BLUE, RED, GREY = COLORS[0], COLORS[1], (0xAA, 0xAA, 0xAA)
 
 def film(count: int = 40, *, cut: int | None = 20, pairs: bool = True, cold_every: int | None = 10) -> list[Measured]:
     """What measuring a film of two shots gives, with a little unrest in everything."""
-    rng = np.random.default_rng(0)
+    rng = numpy_stream(0)
     measured = []
     for index in range(count):
         shot = 0 if cut is None or index < cut else cut

@@ -42,6 +42,7 @@ from impasto.plan.request import FrameRange, Request
 from impasto.run.job_run import resume, stylize
 from impasto.storage import TEMPORARY_MARK
 from samples import scenes
+from tests.support.seeds import python_stream
 from tests.test_run import footage, of_kind, request, settings, tree, write_clip, write_frames
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -203,7 +204,7 @@ def test_a_film_killed_again_and_again(material: Path, tmp_path: Path) -> None:
 
 def test_a_film_killed_at_any_time(material: Path, tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
-    chance = random.Random(seed)
+    chance = python_stream(seed)
     print(f"seed {seed}")
     asked = film(material, tmp_path)
     kills = 0

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from impasto.plan import scheduler as scheduler_module
 from impasto.plan.scheduler import QUANTUM_SHARE, Chain, Scheduler, Turn, makespan, simulate
+from tests.support.seeds import numpy_stream
 
 
 def switches(chains: list[Chain], turns: list[Turn]) -> int:
@@ -36,7 +37,7 @@ def idle_share(chains: list[Chain], slots: int) -> float:
 def film(seed: int, shots: int) -> list[Chain]:
     """Lengths of shots as films have them: log-normal, of 2 to 3 s in the middle (Cutting, DeLong and Nothelfer 2010),
     at 24 frames a second. The first frame of a shot takes ten times the iterations of the others."""
-    seconds = np.random.default_rng(seed).lognormal(np.log(2.7), 0.9, shots)
+    seconds = numpy_stream(seed).lognormal(np.log(2.7), 0.9, shots)
     frames = np.maximum(1, np.round(24 * seconds)).astype(int)
     return [Chain(key, int(count), float(count + 9)) for key, count in enumerate(frames)]
 

@@ -20,6 +20,7 @@ from impasto.errors import SettingsError
 from impasto.shots.boundaries import Boundary, Cuts, Shot, parse_cuts, read_cuts, shots_from_cuts
 from impasto.shots.detector import CutDetector, cuts_from_scores, detect_boundaries, detect_cuts
 from samples import scenes
+from tests.support.seeds import numpy_stream
 
 SINTEL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sintel"
 
@@ -35,7 +36,7 @@ def sintel(name: str, first: int = 1, last: int = 99) -> list[np.ndarray]:
 
 def scenery(seed: int, height: int = 90, width: int = 900) -> np.ndarray:
     """A wide picture with structure at many scales and its own colours, to pan over or cut to."""
-    generator = np.random.default_rng(seed)
+    generator = numpy_stream(seed)
     total = np.zeros((height, width, 3))
     for cells in (4, 12, 40):
         small = generator.uniform(0, 1, (cells, cells * 4, 3)) * 255
@@ -166,7 +167,7 @@ def pictures(footage: scenes.Footage) -> list[np.ndarray]:
 
 def lit(frames: list[np.ndarray], light: Callable[[int], float], tone: float = 0.0) -> list[np.ndarray]:
     """Frame `t` with the weight `light(t)`, the rest of it black or white, and a little grain."""
-    generator = np.random.default_rng(len(frames))
+    generator = numpy_stream(len(frames))
     mixed = [frame * light(t) + tone * (1 - light(t)) for t, frame in enumerate(frames)]
     grain = [generator.normal(0, 1, frame.shape) for frame in frames]
     return [np.rint(np.clip(f + g, 0, 255)).astype(np.uint8) for f, g in zip(mixed, grain, strict=True)]
@@ -264,7 +265,7 @@ def test_a_dissolve_does_not_move_a_hard_cut_near_it() -> None:
 def giant(seed: int) -> scenes.Scene:
     """An object larger than the picture that passes in front of it."""
     ground = scenes.pan(SIZE, 50, seed, velocity=(0.4, 0.0)).layers[0]
-    texture = scenes.blob((110, 120), np.random.default_rng(seed))
+    texture = scenes.blob((110, 120), numpy_stream(seed))
     layer = scenes.Layer("object", texture, lambda t: scenes.affine(shift=(-150 + 5 * t, -20)))
     return scenes.Scene(SIZE, 50, [ground, layer])
 
@@ -343,7 +344,7 @@ def test_boundaries_do_not_depend_on_the_first_index_nor_on_when_they_are_asked_
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (9, 400), (300, 5)])
 def test_frames_of_any_size_are_taken(size: tuple[int, int]) -> None:
-    generator = np.random.default_rng(0)
+    generator = numpy_stream(0)
     detect_boundaries(generator.integers(0, 255, (14, *size, 3), dtype=np.uint8))
 
 

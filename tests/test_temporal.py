@@ -36,6 +36,7 @@ from impasto.pictures import blur, to_array, to_tensor
 from impasto.presets import load_settings
 from impasto.report.stability import warping_error
 from samples import scenes
+from tests.support.seeds import numpy_stream, torch_stream
 
 from .conftest import TINY
 
@@ -100,7 +101,7 @@ def to_mask(array: np.ndarray) -> torch.Tensor:
 
 
 def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(*shape, generator=torch_stream(seed))
 
 
 def constant_flow(dx: float, dy: float, height: int, width: int, batch: int = 1) -> torch.Tensor:
@@ -492,7 +493,7 @@ def still(flow: torch.Tensor, sigma: float = 3.0, threshold: float = STATIC_NEAR
 
 def test_trembling_is_standing_still() -> None:
     assert still(constant_flow(0.0, 0.0, 40, 60)).min() == 1
-    tremble = 1.5 * STATIC_NEAR * torch.randn(1, 2, 40, 60, generator=torch.Generator().manual_seed(1))
+    tremble = 1.5 * STATIC_NEAR * torch.randn(1, 2, 40, 60, generator=torch_stream(1))
     assert tremble.square().sum(1).sqrt().mean() > STATIC_NEAR, "every pixel alone trembles by more"
     assert still(tremble, 6.0).min() == 1
 
@@ -528,7 +529,7 @@ def test_a_flow_keeps_its_components() -> None:
 
 def noisy(image: torch.Tensor, sigma: float, seed: int) -> torch.Tensor:
     """With noise of a standard deviation in levels of 255."""
-    return image + sigma / 255 * torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
+    return image + sigma / 255 * torch.randn(image.shape, generator=torch_stream(seed))
 
 
 GROUND = to_tensor(SCENES["pan"].frame(0))
@@ -590,7 +591,7 @@ def test_a_small_thing_is_unlike() -> None:
 @pytest.mark.parametrize("size", [(90, 160), (91, 163)])
 def test_a_wide_mean_is_the_same_on_a_coarser_grid(size: tuple[int, int]) -> None:
     """Flow that trembles, and something in it that moves."""
-    flow = 0.3 * torch.randn((1, 2, *size), generator=torch.Generator().manual_seed(0))
+    flow = 0.3 * torch.randn((1, 2, *size), generator=torch_stream(0))
     flow[:, 0, 20:60, 40:110] += 2
     for sigma in (16.0, 30.0):
         exact = (2 - blur(flow, sigma).square().sum(1, keepdim=True).sqrt() / 0.4).clamp(0, 1)
@@ -686,7 +687,7 @@ def bilinear(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", SCENES)
 def test_the_warping_error_is_that_of_a_second_computation(name: str) -> None:
     scene = SCENES[name]
-    (flow, visible), generator = truth(scene, 2, 1), np.random.default_rng(7)
+    (flow, visible), generator = truth(scene, 2, 1), numpy_stream(7)
     painted, other = (generator.integers(0, 256, (*SIZE, 3)).astype(np.uint8) for _ in range(2))
     for image, earlier in ((painted, other), (scene.frame(2), scene.frame(1))):
         squared = np.square(image / 255 - bilinear(earlier / 255, flow)).mean(2)
@@ -780,7 +781,7 @@ def in_paint(painter: Painter, content: np.ndarray, change: np.ndarray) -> np.nd
 
 def plaid(seed: int, height: int, width: int) -> np.ndarray:
     """Noise across plus noise down: sharp to the pixel, without the grain that is taken out of what moves."""
-    generator = np.random.default_rng(seed)
+    generator = numpy_stream(seed)
     across, down = generator.integers(1, 127, (1, width, 3)), generator.integers(1, 127, (height, 1, 3))
     return (across + down).astype(np.uint8)
 
@@ -840,7 +841,7 @@ def test_a_start_is_led_up_to_a_later_painting(painter: Painter, content_array: 
 
 def test_a_start_between_two_equal_paintings_is_that_painting(painter: Painter, content_array: np.ndarray) -> None:
     """To the bit: of a still scene nothing changes, however far it is to the later one."""
-    generator = np.random.default_rng(4)
+    generator = numpy_stream(4)
     painting = generator.integers(0, 256, content_array.shape, dtype=np.uint8)
     masks = generator.uniform(0.5, 1, (2, *content_array.shape[:2])).astype(np.float32)
     still = np.zeros((*content_array.shape[:2], 2), np.float32)
@@ -855,7 +856,7 @@ def test_a_start_between_two_equal_paintings_is_that_painting(painter: Painter, 
 
 def test_the_temporal_term_of_two_references(painter: Painter, content_array: np.ndarray) -> None:
     """Each brought onto this frame by its own flow; a pixel answers to the nearest that shows it."""
-    generator = np.random.default_rng(3)
+    generator = numpy_stream(3)
     height, width = content_array.shape[:2]
     picture, near, far = (plaid(seed, height, width) for seed in range(3))
     near_mask, far_mask = (generator.uniform(0, 1, (height, width)).astype(np.float32) for _ in range(2))
