@@ -168,7 +168,7 @@ class IterationSettings(Section):
         ge=1,
         le=1_000_000,
         description="Minimum iterations of a warm start before its target counts; 1 only evaluates, and keeps a frame "
-        "that is good already. A frame with occluded regions has at least 20.",
+        "that is good already. A frame with newly visible regions has at least 20.",
     )
     tolerance: float = Field(
         0.001,
