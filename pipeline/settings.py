@@ -7,8 +7,9 @@ files and `--set KEY=VALUE`.
 How a setting reaches the losses, with `total_variation.weight` as an example, and so what to change to add one:
 
 1. `TotalVariationSettings` below has the field `weight`, with default, bounds and description.
-2. `loss_weights` in `paint/painter.py` copies it into `LossWeights`, the plain numbers that the losses take.
-3. `Objective` in `paint/objective.py` multiplies the loss by `LossWeights.total_variation`.
+2. `LossWeights` in `paint/objective.py`, the plain numbers that the losses take, has the field `total_variation`, and
+   `loss_weights` in `paint/painter.py` copies the setting into it.
+3. `Objective` in `paint/objective.py` multiplies the loss by it.
 4. `total_variation` in `paint/losses.py` is the loss itself, a function of tensors alone.
 
 A new setting needs a line in 1 to 3, and one in 4 if it changes the formula. No more is needed for `--set`, files, the
