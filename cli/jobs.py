@@ -16,9 +16,9 @@ from .session import session
 def status(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
     """Show the progress, speed and remaining time of a job."""
     with session(context, as_json=as_json):
-        from .. import api
+        from ..api import jobs
 
-        job_status = api.status(job)
+        job_status = jobs.status(job)
         if as_json:
             print_json(status_record(job_status))
         else:
@@ -28,9 +28,9 @@ def status(context: typer.Context, job: JobArgument, as_json: JsonOption = False
 def verify(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
     """Check every file of a job against its recorded hash, and list the differences."""
     with session(context, as_json=as_json):
-        from .. import api
+        from ..api import jobs
 
-        problems, job_status = api.verify(job), api.status(job)
+        problems, job_status = jobs.verify(job), jobs.status(job)
         if as_json:
             print_json({"event": "verified", "checked": job_status.done_count, "problems": problems})
         else:

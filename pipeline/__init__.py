@@ -5,9 +5,9 @@
     picture = impasto.stylize_image("photo.jpg", "painting.jpg", size=768)
     result = impasto.stylize("clip.mp4", style="painting.jpg", output="painted.mp4")
 
-`stylize_image` paints one picture in memory. `stylize`, `resume`, `dry_run`, `status`, `verify`, `clean` and `measure`
-do what the commands of these names do. Nothing prints: progress is handed to `on_event` as records (`FrameDone`,
-`JobDone` and others), and failures are raised as kinds of `ImpastoError`.
+`stylize_image` paints one picture in memory and `measure_image` measures one. `stylize`, `resume`, `dry_run`, `status`,
+`verify`, `clean` and `measure` do what the commands of these names do. Nothing prints: progress is handed to `on_event`
+as records (`FrameDone`, `JobDone` and others), and failures are raised as kinds of `ImpastoError`.
 
 Names are imported when they are first used: `import impasto` loads neither torch nor OpenCV.
 """
@@ -16,17 +16,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import (
-        Measurement,
-        clean,
-        dry_run,
-        measure,
-        resume,
-        status,
-        stylize,
-        stylize_image,
-        verify,
-    )
+    from .api.jobs import clean, dry_run, resume, status, stylize, verify
+    from .api.measuring import Measurement, measure
+    from .api.pictures import measure_image, stylize_image
     from .errors import (
         DeviceError,
         FrameError,
@@ -117,6 +109,7 @@ __all__ = [
     "dry_run",
     "load_settings",
     "measure",
+    "measure_image",
     "preset_names",
     "resume",
     "status",
@@ -127,7 +120,9 @@ __all__ = [
 ]
 
 _MODULES = {
-    "api": ("Measurement", "clean", "dry_run", "measure", "resume", "status", "stylize", "stylize_image", "verify"),
+    "api.jobs": ("clean", "dry_run", "resume", "status", "stylize", "verify"),
+    "api.measuring": ("Measurement", "measure"),
+    "api.pictures": ("measure_image", "stylize_image"),
     "events": (
         *("Assembling", "Event", "FrameDone", "FrameFailed", "FrameProgress", "FrameStarted", "JobDone", "JobStarted"),
         *("Losses", "Notice", "Scanning", "StopSignal", "to_record"),

@@ -32,9 +32,10 @@ TINY = {
 
 
 def in_fresh_process(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script, given as its text or as the name of its file."""
     folders = os.pathsep.join(path for path in sys.path if path)
     return subprocess.run(
-        [sys.executable, "-c", script, *arguments],
+        [sys.executable, *([] if script.endswith(".py") else ["-c"]), script, *arguments],
         env={**os.environ, "PYTHONPATH": folders},
         capture_output=True,
         text=True,
@@ -47,10 +48,14 @@ def in_fresh_process(script: str, *arguments: str) -> subprocess.CompletedProces
 
 def test_all_is_sorted_and_holds_every_public_name() -> None:
     assert impasto.__all__ == sorted(impasto.__all__)
-    from impasto import api, errors
+    from impasto import errors
+    from impasto.api import jobs, measuring, pictures
 
     functions = {
-        name for name, value in vars(api).items() if inspect.isfunction(value) and value.__module__ == api.__name__
+        name
+        for module in (jobs, measuring, pictures)
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__
     }
     public = {name for name in functions if not name.startswith("_")}
     kinds = {name for name, value in vars(errors).items() if inspect.isclass(value)}
@@ -332,19 +337,26 @@ def test_a_stop_request_ends_a_job(tmp_path: Path, frames_folder: Path, style_fi
     assert impasto.resume(tmp_path / "o.impasto").painted_count >= 1
 
 
-def test_a_script_that_is_interrupted_leaves_a_job(tmp_path: Path, frames_folder: Path, style_file: Path) -> None:
-    """A plain script, without a main guard, stopped by a real signal."""
+@pytest.mark.parametrize("executor", ["inline", "processes"])
+def test_a_script_that_is_interrupted_leaves_a_job(
+    tmp_path: Path, frames_folder: Path, style_file: Path, executor: str
+) -> None:
+    """A plain script, which worker processes must not run again, stopped by a real signal."""
     script = """
 import os, signal, sys
 import impasto
 def on_event(event):
     if isinstance(event, impasto.FrameProgress) and event.index == 1:
         os.kill(os.getpid(), signal.SIGINT)
-content, style, output = sys.argv[1:]
+content, style, output, executor = sys.argv[1:]
 settings = {"size": 64, "iterations": {"first": 4, "next": 2}, "style.layers": {"relu1_1": 1}}
-impasto.stylize(content, style=style, output=output, mode="sequence", settings=settings, on_event=on_event)
+impasto.stylize(
+    content, style=style, output=output, mode="sequence", settings=settings, executor=executor, on_event=on_event
+)
 """
-    done = in_fresh_process(script, str(frames_folder), str(style_file), str(tmp_path / "o"))
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    arguments = [str(frames_folder), str(style_file), str(tmp_path / "o"), executor]
+    done = in_fresh_process(str(tmp_path / "script.py"), *arguments)
     assert "KeyboardInterrupt" in done.stderr
     assert done.returncode == -signal.SIGINT
     result = impasto.resume(tmp_path / "o.impasto")
@@ -433,3 +445,16 @@ def test_measured_losses_are_those_of_the_job(tmp_path: Path, content_file: Path
     assert result.losses is not None
     assert measured.losses.objective == pytest.approx(result.losses.objective, rel=1e-6)
     assert measured.summary.picture_count == len(measured.pictures) == 1
+    in_memory = impasto.measure_image(output, content_file, style_file, settings=TINY, device="cpu")
+    assert in_memory == measured.pictures[0].losses
+
+
+def test_painting_lowers_the_measured_objective(content_array: np.ndarray, style_array: np.ndarray) -> None:
+    settings = {**TINY, "size": None}
+    painted = impasto.stylize_image(content_array, style_array, settings=settings, device="cpu")
+    before, after = (
+        impasto.measure_image(picture, content_array, style_array, settings=settings, device="cpu")
+        for picture in (content_array, painted)
+    )
+    assert after.objective < before.objective
+    assert before.content == 0

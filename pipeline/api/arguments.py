@@ -1,0 +1,96 @@
+"""Arguments of the API → what the pipeline takes; what does not fit is refused with the argument's name."""
+
+import os
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..errors import InputError, SettingsError, UsageError
+
+if TYPE_CHECKING:
+    from ..media.codecs import Encoding
+    from ..plan.request import FrameRange, Request
+    from ..settings import Settings
+
+StrPath: TypeAlias = str | os.PathLike[str]
+"""A path as a string or an `os.PathLike`."""
+
+
+def job_request(
+    content: StrPath | Sequence[StrPath],
+    style: StrPath | Sequence[StrPath],
+    output: StrPath,
+    config: StrPath,
+    settings: Mapping[str, Any] | None,
+    size: int | None,
+    weights: StrPath | None,
+    style_weights: Sequence[float],
+    frames: "str | FrameRange | None",
+    rate: Fraction | float | str | None,
+    job: StrPath | None,
+    encoding: "Encoding | None",
+    **fields: Any,
+) -> "Request":
+    """The request that the arguments of `stylize` and `dry_run` are; `fields` go into it as they are.
+
+    Raises `UsageError` and its kinds.
+    """
+    from ..media.codecs import Encoding
+    from ..plan.request import FrameRange, Request
+
+    return Request(
+        content=as_paths(content, "content"),
+        styles=as_paths(style, "style"),
+        output=Path(output),
+        settings=load_changed_settings(config, settings, size, weights),
+        style_weights=tuple(style_weights),
+        frames=FrameRange() if frames is None else FrameRange.parse(frames) if isinstance(frames, str) else frames,
+        rate=None if rate is None else _rate(rate),
+        job=None if job is None else Path(job),
+        encoding=encoding or Encoding(),
+        **fields,
+    )
+
+
+def load_changed_settings(
+    config: StrPath, changes: Mapping[str, Any] | None, size: int | None, weights: StrPath | None
+) -> "Settings":
+    """Settings of a preset or file with `changes` on top, and then `size` and `weights` where they are given.
+
+    Raises `SettingsError`.
+    """
+    from ..presets import load_settings
+
+    if not isinstance(config, str | os.PathLike):
+        raise SettingsError(f"config is a {type(config).__name__}: give the name of a preset or the path of a file")
+    if changes is not None and not isinstance(changes, Mapping):
+        raise SettingsError(f"settings is a {type(changes).__name__}: give a dict, as {{'style.weight': 300}}")
+    overrides: list[tuple[str, Any]] = []
+    for key, value in (changes or {}).items():
+        if not isinstance(key, str):
+            raise SettingsError(f"setting {key!r} is no dotted key, as in 'style.weight'")
+        overrides.append((key, os.fspath(value) if isinstance(value, os.PathLike) else value))
+    if size is not None:
+        overrides.append(("size", size))
+    if weights is not None:
+        overrides.append(("encoder.weights", os.fspath(weights)))
+    return load_settings(os.fspath(config), overrides)
+
+
+def as_paths(value: StrPath | Sequence[StrPath], what: str) -> tuple[Path, ...]:
+    """One or several paths. Raises `InputError` for anything else, such as an array."""
+    values = [value] if isinstance(value, str | os.PathLike) else value
+    if not isinstance(values, list | tuple) or not all(isinstance(each, str | os.PathLike) for each in values):
+        raise InputError(f"{what} is a {type(value).__name__}: give a path or a list of paths (arrays: stylize_image)")
+    if not values:
+        raise UsageError(f"{what} is an empty list: give one path or more")
+    return tuple(map(Path, values))
+
+
+def _rate(value: Fraction | float | str) -> Fraction:
+    """Frames per second; decimals are taken as they are written, 23.976 as 2997/125."""
+    try:
+        return Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise UsageError(f"rate {value!r} is not a rate: give 24, 23.976, '30000/1001' or a Fraction") from None
