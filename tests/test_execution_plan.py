@@ -41,5 +41,5 @@ def test_a_plan_survives_json(film: FilmPlan | None) -> None:
 
 def test_segments_follow_the_keyframes_of_the_plan() -> None:
     segments = dataclasses.replace(PHOTOS, film=FILM).segments([7, 30])
-    assert (segments.count, segments.start(20, 7), segments.start(31, 30)) == (2, 15, 30)
+    assert (segments.count, segments.segment_start(20, 7), segments.segment_start(31, 30)) == (2, 15, 30)
     assert not PHOTOS.segments(range(3))

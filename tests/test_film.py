@@ -26,7 +26,7 @@ from impasto.paint.encoder_weights import EncoderWeights
 from impasto.paint.painter import Painter
 from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask
-from impasto.plan.frame_rules import FOLLOW
+from impasto.plan.frame_rules import REFERENCE_RISE
 from impasto.plan.request import FrameRange, Request
 from impasto.report import stability
 from impasto.run.dry_run import dry_run
@@ -386,7 +386,7 @@ def test_the_reference_follows_its_rule(uneven: Request) -> None:
             assert (before.stop, before.iterations) == ("iterations", 5)
             missed = reached - 1.05 * before.reference
             cases.add("rose" if missed > 0 else "came near")
-            expected = before.reference + FOLLOW * max(missed, 0.0)
+            expected = before.reference + REFERENCE_RISE * max(missed, 0.0)
         assert frame.reference == pytest.approx(expected, rel=1e-12), frame.index
         assert frame.losses is not None
         assert frame.reference is not None

@@ -47,7 +47,7 @@ from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask, PaintedReference
 from impasto.pictures import to_tensor
 from impasto.plan.disk_space import check_space, disk_needed
-from impasto.plan.frame_rules import FOLLOW
+from impasto.plan.frame_rules import REFERENCE_RISE
 from impasto.plan.inputs import read_inputs
 from impasto.plan.planner import plan_frames
 from impasto.plan.request import FrameRange, Request
@@ -356,7 +356,7 @@ def check_chain(
             if reached <= reference:
                 reference = reached
             elif stop == "iterations":
-                reference += FOLLOW * max(0.0, reached - 1.05 * reference)
+                reference += REFERENCE_RISE * max(0.0, reached - 1.05 * reference)
             earlier = earlier_of(content, frames[place - 1], read(painted[place - 1]))
             changed = (1 - earlier.visibility).sum() >= CHANGED_PIXELS
             rule = StopRule(2, 0.0, 50, target=1.05 * reference, floor=CHANGED_ITERATIONS if changed else 1)

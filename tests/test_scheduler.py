@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impasto.plan import scheduler as scheduler_module
-from impasto.plan.scheduler import QUANTUM_SHARE, Chain, Scheduler, Turn, makespan, simulate
+from impasto.plan.scheduler import QUANTUM_SHARE, Chain, ScheduledFrame, Scheduler, coarsened, makespan, simulate
 from tests.support.seeds import numpy_stream
 
 
-def switches(chains: list[Chain], turns: list[Turn]) -> int:
+def switches(chains: list[Chain], turns: list[ScheduledFrame]) -> int:
     """How often a worker left a chain that was not at its end."""
     frames, begun = {chain.key: chain.frames for chain in chains}, Counter[int]()
     held: dict[int, int] = {}
@@ -177,12 +176,10 @@ def test_no_schedule_is_much_shorter(sizes: list[tuple[int, bool]], slots: int) 
 
 
 @pytest.mark.parametrize("slots", [2, 8, 64])
-def test_of_many_frames_the_end_is_near_enough(slots: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_frames_the_end_is_near_enough(slots: int) -> None:
     photos = [Chain(1000 + key, 1, 300.0 + key % 7) for key in range(20_000)]
     after = [Chain(30_000 + key, 1, 300.0, (1000 + key, 1001 + key)) for key in range(100)]
     for chains in (film(1, 300), photos, [*film(1, 300), *photos, *after]):
-        monkeypatch.setattr(scheduler_module, "STEPS", 10**9)
-        exact = makespan(chains, slots)
-        monkeypatch.setattr(scheduler_module, "STEPS", 3000)
-        assert makespan(chains, slots) == pytest.approx(exact, rel=0.02)
-        assert sum(1 for _ in simulate(scheduler_module._in_steps(chains), slots)) < 2.5 * 3000
+        exact = makespan(chains, slots, 10**9)
+        assert makespan(chains, slots, 3000) == pytest.approx(exact, rel=0.02)
+        assert sum(1 for _ in simulate(coarsened(chains, 3000), slots)) < 2.5 * 3000

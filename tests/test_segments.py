@@ -24,7 +24,14 @@ from impasto.plan import resources
 from impasto.plan.inputs import read_inputs
 from impasto.plan.request import Request
 from impasto.plan.scheduler import Chain, critical_path, simulate
-from impasto.plan.segments import KEYFRAME_WORK, LEAST_FRAMES, LEAST_GAIN, MEETING_FRAMES, Segments, plan_keyframes
+from impasto.plan.segments import (
+    CROSSFADE_FRAMES,
+    KEYFRAME_WORK,
+    MIN_GAIN,
+    MIN_SEGMENT_FRAMES,
+    Segments,
+    plan_keyframes,
+)
 from impasto.report import stability
 from impasto.run.dry_run import dry_run
 from impasto.run.job_run import JobRun, resume, stylize
@@ -86,7 +93,7 @@ def test_a_shot_is_divided_as_it_is_told(lengths: list[int], segments: int, keyf
 def test_a_shot_is_divided_where_workers_would_wait_for_it(lengths: list[int], workers: int, counts: list[int]) -> None:
     shots = shots_of(lengths)
     segments = Segments(plan_keyframes(shots, None, workers, 300, 60), (shot.start for shot in shots))
-    assert [len({segments.start(index, shot.start) for index in shot}) for shot in shots] == counts
+    assert [len({segments.segment_start(index, shot.start) for index in shot}) for shot in shots] == counts
 
 
 def times_of(shots: Sequence[range], keyframes: Sequence[int], cold: float, warm: float) -> list[Chain]:
@@ -118,16 +125,16 @@ def test_every_plan_has_long_segments_and_gains(
             continue
         assert own[0] == shot.start and len(own) > 1
         sizes = np.diff([*own, shot.stop])
-        assert sizes.min() >= LEAST_FRAMES and sizes.max() - sizes.min() <= 1
+        assert sizes.min() >= MIN_SEGMENT_FRAMES and sizes.max() - sizes.min() <= 1
         assert segments is None or len(own) <= segments
         divided += 1
         if segments is None:
             alone = critical_path(times_of([shot], (), cold, 1.0))
             total = sum(chain.work for chain in times_of(shots, (), cold, 1.0))
             assert alone > total / workers, "it held the others up"
-            assert critical_path(times_of([shot], own, cold, 1.0)) <= (1 - LEAST_GAIN) * alone + 1e-9
+            assert critical_path(times_of([shot], own, cold, 1.0)) <= (1 - MIN_GAIN) * alone + 1e-9
     if segments is not None:
-        assert divided == (sum(length >= 2 * LEAST_FRAMES for length in lengths) if segments > 1 else 0)
+        assert divided == (sum(length >= 2 * MIN_SEGMENT_FRAMES for length in lengths) if segments > 1 else 0)
 
 
 # --- what waits for what ----------------------------------------------------------------------------------------------
@@ -158,9 +165,21 @@ def test_a_shot_in_one_piece_is_one_chain() -> None:
     chains, keys = segments.chains(frames * 3)  # as in three passes
     assert {keys[index] for index in range(10)} == {0} and {keys[index] for index in range(30, 35)} == {5}
     assert [chain.frames for chain in chains] == [30, 3, 3, 27, 27, 15]
-    assert (segments.start(5, 0), segments.next(5, 0), segments.crossfades_with(5, 0)) == (0, None, None)
-    assert (segments.start(19, 10), segments.next(19, 10), segments.crossfades_with(19, 10)) == (10, 20, 20)
-    assert (segments.start(20, 10), segments.next(20, 10), segments.earlier(20, 10)) == (20, None, [10])
+    assert (segments.segment_start(5, 0), segments.next_keyframe(5, 0), segments.crossfades_with(5, 0)) == (
+        0,
+        None,
+        None,
+    )
+    assert (segments.segment_start(19, 10), segments.next_keyframe(19, 10), segments.crossfades_with(19, 10)) == (
+        10,
+        20,
+        20,
+    )
+    assert (segments.segment_start(20, 10), segments.next_keyframe(20, 10), segments.earlier_keyframes(20, 10)) == (
+        20,
+        None,
+        [10],
+    )
     assert segments.crossfades_with(10, 10) is None, "a keyframe meets none"
 
 
@@ -177,10 +196,14 @@ def test_each_frame_comes_after_what_it_may_follow_from(lengths: list[int], part
     at = {index: begun[key][place] for key, own in order.items() for place, index in enumerate(own)}
     for shot in shots:
         for index in shot:
-            begin, met = segments.start(index, shot.start), segments.crossfades_with(index, shot.start)
-            sources = [*range(begin, index), *segments.earlier(index, shot.start), *([] if met is None else [met])]
+            begin, met = segments.segment_start(index, shot.start), segments.crossfades_with(index, shot.start)
+            sources = [
+                *range(begin, index),
+                *segments.earlier_keyframes(index, shot.start),
+                *([] if met is None else [met]),
+            ]
             assert all(at[source] <= at[index] - 1 for source in sources), index
-            assert met is None or index < met <= index + MEETING_FRAMES
+            assert met is None or index < met <= index + CROSSFADE_FRAMES
 
 
 # --- whole jobs -------------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def _chain_works(plan: FramePlan) -> dict[Size, list[float]]:
     works: dict[Size, dict[int, float]] = {}
     for frame, size in zip(plan.frames, plan.sizes, strict=True):
         if all(size):
-            work, chain = works.setdefault(size, {}), plan.segments.start(frame.index, frame.shot)
+            work, chain = works.setdefault(size, {}), plan.segments.segment_start(frame.index, frame.shot)
             work[chain] = work.get(chain, 0.0) + frame.work
     return {size: list(work.values()) for size, work in works.items() if len(work) > 1}
 

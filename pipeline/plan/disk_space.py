@@ -35,7 +35,7 @@ def disk_needed(inputs: Inputs, plan: FramePlan, disk_of: Callable[[Path], int] 
         needed[job] += 2 * FLOW_BYTES * kept
     if plan.segments:
         segments = plan.segments
-        bridged = sum(segments.next(frame.index, frame.shot) is not None for frame in plan.frames)
+        bridged = sum(segments.next_keyframe(frame.index, frame.shot) is not None for frame in plan.frames)
         crossfaded = sum(segments.crossfades_with(frame.index, frame.shot) is not None for frame in plan.frames)
         bytes_each = CROSSFADE_BYTES * crossfaded + (2 * FLOW_BYTES * bridged if estimates_flow else 0)
         needed[job] += bytes_each * pixels[0]

@@ -14,9 +14,9 @@ from .execution_plan import FilmPlan
 from .film_scan import DEFAULT_SEQUENCE_RATE, ContentScan, scan_film
 from .flow_method import check_flow_files, choose_flow_method
 from .frame_plan import FramePlan
-from .frame_rules import most_iterations
+from .frame_rules import max_iterations
 from .inputs import Inputs
-from .segments import LEAST_FRAMES, Segments, plan_keyframes
+from .segments import MIN_SEGMENT_FRAMES, Segments, plan_keyframes
 
 
 def plan_film(inputs: Inputs, listener: Listener, stop: StopSignal, worker_count: int) -> FramePlan:
@@ -83,7 +83,7 @@ def _divide(inputs: Inputs, scan: ContentScan, worker_count: int, listener: List
         divided = "1 shot is" if segments.divided_shots == 1 else f"{segments.divided_shots} shots are"
         listener(Notice(f"{divided} painted in {segments.count} segments"))
     elif requested is not None and requested > 1:
-        listener(Notice(f"no shot is long enough for two segments of {LEAST_FRAMES} frames"))
+        listener(Notice(f"no shot is long enough for two segments of {MIN_SEGMENT_FRAMES} frames"))
     return segments
 
 
@@ -94,7 +94,7 @@ def _frames(inputs: Inputs, scan: ContentScan, segments: Segments) -> Iterator[P
     for index, pts in enumerate(scan.timing.times, start=scan.first):
         name = inputs.content.files[index].name if is_sequence else f"frame {index}"
         shot = shot_of[index]
-        work = most_iterations(inputs.settings, passes, segments, index, shot)
+        work = max_iterations(inputs.settings, passes, segments, index, shot)
         for number in range(1 - passes, 1):
             if number == 0:
                 path = _painting_path(inputs, index)

@@ -1,8 +1,10 @@
-"""TODO: plan.film_scan."""
+"""A video or sequence read once from end to end: size, times, shots, colours, and what is unusual about it."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
@@ -13,34 +15,54 @@ from ..media.frame_index import FrameIndex
 from ..media.timing import Timing
 from ..media.video_info import VideoInfo
 from ..paint.colors import ColorStatistics, ColorSums
+from ..pictures import Size
 from ..shots.boundaries import Shot, shots_from_cuts
 from ..shots.detector import CutDetector
 
 DEFAULT_SEQUENCE_RATE = Fraction(24)
-"""Frames a second of a video that is made from single images, unless it is said."""
+"""Frames a second of a video made from single images, where the request names no rate."""
 
 
 @dataclass(frozen=True)
 class ContentScan:
-    """What reading a film once has shown.
+    """What a scan of a film found. `timing` and `shots` concern the painted frames, all else the whole film."""
 
-    `size` is (height, width) of its frames, `timing` when each is shown, `shots` where it is cut, all for
-    the frames asked for: `first` is the index in the content of the first of them.
-    """
+    size: Size
+    """(height, width) of a frame."""
 
-    size: tuple[int, int]
     timing: Timing
+    """When each painted frame is shown."""
+
     shots: tuple[Shot, ...]
+    """The shots of the painted frames, ascending."""
+
     first: int
+    """Index of the first painted frame."""
+
     is_partial: bool
+    """Whether some frames are not painted."""
+
     damage: str | None
+    """What is damaged in a video, in words."""
+
     has_alpha: bool
+    """Whether any frame has transparent pixels."""
+
     interlaced_count: int
+    """How many frames of a video are interlaced."""
+
     info: VideoInfo | None
+    """What the file of a video declares; None for a sequence."""
+
     colors: ColorStatistics
-    """Of the whole content."""
+    """Mean and covariance of the colours."""
+
     index: FrameIndex | None = None
-    """By what the frames of a video, all of them, are known again where it can be sought."""
+    """Times and checksums of all frames of a video, by which a frame is recognised after a seek."""
+
+
+Consume = Callable[[np.ndarray, int | None], None]
+"""Called with each frame in order, H×W×3 uint8, and the number of frames where it is declared."""
 
 
 def scan_film(
@@ -50,58 +72,81 @@ def scan_film(
     rate: Fraction | None,
     on_progress: Callable[[int, int | None], None],
 ) -> ContentScan:
-    """Reads a video or sequence once from end to end: its frames, their times and its cuts.
+    """Scans a film. Raises `InputError` for frames that cannot be read, are of several sizes, or are none.
 
-    `frame_range` gives the indices wanted out of so many frames. `rate`: frames a second of a sequence,
-    `DEFAULT_SEQUENCE_RATE` where it is None. `cuts` are first frames of new shots, known beforehand; None looks for
-    them.
-    `on_progress` is called with the frames read and, where the file says it, how many there will be.
+    `frame_range` returns the indices to paint out of so many frames. `cuts` are the first frames of new shots where
+    they are known, None to detect them. `rate`: frames a second of a sequence, `DEFAULT_SEQUENCE_RATE` for None.
+    `on_progress` is called with the number of frames read and, where the file declares it, the number there will be.
     """
-    detector, colors = CutDetector(), ColorSums()
+    detector, colors, read = CutDetector(), ColorSums(), itertools.count()
+
+    def consume(image: np.ndarray, declared: int | None) -> None:
+        index = next(read)
+        if cuts is None:
+            detector.feed(index, image)
+        colors.add(image)
+        on_progress(index + 1, declared)
+
     if content.kind is ContentKind.VIDEO:
-        path = content.files[0].path
-        declared = decoding.probe(path).frame_count_declared
-
-        def consume(index: int, image: np.ndarray) -> None:
-            if cuts is None:
-                detector.feed(index, image)
-            colors.add(image)
-            on_progress(index + 1, declared)
-
-        scan = decoding.scan(path, consume)
-        size, timing, damage, info = scan.info.size, scan.timing, scan.damage, scan.info
-        has_alpha, interlaced, frame_index = scan.has_alpha, scan.interlaced_count, scan.index
+        scan = _scan_video(content.files[0].path, consume)
     else:
-        size, has_alpha = decoding.image_size(content.files[0].path), False
-        for index, file in enumerate(content.files):
-            own = decoding.image_size(file.path)
-            if own != size:
-                raise InputError(
-                    f"frame {file.path} is {own[1]}×{own[0]} pixels and the first of the sequence {size[1]}×{size[0]}: "
-                    "frames of one film have one size; for independent pictures use `mode='photos'`"
-                )
-            image, alpha = decoding.read_image_and_alpha(file.path)
-            has_alpha |= alpha is not None
-            if cuts is None:
-                detector.feed(index, image)
-            colors.add(image)
-            on_progress(index + 1, len(content.files))
-        timing, damage, info = Timing.constant(rate or DEFAULT_SEQUENCE_RATE, len(content.files)), None, None
-        interlaced, frame_index = 0, None
-
-    wanted = frame_range(timing.frame_count)
+        scan = _scan_sequence(content, rate or DEFAULT_SEQUENCE_RATE, consume)
+    count = scan.timing.frame_count
+    wanted = frame_range(count)
     if not wanted:
-        raise InputError(f"the frames asked for are none of the {timing.frame_count} that {content.files[0].path} has")
+        raise InputError(f"the frames to paint are none of the {count} that {content.files[0].path} has")
     return ContentScan(
-        size=size,
-        timing=timing.part(wanted.start, wanted.stop),
-        shots=tuple(shots_from_cuts(timing.frame_count, detector.finish() if cuts is None else cuts, wanted)),
+        size=scan.size,
+        timing=scan.timing.part(wanted.start, wanted.stop),
+        shots=tuple(shots_from_cuts(count, detector.finish() if cuts is None else cuts, wanted)),
         first=wanted.start,
-        is_partial=len(wanted) < timing.frame_count,
-        damage=damage,
-        has_alpha=has_alpha,
-        interlaced_count=interlaced,
-        info=info,
+        is_partial=len(wanted) < count,
+        damage=scan.damage,
+        has_alpha=scan.has_alpha,
+        interlaced_count=scan.interlaced_count,
+        info=scan.info,
         colors=colors.statistics(),
-        index=frame_index,
+        index=scan.index,
     )
+
+
+@dataclass(frozen=True)
+class _FileScan:
+    """What the files of a film show without a look at its pictures; see `ContentScan`."""
+
+    size: Size
+    timing: Timing
+    has_alpha: bool
+    damage: str | None = None
+    interlaced_count: int = 0
+    info: VideoInfo | None = None
+    index: FrameIndex | None = None
+
+
+def _scan_video(path: Path, consume: Consume) -> _FileScan:
+    declared = decoding.probe(path).frame_count_declared
+    scan = decoding.scan(path, lambda _, image: consume(image, declared))
+    return _FileScan(
+        size=scan.info.size,
+        timing=scan.timing,
+        has_alpha=scan.has_alpha,
+        damage=scan.damage,
+        interlaced_count=scan.interlaced_count,
+        info=scan.info,
+        index=scan.index,
+    )
+
+
+def _scan_sequence(content: Content, rate: Fraction, consume: Consume) -> _FileScan:
+    size, has_alpha = decoding.image_size(content.files[0].path), False
+    for file in content.files:
+        own = decoding.image_size(file.path)
+        if own != size:
+            raise InputError(
+                f"frame {file.path} is {own[1]}×{own[0]} pixels and the first of the sequence {size[1]}×{size[0]}: "
+                "frames of one film have one size; for independent pictures use `mode='photos'`"
+            )
+        image, alpha = decoding.read_image_and_alpha(file.path)
+        has_alpha |= alpha is not None
+        consume(image, len(content.files))
+    return _FileScan(size, Timing.constant(rate, len(content.files)), has_alpha)

@@ -1,16 +1,16 @@
-"""TODO: plan.frame_rules."""
+"""Rules for single frames: how each starts, how many iterations it may take, and the target that it stops at."""
 
 from ..job.records import FrameRecord
 from ..paint.stopping import StopReason, StopRule
 from ..settings import Settings
 from .segments import Segments
 
-FOLLOW = 0.03
-"""By how much of what a frame missed its target the shot's reference rises: the content has become harder."""
+REFERENCE_RISE = 0.03
+"""The share of a frame's miss of its target by which the shot's reference rises."""
 
-EASE = 1.5
-"""With n frames left to the keyframe that it meets, a frame goes this share of 1/n of the way there. 1 would be equal
-steps, but the optimizer takes a part of each back, all of which the last one would have to make up for."""
+CROSSFADE_PACE = 1.5
+"""With n frames left to its keyframe, a frame is cross-faded by this share of 1/n. Equal steps would be 1, but the
+optimizer undoes a part of each, all of which the last frame would have to make up for."""
 
 
 def starts_cold(settings: Settings, index: int, shot: int) -> bool:
@@ -24,26 +24,27 @@ def cold_start_rule(settings: Settings) -> StopRule:
     return StopRule(iterations.first, iterations.tolerance, iterations.interval)
 
 
-def most_iterations(settings: Settings, passes: int, segments: Segments, index: int, shot: int) -> int:
-    """The most that a frame takes in one pass."""
+def max_iterations(settings: Settings, passes: int, segments: Segments, index: int, shot: int) -> int:
+    """The most iterations that a frame takes in one pass."""
     if passes > 1:
         return settings.passes.iterations
-    # Much has changed since the keyframe before.
+    # A keyframe takes as many as a cold start, since much has changed since the previous keyframe.
     is_long = segments.is_keyframe(index, shot) or starts_cold(settings, index, shot)
     return settings.iterations.first if is_long else settings.iterations.next
 
 
-def direction(pass_number: int, passes: int) -> int:
-    """1 in passes that go forward in time, -1 in those that go back; the first goes forward."""
+def pass_direction(pass_number: int, passes: int) -> int:
+    """1 for a pass that goes forward in time, -1 for one that goes back; the first goes forward."""
     return -1 if (pass_number + passes) % 2 == 0 else 1
 
 
-def next_reference(previous: FrameRecord, target: float | None) -> float:
-    """The objective that the target of the frame after `previous` is a multiple of.
+def reference_after(previous: FrameRecord, target: float | None) -> float:
+    """The reference objective of the frame after `previous`, of which its stopping target is a multiple.
 
-    It begins as what the shot's first frame reached. It falls to whatever a frame reaches below it, as where the
-    content has become easier; and where a frame used up its iterations above its target, the content has become
-    harder, and the reference follows by a part, so that one bad frame does not lower what is asked of the rest.
+    The first reference is what the shot's first frame reached. It falls to whatever a frame reaches below it, as the
+    content may have become easier. Where a frame used up its iterations above its target, the content has become
+    harder, and the reference rises by `REFERENCE_RISE` of the miss: by a part only, so that one bad frame does not
+    lower the standard for the rest.
     """
     assert previous.losses is not None
     reached, before = previous.losses.objective, previous.reference
@@ -51,4 +52,4 @@ def next_reference(previous: FrameRecord, target: float | None) -> float:
         return reached
     if previous.stop == StopReason.TARGET:
         return before
-    return before + FOLLOW * max(0.0, reached - target * before)
+    return before + REFERENCE_RISE * max(0.0, reached - target * before)

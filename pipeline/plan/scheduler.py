@@ -1,10 +1,10 @@
-"""Which chain of frames goes on next: pure, and told everything.
+"""Which chain of frames a free worker continues with.
 
-The frames of a chain are painted in order; chains have nothing to do with each other but that one may have to wait for
-others. Whenever a worker is free, the chain with the most work ahead of it goes on (by levels, as Hu 1961 and Muntz and
-Coffman 1970 have it: no schedule is shorter when frames are small beside chains), so that the longest chain is never
-the last to begin. But a worker stays with its chain while no other is ahead by more than a quantum, as going over to
-another costs reading up to it.
+The frames of a chain are painted in order; chains are independent but that one may wait for others. A free worker takes
+the ready chain with the most work left on the critical path through it (highest level first, as Hu 1961 and Muntz and
+Coffman 1970 have it; no schedule is shorter where frames are small beside chains), so that the longest chain never
+begins last. But a worker stays with its chain while no other is ahead by more than a quantum, since changing to another
+costs reading up to it.
 """
 
 import heapq
@@ -14,31 +14,33 @@ from dataclasses import dataclass, replace
 QUANTUM_SHARE = 0.01
 """The quantum, as a share of the work of one worker."""
 
-STEPS = 30_000
-"""Of more frames than this, `makespan` takes several for one."""
+MAX_STEPS = 30_000
+"""Of more frames than this, `makespan` simulates several as one step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Frames to be painted in order.
-
-    `key` tells it from others, and where all else is alike the lower one is first. `frames` is how many it has, at
-    least 1, and `work` what all of them take, in any unit. It begins when the chains `after` are done, whose keys are
-    lower.
-    """
+    """Frames to be painted in order."""
 
     key: int
+    """Its name; of chains with equal work the lower key goes first."""
+
     frames: int
+    """How many frames it has, at least 1."""
+
     work: float
+    """The work of all its frames, in any unit."""
+
     after: tuple[int, ...] = ()
+    """Keys, lower than its own, of the chains that must be done before it begins."""
 
 
 def critical_path(chains: Sequence[Chain]) -> float:
-    """The work of the longest way through chains that wait for each other, which no number of workers shortens."""
-    ways: dict[int, float] = {}
+    """The work of the longest path through chains that wait for each other, which no number of workers shortens."""
+    paths: dict[int, float] = {}
     for chain in sorted(chains, key=lambda chain: chain.key):
-        ways[chain.key] = chain.work + max((ways[other] for other in chain.after), default=0.0)
-    return max(ways.values(), default=0.0)
+        paths[chain.key] = chain.work + max((paths[other] for other in chain.after), default=0.0)
+    return max(paths.values(), default=0.0)
 
 
 class Scheduler:
@@ -50,7 +52,7 @@ class Scheduler:
     def __init__(self, chains: Sequence[Chain], slots: int, *, in_order: bool = False) -> None:
         self._in_order = in_order
         self._frames = {chain.key: chain.frames for chain in chains}
-        # The work of a chain and of the longest way through those that wait for it.
+        # The level of a chain: its work and that of the critical path through the chains that wait for it.
         self._level = {chain.key: chain.work for chain in chains}
         self._quantum = QUANTUM_SHARE * sum(self._level.values()) / max(1, slots)
         self._followers: dict[int, list[int]] = {}
@@ -68,16 +70,16 @@ class Scheduler:
         heapq.heapify(self._ready)
 
     def next(self, current: int | None = None) -> int | None:
-        """The chain that a free worker goes on with; None when none is ready.
+        """The chain that a free worker continues with; None when none is ready.
 
-        `current` is the chain that it has been with, if any: it is given up when another is returned.
+        `current` is the worker's chain, if any; it is put back when another is returned.
         """
-        mine = None if current is None or current not in self._frames else self._entry(current)
-        if mine is None:
+        own = None if current is None or current not in self._frames else self._entry(current)
+        if own is None:
             return heapq.heappop(self._ready)[1] if self._ready else None
-        if not self._ready or self._is_near(mine[1], self._ready[0][1]):
-            return mine[1]
-        return heapq.heappushpop(self._ready, mine)[1]
+        if not self._ready or self._is_near(own[1], self._ready[0][1]):
+            return own[1]
+        return heapq.heappushpop(self._ready, own)[1]
 
     @property
     def is_waiting(self) -> bool:
@@ -89,7 +91,7 @@ class Scheduler:
         return self._ready[0][1] if self._ready else None
 
     def done(self, key: int, work: float) -> None:
-        """A frame of a chain that a worker is with is done with, painted or not; of the chain's work it was so much."""
+        """Takes a frame off a worker's chain, painted or failed, and its share of the chain's work."""
         self._frames[key] -= 1
         self._level[key] -= work
         if self._frames[key]:
@@ -109,7 +111,7 @@ class Scheduler:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ScheduledFrame:
     """A frame of a `chain` that a worker (from 0) paints from `begin` to `end`, in the unit of work."""
 
     begin: float
@@ -118,9 +120,9 @@ class Turn:
     chain: int
 
 
-def simulate(chains: Sequence[Chain], slots: int, *, in_order: bool = False) -> Iterator[Turn]:
-    """What `slots` workers of equal speed would do, in the order in which it begins, where the frames of a chain take
-    equal shares of its work."""
+def simulate(chains: Sequence[Chain], slots: int, *, in_order: bool = False) -> Iterator[ScheduledFrame]:
+    """What `slots` workers of equal speed would paint, by the time at which each frame begins; the frames of a chain
+    take equal shares of its work."""
     scheduler = Scheduler(chains, slots, in_order=in_order)
     each = {chain.key: chain.work / chain.frames for chain in chains}
     held: list[int | None] = [None] * slots
@@ -137,7 +139,7 @@ def simulate(chains: Sequence[Chain], slots: int, *, in_order: bool = False) -> 
                 continue
             end = now + each[key]
             heapq.heappush(busy, (end, worker, key))
-            yield Turn(now, end, worker, key)
+            yield ScheduledFrame(now, end, worker, key)
         if not busy:
             return
         now, worker, key = heapq.heappop(busy)
@@ -145,29 +147,30 @@ def simulate(chains: Sequence[Chain], slots: int, *, in_order: bool = False) -> 
         idle = [*still_idle, worker]
 
 
-def makespan(chains: Sequence[Chain], slots: int) -> float:
+def makespan(chains: Sequence[Chain], slots: int, max_steps: int = MAX_STEPS) -> float:
     """When `slots` workers of equal speed are done with all chains, in the unit of work; see `simulate`.
 
-    Exact for at most `STEPS` frames; of more, several are one step, and the end may shift by a few steps.
+    Exact for at most `max_steps` frames; of more, several are one step, and the end may shift by a few steps.
     """
     if slots <= 1:
         return sum(chain.work for chain in chains)
     # More workers than chains are never busy.
     slots = min(slots, len(chains))
-    return max((turn.end for turn in simulate(_in_steps(chains), slots)), default=0.0)
+    return max((frame.end for frame in simulate(coarsened(chains, max_steps), slots)), default=0.0)
 
 
-def _in_steps(chains: Sequence[Chain]) -> Sequence[Chain]:
-    """The chains with several of their frames as one, and many short ones, as photos are, as one."""
+def coarsened(chains: Sequence[Chain], max_steps: int) -> Sequence[Chain]:
+    """The chains with about `max_steps` frames in all: several frames are made one, and so are many short chains, as
+    photos are."""
     frames = sum(chain.frames for chain in chains)
-    if frames <= STEPS:
+    if frames <= max_steps:
         return chains
-    step = sum(chain.work for chain in chains) / STEPS
+    step = sum(chain.work for chain in chains) / max_steps
     linked = {other for chain in chains for other in chain.after}
     longer, short = [], list[Chain]()
     for chain in chains:
         if chain.after or chain.key in linked or chain.work >= step:
-            longer.append(replace(chain, frames=max(1, chain.frames * STEPS // frames)))
+            longer.append(replace(chain, frames=max(1, chain.frames * max_steps // frames)))
         elif short and short[-1].work < step:
             short[-1] = replace(short[-1], work=short[-1].work + chain.work)
         else:

@@ -1,7 +1,7 @@
-"""One long shot in segments that are painted at the same time: where it is divided, and what waits for what. Pure.
+"""A long shot divided into segments that are painted at the same time, and which frames wait for which.
 
-Keyframe frames are painted first, each from the one before, and then the segments between them: a segment follows from
-the keyframe that it begins with, and over its last frames it is brought to meet the next one, so that no seam shows.
+Keyframes are painted first, each from the previous keyframe. Then each segment follows from its own keyframe, frame by
+frame, and its last frames are cross-faded to the next keyframe, so that no seam shows.
 """
 
 import bisect
@@ -10,56 +10,56 @@ from collections.abc import Iterable, Sequence
 
 from .scheduler import Chain
 
-LEAST_FRAMES = 8
-"""No segment is shorter, its keyframe included: a shorter one would not repay what its keyframe costs."""
+MIN_SEGMENT_FRAMES = 8
+"""The fewest frames of a segment, with its keyframe: a shorter one would not repay what its keyframe costs."""
 
-MEETING_FRAMES = 24
-"""Over so many frames, at most, a segment is brought to meet the next keyframe."""
+CROSSFADE_FRAMES = 24
+"""The most frames at the end of a segment that are cross-faded to the next keyframe."""
 
 KEYFRAME_WORK = 3.0
-"""What a keyframe takes, in frames that follow from the one before: more has changed since the last keyframe."""
+"""The work of a keyframe, in frames that follow from their predecessor: more has changed since the last keyframe."""
 
-LEAST_GAIN = 0.1
-"""A shot is divided unasked where the time for it becomes shorter by so much, at least."""
+MIN_GAIN = 0.1
+"""Without a number of segments in the request, a shot is divided where that saves at least this share of its time."""
 
 
 def plan_keyframes(
     shots: Sequence[range], segments: int | None, workers: int, cold: float, warm: float
 ) -> tuple[int, ...]:
-    """The keyframes of all shots that are painted in segments, each with its first frame; ascending.
+    """The keyframes of all shots that are divided, each shot's first frame among them; ascending.
 
-    With a number of `segments`, every shot that is long enough is divided into so many equal ones, or as many as it has
-    room for. None divides, for so many `workers`, only shots that take one of them longer than its share of the whole,
-    into as few as make the time for it least. `cold` is what a first frame takes and `warm` any other, in any unit.
+    A number of `segments` divides every shot into so many equal ones, or into as many as it has room for. None divides
+    only shots that keep one of `workers` busy for longer than its share of the whole, into the fewest segments that
+    take the least time. `cold` is the work of a shot's first frame and `warm` that of any other, in any unit.
     """
     works = [cold + (len(shot) - 1) * warm for shot in shots]
     share = sum(works) / max(1, workers)
-    found: list[int] = []
+    keyframes: list[int] = []
     for shot, work in zip(shots, works, strict=True):
-        room = len(shot) // LEAST_FRAMES
+        room = len(shot) // MIN_SEGMENT_FRAMES
         if segments is not None:
-            parts = min(segments, room)
+            count = min(segments, room)
         else:
             most = max(1, min(math.ceil(work / share), room))
-            times = {parts: max(share, _time(len(shot), parts, cold, warm)) for parts in range(1, most + 1)}
-            parts = min(times, key=lambda parts: (times[parts], parts))
-            if times[parts] > (1 - LEAST_GAIN) * work:
-                parts = 1
-        if parts > 1:
-            found += [shot.start + part * len(shot) // parts for part in range(parts)]
-    return tuple(found)
+            times = {count: max(share, _critical_path(len(shot), count, cold, warm)) for count in range(1, most + 1)}
+            count = min(times, key=lambda count: (times[count], count))
+            if times[count] > (1 - MIN_GAIN) * work:
+                count = 1
+        if count > 1:
+            keyframes += [shot.start + number * len(shot) // count for number in range(count)]
+    return tuple(keyframes)
 
 
-def _time(frames: int, parts: int, cold: float, warm: float) -> float:
-    """What the longest chain of frames takes that wait for each other."""
-    return cold + (parts - 1) * KEYFRAME_WORK * warm + (math.ceil(frames / parts) - 1) * warm
+def _critical_path(frames: int, segments: int, cold: float, warm: float) -> float:
+    """The work of the longest sequence of frames in a divided shot that wait for each other."""
+    return cold + (segments - 1) * KEYFRAME_WORK * warm + (math.ceil(frames / segments) - 1) * warm
 
 
 class Segments:
     """How the shots of a film are divided.
 
-    `keyframes` are those of all divided shots, each with its first frame, and `shots` the first frames of all shots. A
-    shot that is not divided is one segment, without a keyframe.
+    `keyframes` are those of all divided shots, each shot's first frame among them, and `shots` the first frames of all
+    shots. A shot that is not divided is one segment without a keyframe.
     """
 
     def __init__(self, keyframes: Iterable[int], shots: Iterable[int]) -> None:
@@ -74,70 +74,79 @@ class Segments:
 
     @property
     def keyframes(self) -> tuple[int, ...]:
-        """Those of all divided shots, ascending."""
+        """The keyframes of all divided shots, ascending."""
         return tuple(sorted(keyframe for keyframes in self._keyframes.values() for keyframe in keyframes))
 
     @property
     def count(self) -> int:
-        """How many segments the divided shots have together."""
+        """The number of segments of all divided shots."""
         return sum(map(len, self._keyframes.values()))
 
     @property
     def divided_shots(self) -> int:
-        """How many shots are divided."""
+        """The number of shots that are divided."""
         return len(self._keyframes)
 
     def is_keyframe(self, index: int, shot: int) -> bool:
-        """Whether a frame is a keyframe; the first frame of a divided shot is one too."""
+        """Whether a frame is a keyframe, as is the first frame of a divided shot."""
         return index in self._keyframes.get(shot, ())
 
-    def start(self, index: int, shot: int) -> int:
-        """The first frame of the segment that a frame is in: its keyframe, where the shot is divided."""
+    def segment_start(self, index: int, shot: int) -> int:
+        """The first frame of a frame's segment: its keyframe, or the shot's first frame where it is not divided."""
         keyframes = self._keyframes.get(shot, [shot])
         return keyframes[bisect.bisect(keyframes, index) - 1]
 
-    def earlier(self, index: int, shot: int) -> list[int]:
-        """The keyframes before a frame, the nearest first; not that of its own segment."""
-        own = self.start(index, shot)
+    def earlier_keyframes(self, index: int, shot: int) -> list[int]:
+        """The keyframes of the segments before a frame's own, the nearest first."""
+        own = self.segment_start(index, shot)
         return [keyframe for keyframe in reversed(self._keyframes.get(shot, ())) if keyframe < own]
 
-    def next(self, index: int, shot: int) -> int | None:
-        """The keyframe that the next segment of the shot begins with; None in the last one."""
+    def next_keyframe(self, index: int, shot: int) -> int | None:
+        """The keyframe of the segment after a frame's own; None in the last segment of a shot."""
         keyframes = self._keyframes.get(shot, [])
-        place = bisect.bisect(keyframes, index)
-        return keyframes[place] if place < len(keyframes) else None
+        following = bisect.bisect(keyframes, index)
+        return keyframes[following] if following < len(keyframes) else None
 
     def crossfades_with(self, index: int, shot: int) -> int | None:
-        """The keyframe that a frame is brought to meet; None for keyframes, and where none is near."""
-        keyframe = self.next(index, shot)
-        if keyframe is None or self.is_keyframe(index, shot) or keyframe - index > MEETING_FRAMES:
+        """The keyframe that a frame is cross-faded to; None for keyframes, and where the next one is far."""
+        keyframe = self.next_keyframe(index, shot)
+        if keyframe is None or self.is_keyframe(index, shot) or keyframe - index > CROSSFADE_FRAMES:
             return None
         return keyframe
 
     def chains(self, frames: Iterable[tuple[int, int, float]]) -> tuple[list[Chain], dict[int, int]]:
-        """Chains of the frames (index, shot, work), and the key of each frame's by its index; an index may come several
-        times.
+        """Chains of the frames (index, shot, work), and the chain's key by frame index.
 
-        Keys count in an order in which one worker can go: each keyframe before the segment that meets it.
+        An index may come several times, once for each pass. Keys ascend in an order in which one worker can go: each
+        keyframe comes before the segment that is cross-faded to it.
         """
-        parts: dict[tuple[int, int, bool], list[tuple[int, float]]] = {}
+        works: dict[tuple[int, int, bool], list[float]] = {}
+        """By (shot, rank in the shot, whether it is a segment without its keyframe)."""
+        chain_of: dict[int, tuple[int, int, bool]] = {}
         for index, shot, work in frames:
-            keyframes = self._keyframes.get(shot, [])
-            behind = bisect.bisect(keyframes, index)
-            is_segment = bool(keyframes) and index != keyframes[behind - 1]
-            # As numbers: keyframe 0, keyframe 1, segment 0, keyframe 2, segment 1, …
-            place = behind if is_segment else max(0, behind - 1)
-            parts.setdefault((shot, place, is_segment), []).append((index, work))
-        keys = {part: key for key, part in enumerate(sorted(parts))}
-        chains = []
-        for part, key in keys.items():
-            shot, place, is_segment = part
-            # Where a keyframe is painted already, what comes after it may still follow from those before it.
-            before = (keys.get((shot, earlier, False)) for earlier in range(place - 1, -1, -1))
-            after = [next((key for key in before if key is not None), None)]
-            if is_segment:
-                after.append(keys.get((shot, place, False)))
-            waits_for = tuple(other for other in after if other is not None)
-            work = float(sum(work for _, work in parts[part]))
-            chains.append(Chain(key, len(parts[part]), work, waits_for))
-        return chains, {index: keys[part] for part, own in parts.items() for index, _ in own}
+            chain_of[index] = self._chain_of(index, shot)
+            works.setdefault(chain_of[index], []).append(work)
+        keys = {chain: key for key, chain in enumerate(sorted(works))}
+        chains = [
+            Chain(key, len(works[chain]), float(sum(works[chain])), self._awaited(chain, keys))
+            for chain, key in keys.items()
+        ]
+        return chains, {index: keys[chain] for index, chain in chain_of.items()}
+
+    def _chain_of(self, index: int, shot: int) -> tuple[int, int, bool]:
+        """Sorts as keyframe 0, keyframe 1, segment 0, keyframe 2, segment 1, …: segment n has the rank n + 1."""
+        keyframes = self._keyframes.get(shot, [])
+        rank = bisect.bisect(keyframes, index)
+        if keyframes and index != keyframes[rank - 1]:
+            return shot, rank, True
+        return shot, max(0, rank - 1), False
+
+    def _awaited(self, chain: tuple[int, int, bool], keys: dict[tuple[int, int, bool], int]) -> tuple[int, ...]:
+        """The keys of the chains that a chain waits for."""
+        shot, rank, is_segment = chain
+        # Where the keyframe before is painted already, the nearest one that is not may still be needed.
+        earlier = (keys.get((shot, number, False)) for number in range(rank - 1, -1, -1))
+        awaited = [next((key for key in earlier if key is not None), None)]
+        if is_segment:
+            awaited.append(keys.get((shot, rank, False)))
+        return tuple(key for key in awaited if key is not None)

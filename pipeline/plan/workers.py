@@ -7,7 +7,7 @@ import torch
 from ..job.records import FrameRecord, PlannedFrame
 from ..paint.devices import device_label
 from .frame_plan import FramePlan
-from .frame_rules import most_iterations
+from .frame_rules import max_iterations
 from .inputs import Inputs
 from .request import Request
 from .resources import best_threads, physical_memory_bytes, usable_cores
@@ -59,12 +59,12 @@ def worker_devices(inputs: Inputs, threads: int, work: float, chain_count: int) 
 
 def iterations_left(inputs: Inputs, segments: Segments, frames: Sequence[FrameRecord | PlannedFrame]) -> int:
     """The most iterations that frames take together."""
-    return sum(most_iterations(inputs.settings, inputs.passes, segments, frame.index, frame.shot) for frame in frames)
+    return sum(max_iterations(inputs.settings, inputs.passes, segments, frame.index, frame.shot) for frame in frames)
 
 
 def count_chains(segments: Segments, frames: Sequence[FrameRecord | PlannedFrame]) -> int:
     """How many frames can be painted at the same time: one in each segment, and one in each undivided shot."""
-    return len({segments.start(frame.index, frame.shot) for frame in frames})
+    return len({segments.segment_start(frame.index, frame.shot) for frame in frames})
 
 
 def describe_devices(devices: Sequence[torch.device], threads: int) -> str:

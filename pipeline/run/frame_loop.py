@@ -37,7 +37,14 @@ from ..paint.stopping import StopRule
 from ..paint.task import FrameTask, PaintedFrame, PaintedReference, cold_task
 from ..pictures import Size, size_of
 from ..plan.execution_plan import ExecutionPlan
-from ..plan.frame_rules import EASE, cold_start_rule, direction, most_iterations, next_reference, starts_cold
+from ..plan.frame_rules import (
+    CROSSFADE_PACE,
+    cold_start_rule,
+    max_iterations,
+    pass_direction,
+    reference_after,
+    starts_cold,
+)
 from ..plan.scheduler import Scheduler
 from ..report import plots
 from ..settings import Settings
@@ -166,12 +173,12 @@ class Painting:
         """Shot by shot; within it pass by pass, every second one backwards."""
 
         def order(frame: FrameRecord) -> tuple[int, int, int]:
-            return frame.shot, frame.pass_number, frame.index * direction(frame.pass_number, self._passes)
+            return frame.shot, frame.pass_number, frame.index * pass_direction(frame.pass_number, self._passes)
 
         return sorted(frames, key=order)
 
     def _work(self, frame: FrameRecord) -> int:
-        return most_iterations(self._settings, self._passes, self._segments, frame.index, frame.shot)
+        return max_iterations(self._settings, self._passes, self._segments, frame.index, frame.shot)
 
     @contextlib.contextmanager
     def _lane(self, needs_flow: bool) -> Iterator[ReaderSlot]:
@@ -275,7 +282,7 @@ class Painting:
     def _chains_behind(self, frame: FrameRecord) -> list[FrameRecord]:
         """The chain of the keyframe that waits for this one: with several workers it is next, and has many frames to
         read."""
-        keyframe = self._segments.next(frame.index, frame.shot)
+        keyframe = self._segments.next_keyframe(frame.index, frame.shot)
         if keyframe is None or self._executor.slots == 1 or not self._segments.is_keyframe(frame.index, frame.shot):
             return []
         return self._chains.get(self._chain_keys.get(keyframe, -1), [])
@@ -450,8 +457,8 @@ class Painting:
             return tuple(index for index in wanted if is_painted(index))
         if not wanted:
             return ()
-        begin = self._segments.start(frame.index, frame.shot)
-        before = (*range(frame.index - 1, begin - 1, -1), *self._segments.earlier(frame.index, frame.shot))
+        begin = self._segments.segment_start(frame.index, frame.shot)
+        before = (*range(frame.index - 1, begin - 1, -1), *self._segments.earlier_keyframes(frame.index, frame.shot))
         nearest = next((index for index in before if is_painted(index)), None)
         if nearest is None:
             return ()
@@ -462,7 +469,7 @@ class Painting:
     def _wanted_links(self, frame: FrameRecord) -> tuple[int, ...]:
         """The frames that a frame would be linked to, were all of them painted."""
         if self._passes > 1:
-            neighbour = frame.index - direction(frame.pass_number, self._passes)
+            neighbour = frame.index - pass_direction(frame.pass_number, self._passes)
             is_first_pass = frame.pass_number == 1 - self._passes
             within = frame.shot <= neighbour < self._shot_ends[frame.shot]
             return (neighbour,) if within and not is_first_pass else ()
@@ -473,7 +480,7 @@ class Painting:
     def _held_to(self, frame: FrameRecord) -> tuple[int, ...]:
         temporal = self._settings.temporal
         distances = temporal.distances if temporal.weight else ()
-        begin = self._segments.start(frame.index, frame.shot)
+        begin = self._segments.segment_start(frame.index, frame.shot)
         return tuple(frame.index - distance for distance in distances if frame.index - distance >= begin)
 
     def _links(self, frame: FrameRecord, sources: Sequence[int]) -> tuple[tuple[int, ...], int | None, tuple[int, ...]]:
@@ -485,7 +492,7 @@ class Painting:
         if self._settings.start.next == "warped" or self._is_held_to_nearest(frame):
             needed.add(sources[0])
         # To another keyframe than that of its own segment.
-        begin = self._segments.start(frame.index, frame.shot)
+        begin = self._segments.segment_start(frame.index, frame.shot)
         far = {index for index in needed if index < begin or index > frame.index}
         return tuple(sorted(needed - far, reverse=True)), frame.shot, tuple(sorted(far))
 
@@ -509,7 +516,7 @@ class Painting:
             start = settings.start.next if later else settings.start.first
             return cold_task(index, content, start, rule, self._start_picture), None
         previous = self._painted(frame, sources[0])
-        reference = next_reference(previous, settings.iterations.target)
+        reference = reference_after(previous, settings.iterations.target)
         iterations = settings.iterations
         rule = StopRule(self._work(frame), iterations.next_tolerance, iterations.next_interval)
         if iterations.target is not None:
@@ -534,7 +541,7 @@ class Painting:
             ),
             temporal_weight=self._temporal_weight(frame, sources[0]),
             crossfade_with=None if met is None else earlier[met],
-            crossfade_share=0.0 if met is None else min(1.0, EASE / (met - index)),
+            crossfade_share=0.0 if met is None else min(1.0, CROSSFADE_PACE / (met - index)),
         )
         if settings.start.next == "previous":
             task = dataclasses.replace(task, start="given", given=self._picture(frame, sources[0]), warp_source=None)

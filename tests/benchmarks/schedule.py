@@ -17,7 +17,7 @@ from impasto.job.store import COPY_NAME, STORE_NAME
 from impasto.media.frame_index import FrameIndex
 from impasto.media.frame_reader import FAR_FRAMES
 from impasto.media.video_reader import read_frames, scan
-from impasto.plan.scheduler import Chain, Turn, simulate
+from impasto.plan.scheduler import Chain, ScheduledFrame, simulate
 from tests.benchmarks.common import ROOT, show
 from tests.clips import ffmpeg
 from tests.test_scheduler import film, idle_share, switches
@@ -139,7 +139,7 @@ def _reading(folder: Path) -> None:
     show(title, ("", "from the beginning", "from a key frame"), rows)
 
 
-def _decoded(turns: Sequence[Turn], index: FrameIndex | None) -> int:
+def _decoded(turns: Sequence[ScheduledFrame], index: FrameIndex | None) -> int:
     """How many frames the readers of all workers decode, each going on where it is or beginning anew as `FrameReader`
     does."""
     begun: Counter[int] = Counter()
