@@ -160,13 +160,11 @@ def clean(job: StrPath) -> list[Path]:
 
     Raises `JobError` for a job that is not finished.
     """
-    from ..job.cleaning import clean_job, disposable_files
+    from ..job.cleaning import clean_job
     from ..job.job import Job
 
     with Job.open(Path(job)) as open_job:
-        paths = disposable_files(open_job)
-        clean_job(open_job)
-    return paths
+        return clean_job(open_job)
 
 
 def _without(arguments: Mapping[str, Any], *names: str) -> dict[str, Any]:

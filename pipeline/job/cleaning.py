@@ -25,10 +25,11 @@ def disposable_files(job: Job) -> list[Path]:
     return sorted(found)
 
 
-def clean_job(job: Job) -> None:
-    """Removes the job's `disposable_files`; the output and the recorded figures of its frames stay."""
+def clean_job(job: Job) -> list[Path]:
+    """Removes the job's `disposable_files` and returns them; the output and the frames' recorded figures stay."""
     disposable = disposable_files(job)
     # Recorded first: after a crash in between, files that are gone are not missed.
     job.record_cleaned()
     storage.remove(*disposable)
     storage.remove_folder(job.folder / FRAMES_NAME)
+    return disposable
