@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from impasto.media import image_colors, image_file
-from impasto.motion.flo_files import write_flo
 from samples import scenes
 from tests.clips import H264, ffmpeg, moving_source, sine
+from tests.support.flow_files import write_flo
 
 Kind = Literal["photo", "video", "style", "flow"]
 

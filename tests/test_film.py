@@ -20,7 +20,7 @@ from impasto.job.status import status_of
 from impasto.job.verification import find_problems
 from impasto.media import images, video_reader
 from impasto.motion.dis import DisFlow
-from impasto.motion.flo_files import FloFolder, write_flo
+from impasto.motion.flo_files import FloFolder
 from impasto.paint.batch import paint_one
 from impasto.paint.encoder_weights import EncoderWeights
 from impasto.paint.painter import Painter
@@ -32,6 +32,7 @@ from impasto.report import stability
 from impasto.run.dry_run import dry_run
 from impasto.run.job_run import resume, stylize
 from samples import scenes
+from tests.support.flow_files import write_flo
 from tests.test_cli import FAST, impasto, refused
 from tests.test_resume import SERVER, flipped, killed_at, no_traces
 from tests.test_run import SIZE, footage, notices, of_kind, read, request, settings, tree, write_clip, write_frames

@@ -23,7 +23,7 @@ from impasto.media.images import read_image, write_image
 from impasto.media.timing import Timing
 from impasto.media.video_reader import read_frames
 from impasto.media.video_writer import VideoWriter
-from impasto.motion.flo_files import FloFolder, write_flo
+from impasto.motion.flo_files import FloFolder
 from impasto.paint.batch import paint_one
 from impasto.paint.encoder_weights import EncoderWeights, load_weights
 from impasto.paint.painter import Painter
@@ -40,6 +40,7 @@ from impasto.settings import Settings
 from samples import scenes
 from samples.textures import Floats
 from tests.conftest import TINY
+from tests.support.flow_files import write_flo
 from tests.support.seeds import numpy_stream
 
 

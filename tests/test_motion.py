@@ -1,4 +1,4 @@
-"""Motion is read ahead once, in the order a film is decoded in, and goes the way that is asked for."""
+"""The motion reader: direction and masks of links, caches, static regions, chains to keyframes, memory, flow files."""
 
 import contextlib
 import dataclasses
@@ -20,12 +20,13 @@ from impasto.media.frame_reader import FrameReader
 from impasto.motion import flow as flow_module
 from impasto.motion import occlusion, warp
 from impasto.motion.dis import DisFlow
-from impasto.motion.flo_files import FloFolder, write_flo
+from impasto.motion.flo_files import FloFolder
 from impasto.motion.reader import FlowLink, MotionFrame, MotionReader
 from impasto.motion.static import STATIC_NEAR, StaticRegions, reference_indices
 from impasto.pictures import Size, to_tensor
 from impasto.storage import read_checksummed
 from samples import scenes
+from tests.support.flow_files import write_flo
 from tests.support.seeds import numpy_stream
 
 SIZE = (48, 80)
@@ -221,7 +222,7 @@ def test_later_passes_read_the_flow_from_the_disk(scene: scenes.Scene, tmp_path:
 
 
 @pytest.mark.parametrize("damage", ["cut", "emptied", "removed", "turned"])
-def test_a_damaged_flow_store_is_mended(scene: scenes.Scene, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_pair_is_estimated_again(scene: scenes.Scene, tmp_path: Path, damage: str) -> None:
     """The pair of a file that is not what was written is estimated once more, and no other."""
     with MotionReader(Film(scene.frame), TrueFlow(scene), None, frames_kept=6, flow_store=tmp_path) as motion:
         whole = [only_link(motion, index, index - 1) for index in range(1, 6)]
@@ -240,7 +241,7 @@ def test_a_damaged_flow_store_is_mended(scene: scenes.Scene, tmp_path: Path, dam
     assert all(np.array_equal(link.flow, same.flow) for link, same in zip(whole, again, strict=True))
 
 
-# --- what stands still ------------------------------------------------------------------------------------------------
+# --- static regions ---------------------------------------------------------------------------------------------------
 
 GROUND = (96, 160)
 
@@ -341,7 +342,7 @@ def misled(footage: scenes.Scene, index: int, link: FlowLink) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("speed", "missed"), [(0.5, False), (3.0, False), (0.5, True), (3.0, True), (12.0, True)])
-def test_a_small_thing_is_never_still(speed: float, missed: bool) -> None:
+def test_a_small_moving_object_is_never_static(speed: float, missed: bool) -> None:
     """Though its flow may be lost in that of its surroundings; where it is lost there is no visibility."""
     count = 26 if speed < 10 else 12
     footage = small_square(count, speed)
@@ -373,7 +374,7 @@ def test_what_passed_before_a_still_ground_is_not_visible() -> None:
             assert far.visibility[misled(footage, index, far)].max(initial=0) < 0.5
 
 
-def test_only_what_stands_still_is_held() -> None:
+def test_only_static_regions_have_no_flow() -> None:
     """A fast object before a ground that trembles."""
     last = 8
     footage = scenes.occluder(GROUND, last + 1, 7, velocity=(5.0, 0.0), ground_velocity=(0.0, 0.0))
@@ -385,7 +386,7 @@ def test_only_what_stands_still_is_held() -> None:
     assert link.visibility[footage.occluded(last, last - 1)].mean() < 0.1
 
 
-def test_nothing_is_still_without_frames_to_look_at() -> None:
+def test_nothing_is_static_without_references() -> None:
     footage = scenes.still(SIZE, 3, 5)
     static, estimator = RecordedRegions(), TrueFlow(footage, tremble=0.1)
     with MotionReader(Film(footage.frame), estimator, None, static_regions=static) as motion:
@@ -397,7 +398,7 @@ def test_nothing_is_still_without_frames_to_look_at() -> None:
     assert estimator.counts == {frozenset((1, 2)): 1}
 
 
-def test_where_all_moves_no_more_is_estimated(long_pan: scenes.Scene) -> None:
+def test_where_everything_moves_no_reference_is_compared(long_pan: scenes.Scene) -> None:
     def refused(*_: np.ndarray) -> np.ndarray:
         raise AssertionError
 
@@ -407,7 +408,7 @@ def test_where_all_moves_no_more_is_estimated(long_pan: scenes.Scene) -> None:
             assert np.array_equal(only_link(motion, index, index - 1, 0).flow, long_pan.flow(index, index - 1))
 
 
-# --- the frames that tell ---------------------------------------------------------------------------------------------
+# --- reference frames -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shot", [0, 7, 100])
@@ -481,7 +482,7 @@ def test_a_resumed_walk_gives_the_same(shot: int) -> None:
         assert all(same_frame(whole[index], again[index]) for index in range(first, 218))
 
 
-# --- far frames -------------------------------------------------------------------------------------------------------
+# --- flow to keyframes ------------------------------------------------------------------------------------------------
 
 FAR = 12
 
@@ -499,7 +500,7 @@ def miss(flow: np.ndarray, footage: scenes.Scene, index: int, other: int) -> flo
 
 @pytest.mark.parametrize("kind", ["pan", "zoom", "rotation"])
 @pytest.mark.parametrize(("index", "other"), [(FAR, 0), (0, FAR)])
-def test_the_way_to_a_far_frame_leads_from_each_to_the_next(tmp_path: Path, kind: str, index: int, other: int) -> None:
+def test_flow_to_a_keyframe_is_chained(tmp_path: Path, kind: str, index: int, other: int) -> None:
     footage = getattr(scenes, kind)(SIZE, FAR + 1, 4)
     with MotionReader(Film(footage.frame), TrueFlow(footage), None, chain_store=tmp_path) as motion:
         frame = motion.take(index, (), None, (other,))
@@ -517,7 +518,7 @@ def test_the_way_to_a_far_frame_leads_from_each_to_the_next(tmp_path: Path, kind
 
 
 @pytest.mark.parametrize(("index", "other"), [(FAR, 0), (0, FAR)])
-def test_what_passes_between_is_not_trusted_at_either_end(tmp_path: Path, index: int, other: int) -> None:
+def test_what_passes_between_is_occluded_at_either_end(tmp_path: Path, index: int, other: int) -> None:
     footage = scenes.occluder(SIZE, FAR + 1, 1, velocity=(2.5, 0.5), ground_velocity=(-0.6, 0.2))
     with MotionReader(Film(footage.frame), TrueFlow(footage), None, chain_store=tmp_path) as motion:
         link = far_link(motion, index, other)
@@ -531,7 +532,7 @@ def test_what_passes_between_is_not_trusted_at_either_end(tmp_path: Path, index:
 
 
 @pytest.mark.parametrize("kind", ["pan", "zoom", "rotation"])
-def test_the_way_is_followed_along_estimated_flow(tmp_path: Path, kind: str) -> None:
+def test_estimated_flow_is_chained(tmp_path: Path, kind: str) -> None:
     footage = getattr(scenes, kind)(GROUND, FAR + 1, 4)
     with MotionReader(Film(footage.frame), DisFlow(), None, chain_store=tmp_path) as motion:
         back, on = far_link(motion, FAR, 0), far_link(motion, 0, FAR)
@@ -542,7 +543,7 @@ def test_the_way_is_followed_along_estimated_flow(tmp_path: Path, kind: str) -> 
         assert np.median(error) < 0.5 and np.quantile(error, 0.9) < 1
 
 
-def test_the_way_is_estimated_once(tmp_path: Path, long_pan: scenes.Scene) -> None:
+def test_a_chain_is_estimated_once(tmp_path: Path, long_pan: scenes.Scene) -> None:
     """For a keyframe, the frames that lead up to it, and whoever else comes that way, also in another reader."""
     first, second = TrueFlow(long_pan), TrueFlow(long_pan)
     with MotionReader(film := Film(long_pan.frame), first, None, frames_kept=3, chain_store=tmp_path) as motion:
@@ -562,7 +563,7 @@ def test_the_way_is_estimated_once(tmp_path: Path, long_pan: scenes.Scene) -> No
     assert not (tmp_path / "19-20").exists(), "what leads to no far frame is not kept"
 
 
-def test_two_that_go_the_same_way_find_it_once(tmp_path: Path, long_pan: scenes.Scene) -> None:
+def test_readers_that_need_the_same_chain_estimate_it_once(tmp_path: Path, long_pan: scenes.Scene) -> None:
     """At the same time, as where a frame is read ahead by one worker and painted by another."""
     estimator = TrueFlow(long_pan)
     with contextlib.ExitStack() as stack:
@@ -577,7 +578,7 @@ def test_two_that_go_the_same_way_find_it_once(tmp_path: Path, long_pan: scenes.
     assert all(np.array_equal(link.flow, links[0].flow) for link in links)
 
 
-def test_a_long_way_takes_no_more_memory(tmp_path: Path, long_pan: scenes.Scene) -> None:
+def test_a_long_chain_takes_no_more_memory(tmp_path: Path, long_pan: scenes.Scene) -> None:
     film = Film(long_pan.frame)
     most_frames = most_flows = 0
 
@@ -594,7 +595,7 @@ def test_a_long_way_takes_no_more_memory(tmp_path: Path, long_pan: scenes.Scene)
     assert len(estimator.pairs) == 39 and most_frames <= 3 + 2 and most_flows <= 2 * 3 + 2
 
 
-def test_a_damaged_way_is_mended(tmp_path: Path, long_pan: scenes.Scene) -> None:
+def test_a_damaged_chain_is_estimated_again(tmp_path: Path, long_pan: scenes.Scene) -> None:
     with MotionReader(Film(long_pan.frame), TrueFlow(long_pan, tremble=0.1), None, chain_store=tmp_path) as motion:
         whole = far_link(motion, FAR, 0)
     (tmp_path / "3-4").write_bytes(b"no flow")
@@ -608,7 +609,7 @@ def test_a_damaged_way_is_mended(tmp_path: Path, long_pan: scenes.Scene) -> None
 
 
 @pytest.mark.parametrize(("index", "other"), [(FAR, 0), (0, FAR)])
-def test_the_way_goes_past_a_frame_that_cannot_be_read(
+def test_a_chain_skips_a_frame_that_cannot_be_read(
     tmp_path: Path, long_pan: scenes.Scene, index: int, other: int
 ) -> None:
     for _ in range(2):
@@ -619,7 +620,7 @@ def test_the_way_goes_past_a_frame_that_cannot_be_read(
             assert (4, 6) in estimator.pairs and len(estimator.pairs) == FAR - 1
 
 
-def test_a_far_frame_that_cannot_be_read_says_so(tmp_path: Path, long_pan: scenes.Scene) -> None:
+def test_a_keyframe_that_cannot_be_read_is_named(tmp_path: Path, long_pan: scenes.Scene) -> None:
     for index, other in ((FAR, 5), (1, 5)):
         with (
             MotionReader(Film(long_pan.frame, bad=5), TrueFlow(long_pan), None, chain_store=tmp_path) as motion,
@@ -769,6 +770,18 @@ def test_motion_that_cannot_be_estimated_is_the_frames_error(scene: scenes.Scene
         assert np.array_equal(only_link(motion, 2, 1).flow, scene.flow(2, 1)), "the others are as before"
 
 
+def test_a_bug_is_no_frames_error(scene: scenes.Scene) -> None:
+    class Broken(TrueFlow):
+        def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
+            raise RuntimeError("shapes do not match")
+
+    with (
+        MotionReader(Film(scene.frame), Broken(scene), None) as motion,
+        pytest.raises(RuntimeError, match="shapes do not match"),
+    ):
+        motion.take(1, (0,))
+
+
 def motion_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("motion")]
 
@@ -839,7 +852,7 @@ def test_far_frames_without_flow_files_are_left_out(scene: scenes.Scene, flow_fi
             motion.take(3, (2, 1))
 
 
-def test_without_the_way_back_consistency_is_left_out(scene: scenes.Scene, flow_files: Path) -> None:
+def test_without_backward_flow_consistency_is_left_out(scene: scenes.Scene, flow_files: Path) -> None:
     write_flo(flow_files / "forward_1_2.flo", scene.flow(0, 1) + 3)
     both = link_from_files(scene, flow_files)
     (flow_files / "forward_1_2.flo").unlink()
@@ -876,7 +889,7 @@ def test_of_a_way_each_step_has_its_certainty_once(scene: scenes.Scene, tmp_path
     assert np.allclose(link.visibility, plain * (0.8 if steps == 1 else 0.8 * 0.4), atol=1e-6)
 
 
-def test_no_certainty_is_no_trust_even_where_nothing_moves(tmp_path: Path) -> None:
+def test_unreliable_flow_is_not_visible_even_in_static_regions(tmp_path: Path) -> None:
     """What the user says comes last."""
     footage = scenes.still(SIZE, 2, 5)
     write_flo(tmp_path / "backward_2_1.flo", footage.flow(1, 0))

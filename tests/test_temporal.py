@@ -152,7 +152,7 @@ def test_whole_pixels_are_copied(kernel: Kernel, border: Border, dx: int, dy: in
     assert torch.equal(copied.round()[inside], source), "levels stay to the byte"
 
 
-@pytest.mark.parametrize(("kernel", "most"), [("bilinear", 1e-4), ("bicubic", 1e-4), ("lanczos", 0.02)])
+@pytest.mark.parametrize(("kernel", "most"), [("bilinear", 1e-4), ("lanczos", 0.02)])
 def test_a_ramp_is_sampled_where_the_flow_points(kernel: Kernel, most: float) -> None:
     """In pixels: the columns of a picture that is its own coordinates. Lanczos is no kernel for exact lines."""
     height, width = 20, 30
@@ -196,8 +196,7 @@ def test_lanczos_keeps_the_most_detail(frequency: float, axis: int) -> None:
             difference = (warp(image, flow, kernel) - wanted).transpose(axis, 3)[..., inner]
             worst = max(worst, float(difference.abs().max()))
         errors[kernel] = worst
-    assert 1.3 * errors["lanczos"] < errors["bicubic"]
-    assert 1.3 * errors["bicubic"] < errors["bilinear"]
+    assert 1.7 * errors["lanczos"] < errors["bilinear"]
     assert errors["lanczos"] < 0.03
 
 

@@ -69,10 +69,6 @@ class DisFlow:
     on it; so it runs in one thread here, and calls from several threads take turns.
     """
 
-    def __call__(self, a: np.ndarray, b: np.ndarray, size: Size) -> np.ndarray:
-        """Flow a → b, `H×W×2` float32 in pixels of `size`."""
-        return self.pair(a, b, size)[0]
-
     def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
         """Flow a → b and flow b → a (see `FlowEstimator`), each checked against the other."""
         require_frames(a, b)
@@ -161,7 +157,6 @@ def _one_thread() -> Iterator[None]:
         try:
             yield
         except cv2.error as error:
-            # Mostly memory that cannot be allocated, which torch reports as a `RuntimeError` too.
             raise RuntimeError(f"OpenCV: {error}") from error
         finally:
             cv2.setNumThreads(before)

@@ -12,7 +12,6 @@ import numpy as np
 
 from ..errors import InputError
 from ..pictures import Size, size_of
-from ..storage import write_bytes
 from .flow import resample, resize_flow
 
 _TAIL_BYTES = 4096
@@ -200,11 +199,3 @@ def _require_shape(path: Path, shape: Size, size: Size) -> None:
             f"{path} is {width}×{height}, which is another shape than the {painted_width}×{painted_height} of the "
             "painting: it belongs to another film, or was cropped; compute it again"
         )
-
-
-def write_flo(path: Path, flow: np.ndarray) -> None:
-    """Writes an `H×W×2` flow as a Middlebury `.flo` file: `PIEH`, width, height, then (dx, dy) row by row."""
-    if flow.ndim != 3 or flow.shape[2] != 2:
-        raise ValueError(f"a flow is H×W×2, and this one is {flow.shape}")
-    height, width = flow.shape[:2]
-    write_bytes(path, _FLO_MAGIC + np.array([width, height], "<i4").tobytes() + flow.astype("<f4").tobytes())

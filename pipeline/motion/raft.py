@@ -39,17 +39,17 @@ class RaftFlow:
         self._network = network.to(self._device).eval().requires_grad_(False)
         self._lock = threading.Lock()
 
-    def __call__(self, a: np.ndarray, b: np.ndarray, size: Size) -> np.ndarray:
+    def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
+        """Flow a → b and flow b → a (see `FlowEstimator`), one after the other to save memory."""
+        return self._one_way(a, b, size), self._one_way(b, a, size)
+
+    def _one_way(self, a: np.ndarray, b: np.ndarray, size: Size) -> np.ndarray:
         """Flow a → b, `H×W×2` float32 in pixels of `size`. Threads take turns, to save memory."""
         require_frames(a, b)
         work = working_size(size_of(a), size)
         with self._lock:
             image_a, image_b = (self._prepared(frame, work) for frame in (a, b))
             return self._flow(image_a, image_b, work, size)
-
-    def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
-        """Flow a → b and flow b → a (see `FlowEstimator`), one after the other to save memory."""
-        return self(a, b, size), self(b, a, size)
 
     def _prepared(self, frame: np.ndarray, work: Size) -> torch.Tensor:
         """A frame as `1×3×H×W` in [-1, 1], its edge replicated at the right and below.

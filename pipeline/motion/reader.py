@@ -11,6 +11,7 @@ import torch
 
 from ..errors import FrameError, InputError
 from ..media.frame_reader import FrameReader
+from ..out_of_memory import is_out_of_memory
 from ..pictures import size_of, to_tensor
 from .chaining import FlowChains
 from .flo_files import FloFolder
@@ -117,12 +118,14 @@ class MotionReader:
         """The frame with a link to each of `neighbours` and `keyframes`.
 
         Neighbours farther than one frame are left out where flow files lack them. Raises `InputError` when the frame
-        cannot be read, and `FrameError` when its motion cannot be estimated.
+        cannot be read, and `FrameError` when memory does not suffice for its motion.
         """
         self.prefetch(index, neighbours, shot, keyframes)
         try:
             return self._prefetched[_Request(index, tuple(neighbours), shot, tuple(keyframes))].result()
         except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise FrameError(f"the motion of frame {index} could not be estimated: {error}") from error
         finally:
             # What was prefetched and turns out not to be needed would only take up memory.

@@ -10,10 +10,10 @@ from typing import Literal, TypeAlias
 import torch
 from torch.nn import functional
 
-Kernel: TypeAlias = Literal["bilinear", "bicubic", "lanczos"]
+Kernel: TypeAlias = Literal["bilinear", "lanczos"]
 Border: TypeAlias = Literal["nearest", "repeat"]
 
-_REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 8}
+_REACH = {"bilinear": 1, "lanczos": 8}
 """Taps on each side of the sampled position, on each axis."""
 
 BORDER_TOLERANCE = 0.01
@@ -35,9 +35,9 @@ def warp(
     """`images` (`B×C×H×W`) sampled at x + flow(x), `flow` `B×2×H×W` in pixels.
 
     `lanczos` (a = 8) keeps the most detail, which matters where each frame resamples the last: strokes are sharp to
-    the pixel, and over half a pixel a = 3 loses 4 % of their gradients, a = 8 under 1 %. `bicubic` is that of Keys
-    (1981) with a = -½; `bilinear` is the sampling of Lai et al. (2018). Weights add up to 1, so flat colour stays, and
-    a flow of whole pixels copies (to rounding). The result may overshoot the range.
+    the pixel, and over half a pixel a = 3 loses 4 % of their gradients, a = 8 under 1 %. `bilinear` is the sampling of
+    Lai et al. (2018). Weights add up to 1, so flat colour stays, and a flow of whole pixels copies (to rounding). The
+    result may overshoot the range.
 
     Beyond the frame `nearest` continues with the colour of the border pixel, `repeat` with a part of the frame up to
     half a frame further in (see `_wrap`).
@@ -121,10 +121,6 @@ def _tap_weights(fraction: torch.Tensor, kernel: Kernel) -> list[torch.Tensor]:
     distances = [(fraction - (tap - reach + 1)).abs() for tap in range(2 * reach)]
     if kernel == "bilinear":
         return [1 - distance for distance in distances]
-    if kernel == "bicubic":
-        near = [((1.5 * d - 2.5) * d) * d + 1 for d in distances]
-        far = [((-0.5 * d + 2.5) * d - 4) * d + 2 for d in distances]
-        return [torch.where(d <= 1, n, f) for d, n, f in zip(distances, near, far, strict=True)]
     weights = [torch.sinc(d) * torch.sinc(d / reach) for d in distances]
     total = torch.stack(weights).sum(0)
     return [weight / total for weight in weights]

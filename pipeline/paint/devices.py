@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 
 from ..errors import DeviceError, OutOfMemoryError
+from ..out_of_memory import is_out_of_memory
 from ..pictures import Size
 from ..torch_settings import reproducible
 
@@ -65,19 +66,9 @@ def computing(device: torch.device, size: Size) -> Iterator[None]:
         try:
             yield
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             height, width = size
             raise OutOfMemoryError(
                 f"not enough memory on {device} to paint {width}×{height} pixels: use a smaller `size`"
             ) from error
-
-
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-"""In messages of torch on a CPU, of the CUDA runtime, and of cuBLAS and cuDNN, which raise plain RuntimeErrors."""
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -1,4 +1,4 @@
-"""How still films hold, what it costs in the objective, and how many iterations it takes.
+"""Temporal consistency of films, what it costs in the objective, and how many iterations it takes.
 
 Every figure is of finished jobs, in `BENCH_FOLDER` (default: `bench` beside the project): a run that is cut off
 goes on where it stopped, and a second one only reads and measures.
@@ -24,7 +24,7 @@ from impasto.media.video_reader import read_frames
 from impasto.motion import flow as flow_module
 from impasto.motion import occlusion
 from impasto.motion.dis import DisFlow
-from impasto.motion.flo_files import read_flo, write_flo
+from impasto.motion.flo_files import read_flo
 from impasto.motion.flow import resize_flow
 from impasto.motion.reader import MotionReader
 from impasto.paint.costs import iteration_seconds
@@ -40,6 +40,7 @@ from impasto.settings import Settings
 from impasto.storage import write_bytes
 from samples import scenes
 from tests.benchmarks.common import DATA, ROOT, machine, show
+from tests.support.flow_files import write_flo
 
 FOLDER = Path(os.environ.get("BENCH_FOLDER", ROOT / "bench"))
 STYLE = DATA / "images" / "starry_night.jpg"
@@ -53,7 +54,7 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "each frame alone": ("default", ("start.next=content", "iterations.target=none")),
     "previous result": ("default", ("start.next=previous", "temporal.weight=0")),
     "previous result warped": ("default", ("temporal.weight=0",)),
-    "only warped": ("default", ("temporal.weight=0", "iterations.next=1")),
+    "lower bound (warp only)": ("default", ("temporal.weight=0", "iterations.next=1")),
     "+ temporal loss: the default": ("default", ()),
     "+ long term, 1 2 4": ("default", ("temporal.distances=[1, 2, 4]",)),
     "multi-pass, 5 × 60": ("multipass", ("passes={count: 5, iterations: 60, temporal_from: 3}",)),
@@ -62,9 +63,9 @@ ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
 """Preset and settings of each row; in all a cold start takes the iterations that it is given, and a warm
 frame ends as the preset says."""
 
-ALONE, FLOOR, DEFAULT, PASSES, EXACT = (
+ALONE, WARP_ONLY, DEFAULT, PASSES, EXACT = (
     "each frame alone",
-    "only warped",
+    "lower bound (warp only)",
     "+ temporal loss: the default",
     "multi-pass, 5 × 60",
     "exact flow",
@@ -73,7 +74,7 @@ ALONE, FLOOR, DEFAULT, PASSES, EXACT = (
 
 @dataclasses.dataclass(frozen=True)
 class Truth:
-    """Flow from a frame to another of the film (1×2×H×W) and where both show the same (1×1×H×W)."""
+    """Flow from a frame to another of the film (1×2×H×W) and its visibility mask (1×1×H×W)."""
 
     flow: torch.Tensor
     mask: torch.Tensor
@@ -132,9 +133,9 @@ def _reversed_sintel(name: str, width: int) -> Film:
     """Frames 3 and 2 in this order: the exact flow of the data set goes from the painted to the earlier one."""
     frames, flow = FOLDER / "content" / f"{name}-reversed", FOLDER / "flow" / f"{name}-reversed"
     data = DATA / "sintel" / name
-    for place, number in ((1, 3), (2, 2)):
-        if not (frames / f"frame_{place}.png").exists():
-            write_bytes(frames / f"frame_{place}.png", (data / f"frame_{number:04d}.png").read_bytes())
+    for position, number in ((1, 3), (2, 2)):
+        if not (frames / f"frame_{position}.png").exists():
+            write_bytes(frames / f"frame_{position}.png", (data / f"frame_{number:04d}.png").read_bytes())
     if not (flow / "reliable_2_1.pgm").exists():
         write_bytes(flow / "backward_2_1.flo", (data / "flow_0002_to_0003.flo").read_bytes())
         hidden = read_image(data / "occluded_0002_to_0003.png")[..., 0]
@@ -251,7 +252,7 @@ class Judge:
                 continue
             a, b = index, index - distance
             if self.film.truth(b, a, self.size) is not None and self.film.truth(a, b, self.size) is None:
-                a, b = b, a  # where only the way forward is known
+                a, b = b, a  # where only the forward flow is known
             elif self._only_some_known() and self.film.truth(a, b, self.size) is None:
                 continue
             truth = self._truth(a, b)
@@ -305,7 +306,7 @@ def run() -> None:
         _rows(_reversed_sintel(name, 256), painter, [ALONE, DEFAULT, EXACT])
     _share([*moving, *sintel], painter)
     _long_pan(painter)
-    _still(painter)
+    _static_scene(painter)
     _strips()
     for name in ("market_5", "cave_2", "ambush_4"):
         _rows(_sintel(name, 512), painter, [ALONE, DEFAULT])
@@ -337,8 +338,8 @@ def _rows(film: Film, painter: Painter, rows: Sequence[str]) -> None:
     )
 
 
-def _shown(value: float | None, places: int) -> str:
-    return "" if value is None else f"{value:.{places}f}"
+def _shown(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def _share(films: Sequence[Film], painter: Painter) -> None:
@@ -395,8 +396,8 @@ def _long_pan(painter: Painter) -> None:
     )
 
 
-def _still(painter: Painter) -> None:
-    """Whether a picture of a still scene with sensor noise stays as it is for 200 frames."""
+def _static_scene(painter: Painter) -> None:
+    """Whether the painting of a static scene with sensor noise stays constant for 200 frames."""
     film = _synthetic("still", (48, 64), 200, (0,), "still-200")
     files, records = painted(film, DEFAULT)
     lumas = [luma(read_image(files[index])) for index in sorted(files)]
@@ -404,7 +405,7 @@ def _still(painter: Painter) -> None:
     slope = np.polyfit(range(len(means)), means, 1)[0] * 100
     its = [frame.iterations or 0 for frame in records]
     show(
-        "A still scene with noise (σ = 2/255), 200 frames, 64×48",
+        "A static scene with noise (σ = 2/255), 200 frames, 64×48",
         ("", "frame 1", "largest change", "per 100 frames"),
         [
             ("luminance", f"{means[0]:.3f}", f"{max(abs(m - means[0]) for m in means):.3f}", f"{slope:+.4f}"),
