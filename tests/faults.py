@@ -35,8 +35,10 @@ from impasto.job.job import Job
 from impasto.job.records import PlannedFrame
 from impasto.job.status import status_of
 from impasto.job.verification import find_problems
+from impasto.paint.encoder_weights import load_weights
 from impasto.plan.request import Request
 from impasto.presets import load_settings
+from impasto.run.dry_run import WeightsLoader
 from impasto.run.job_run import resume, stylize
 from impasto.storage import TEMPORARY_MARK
 from samples import scenes
@@ -446,12 +448,13 @@ class Damaged:
 class Mutations:
     """A job in one state, which is damaged, verified and resumed, many times over."""
 
-    def __init__(self, folder: Path, state: str) -> None:
+    def __init__(self, folder: Path, state: str, weights_loader: WeightsLoader = load_weights) -> None:
         """`state`: "finished"; "stopped", in the middle of several passes; "crashed", killed after its second frame;
         or "torn", crashed in the middle of a transaction."""
         self.folder = folder / state
         self.place = self.folder / "place"
         self.state = state
+        self.weights_loader = weights_loader
         content, style = self.folder / "content", self.folder / "style.png"
         content.mkdir(parents=True)
         for index in range(3):
@@ -461,7 +464,7 @@ class Mutations:
         settings = load_settings("default", own)
         self.asked = Request((content,), (style,), self.place / "o.mp4", settings, device="cpu")
         self.job = self.asked.job_folder
-        stylize(self.asked)
+        stylize(self.asked, weights_loader=weights_loader)
         self.whole = self._results()
         if state != "finished":
             shutil.rmtree(self.place)
@@ -484,7 +487,7 @@ class Mutations:
                     stop.request()
 
         with contextlib.suppress(Interrupted):
-            stylize(self.asked, on_event, stop)
+            stylize(self.asked, on_event, stop, weights_loader=self.weights_loader)
         if self.state != "stopped":
             shutil.rmtree(self.place)
             kept.rename(self.place)
@@ -544,7 +547,7 @@ os.kill(os.getpid(), signal.SIGKILL)
             assert self.state in ("crashed", "torn") and "job.db" in name, where
             tally.unused += 1
         try:
-            resume(self.job)
+            resume(self.job, weights_loader=self.weights_loader)
         except ImpastoError as error:
             assert problems and "\n" not in str(error), f"{where}: {error}"
             tally.refused += 1

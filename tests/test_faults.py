@@ -82,14 +82,11 @@ def test_faults_from_inside_the_process(tmp_path: Path, fault: faults.Fault) -> 
 
 
 @pytest.mark.parametrize("state", ["finished", "stopped", "crashed", "torn"])
-def test_damaged_files_are_reported_and_repaired(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: EncoderWeights, state: str
-) -> None:
-    monkeypatch.setattr(job_run, "load_weights", lambda _: weights)
+def test_damaged_files_are_reported_and_repaired(tmp_path: Path, weights: EncoderWeights, state: str) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = python_stream(seed)
-    mutations = faults.Mutations(tmp_path, state)
+    mutations = faults.Mutations(tmp_path, state, lambda _: weights)
     kinds = mutations.files()
     assert {"store", "copy of the store"} < set(kinds)
     for names in kinds.values():
@@ -281,6 +278,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     material: Path
     whole: dict[str, str]
+    weights: EncoderWeights
 
     def __init__(self) -> None:
         super().__init__()
@@ -337,7 +335,7 @@ class AnyOrder(RuleBasedStateMachine):
                 stop.request()
 
         try:
-            job_run.stylize(self.asked, on_event, stop)
+            job_run.stylize(self.asked, on_event, stop, weights_loader=lambda _: self.weights)
             ended = True
         except Interrupted:
             ended = False
@@ -372,7 +370,7 @@ class AnyOrder(RuleBasedStateMachine):
     def is_resumed(self) -> None:
         expected = self.missing()
         was_there = self.asked.output.exists()
-        done = job_run.resume(self.asked.job_folder)
+        done = job_run.resume(self.asked.job_folder, weights_loader=lambda _: self.weights)
         assert done.painted_count == len(expected)
         self.cleaned = self.cleaned and was_there
         self.hurt.clear()
@@ -406,7 +404,7 @@ class AnyOrder(RuleBasedStateMachine):
     def is_refused(self, asked: request_module.Request) -> None:
         before = self.hashes()
         with pytest.raises(JobMismatchError):
-            job_run.stylize(asked)
+            job_run.stylize(asked, weights_loader=lambda _: self.weights)
         assert self.hashes() == before
         # Opening a job repairs its store.
         self.hurt -= {"job.db", "job.copy"}
@@ -510,8 +508,8 @@ def _dying(values: dict[str, Any], job: Path, place: str) -> None:
     job_run.stylize(request_module.Request.from_values(values, job), on_event)
 
 
-def test_anything_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: EncoderWeights) -> None:
-    monkeypatch.setattr(job_run, "load_weights", lambda _: weights)
+def test_anything_in_any_order(tmp_path: Path, weights: EncoderWeights) -> None:
+    AnyOrder.weights = weights
     for index in range(3):
         images.write_image(tmp_path / "content" / f"f{index}.png", scenes.pan((48, 64), 3, 3).frame(index))
     images.write_image(tmp_path / "style.png", scenes.pan((48, 60), 1, 8).frame(0))
