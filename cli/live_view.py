@@ -138,7 +138,7 @@ class LiveView(View):
         device = f" on {event.device.partition(' (')[0]}" if several else ""
         self._remove_frame(event.index)
         self._frame_bars[event.index] = self._progress.add_task("", total=None, note="")
-        note = f"{width}×{height} from {event.start}{device}"
+        note = f"{width}×{height}, start: {event.start}{device}"
         self._update_bar(self._frame_bars[event.index], event.name, 0, event.iterations, note)
 
     def _remove_frame(self, index: int) -> None:

@@ -352,7 +352,7 @@ def test_of_several_devices_the_live_view_tells_which_has_each_frame() -> None:
         lines = file.getvalue().splitlines()
         for index, where in enumerate(told):
             (line,) = (line for line in lines if f"frame {index} " in line)
-            assert line.rstrip().endswith(f"64×48 from content{where}") and "0/10" in line
+            assert line.rstrip().endswith(f"64×48, start: content{where}") and "0/10" in line
             assert len(line) <= 80
 
 
