@@ -19,6 +19,7 @@ import impasto
 from impasto import events
 from impasto.cli.main import app
 from impasto.media.images import read_image, write_image
+from impasto.paint.devices import thread_limit
 from impasto.plan.request import Request
 
 from .conftest import SAMPLES
@@ -119,7 +120,15 @@ def test_jobs_take_every_field_of_a_request() -> None:
 # One picture in memory
 
 
-def test_a_picture_has_the_bits_of_the_command(tmp_path: Path, content_file: Path, style_file: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_picture_has_the_bits_of_the_command(
+    tmp_path: Path, content_file: Path, style_file: Path, threads: int
+) -> None:
+    with thread_limit(threads):
+        compare_with_command(tmp_path, content_file, style_file)
+
+
+def compare_with_command(tmp_path: Path, content_file: Path, style_file: Path) -> None:
     painted = impasto.stylize_image(content_file, style_file, settings=TINY, device="cpu")
     overrides = [f"--set={key}={json.dumps(value)}" for key, value in TINY.items()]
     output = tmp_path / "painted.png"
@@ -337,7 +346,7 @@ def test_a_stop_request_ends_a_job(tmp_path: Path, frames_folder: Path, style_fi
     assert impasto.resume(tmp_path / "o.impasto").painted_count >= 1
 
 
-@pytest.mark.parametrize("executor", ["inline", "processes"])
+@pytest.mark.parametrize("executor", ["inline", pytest.param("processes", marks=pytest.mark.slow)])
 def test_a_script_that_is_interrupted_leaves_a_job(
     tmp_path: Path, frames_folder: Path, style_file: Path, executor: str
 ) -> None:

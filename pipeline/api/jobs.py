@@ -62,7 +62,7 @@ def stylize(
     job: folder of the job; None is `OUTPUT.impasto` beside the output.
     force: overwrites the output and starts its job over.
     image_format: format of painted photos: "png", "jpg", "webp", "tiff" or "bmp"; None keeps each one's own.
-    strip: leaves out metadata (camera, place, author).
+    strip: leaves out metadata (camera, location, author).
     encoding: how a video is encoded, as `Encoding("hevc", crf=20)`; None chooses by the container.
     compare: also writes content and result side by side, as `OUTPUT-compare`.
     on_event: called with each record of `impasto.events`, from the thread of the caller.
