@@ -1,4 +1,4 @@
-"""Painted frames → the film, and content and result side by side."""
+"""Painted frames → a film, alone or beside its content."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from ..job.records import FrameRecord, FrameState
 from ..media import decoding
 from ..media.codecs import Encoding
 from ..media.color import VideoColor
+from ..media.content import ContentKind
 from ..media.frame_reader import FrameReader
 from ..media.images import read_image, read_image_and_alpha
 from ..media.timing import Timing
@@ -23,75 +24,72 @@ from ..media.tracks import Tracks
 from ..media.video_writer import VideoWriter
 from ..pictures import resize, size_of
 from ..plan.execution_plan import ExecutionPlan
+from ..plan.inputs import Inputs
 
 
 @dataclass(frozen=True)
 class Film:
-    """A painted film with all that goes into its file.
-
-    `shown` is whose painting is shown for each frame: its own, or the nearest one. `part` is the (start, end) in
-    seconds, on the clock of `timing`, of what was painted of a longer one.
-    """
+    """A painted film with all that goes into its file."""
 
     frames: tuple[FrameRecord, ...]
-    shown: tuple[FrameRecord, ...]
-    timing: Timing
-    color: VideoColor | None
-    has_alpha: bool
-    tracks: Tracks
-    part: tuple[Fraction, Fraction] | None
+    """The frames in order."""
 
-    def pictures(self) -> Iterator[np.ndarray]:
-        """The frames as they were painted: H×W×3 uint8, or H×W×4 where the film has alpha."""
+    shown: tuple[FrameRecord, ...]
+    """The frame whose painting is shown for each: itself, or the nearest that is painted."""
+
+    timing: Timing
+    """When each frame is shown."""
+
+    color: VideoColor | None
+    """Colour tags of the content, if it is a video."""
+
+    has_alpha: bool
+    """Whether paintings have an alpha channel."""
+
+    tracks: Tracks
+    """Sound, subtitles, attachments and metadata of the content."""
+
+    part: tuple[Fraction, Fraction] | None
+    """(start, end) in seconds, on the clock of `timing`, where a part of the content was painted."""
+
+    def paintings(self) -> Iterator[np.ndarray]:
+        """The painting of each frame: H×W×3 uint8, or H×W×4 where the film has alpha.
+
+        Raises `StorageError` for one that is missing or has changed.
+        """
         for frame in self.shown:
-            _require_as_painted(frame)
+            _check_painting(frame)
             image, alpha = read_image_and_alpha(frame.path)
             if self.has_alpha:
                 opaque = np.full(size_of(image), 255, np.uint8)
                 image = np.dstack([image, opaque if alpha is None else alpha])
             yield image
 
-    def beside(self, reader: FrameReader) -> Iterator[np.ndarray]:
-        """Content | result, both at the size of the painting: H×2W×3 uint8."""
+    def comparisons(self, reader: FrameReader) -> Iterator[np.ndarray]:
+        """Content and painting of each frame side by side: H×2W×3 uint8. Raises `StorageError` as `paintings` does."""
         for frame, shown in zip(self.frames, self.shown, strict=True):
-            _require_as_painted(shown)
+            _check_painting(shown)
             yield side_by_side(reader.read(frame.index)[0], read_image(shown.path))
 
 
-def _require_as_painted(frame: FrameRecord) -> None:
-    if (problem := file_problem(frame.path, frame.sha256)) is not None:
-        raise StorageError(f"{frame.path} {problem}: run the same command again, and it is painted again")
-
-
-def film_of(job: Job, source: Path | None, *, strip: bool = False) -> Film:
-    """The film of a job, with the nearest painting where one is missing; `source` is the video that it was painted
-    from, where it was one, of which metadata is left out by `strip`. Raises `InputError`."""
+def film_of(job: Job, inputs: Inputs) -> Film:
+    """The film of a job as far as it is painted, with the tracks of the video that it was painted from."""
     plan = ExecutionPlan.from_values(job.plan).film
     assert plan is not None
     frames = tuple(frame for frame in job.frames() if frame.pass_number == 0)
     timing = plan.timing(tuple(frame.pts for frame in frames if frame.pts is not None))
-    tracks = Tracks() if source is None else decoding.read_tracks(source)
+    tracks = Tracks()
+    if inputs.content.kind is ContentKind.VIDEO:
+        tracks = decoding.read_tracks(inputs.content.files[0].path)
     return Film(
         frames,
         tuple(_shown(frames)),
         timing,
         plan.color,
         plan.has_alpha,
-        tracks.without_metadata() if strip else tracks,
+        tracks.without_metadata() if inputs.request.strip else tracks,
         timing.span_seconds if plan.is_partial else None,
     )
-
-
-def _shown(frames: Sequence[FrameRecord]) -> Iterator[FrameRecord]:
-    """For each frame its painting, or the nearest in time: of the same shot where there is one, rather the earlier."""
-    painted = [frame for frame in frames if frame.state is FrameState.DONE]
-    shots = {frame.shot for frame in painted}
-    for frame in frames:
-        if frame.state is FrameState.DONE:
-            yield frame
-            continue
-        near = [other for other in painted if other.shot == frame.shot or frame.shot not in shots]
-        yield min(near, key=lambda other: (abs(other.index - frame.index), other.index))
 
 
 def write_film(
@@ -101,24 +99,48 @@ def write_film(
     on_frame: Callable[[int], None],
     reader: FrameReader | None = None,
 ) -> Sequence[str]:
-    """Writes the film, with its content beside it where a `reader` of that is given; returns what could not be kept.
+    """Writes a film, beside its content where a `reader` of that is given; returns a line for all that was left out.
 
-    `on_frame` is called with the number of frames that are written. Sound and subtitles that are so broken that no film
-    can be written with them are left out: the paintings are worth more. Raises what `VideoWriter` raises.
+    `on_frame` is called with the number of frames written. Sound and subtitles that are too broken to be copied are
+    left out, since the paintings are worth more. Raises what `VideoWriter` raises.
     """
     try:
         return _write(film, path, encoding, on_frame, reader)
     except MediaError:
-        tracks, lost = _without_broken(film, path)
-        if not lost:
+        tracks = _copyable_tracks(film, path)
+        if tracks == film.tracks:
             raise
-        return [*_write(replace(film, tracks=tracks), path, encoding, on_frame, reader), *lost]
+        notes = _write(replace(film, tracks=tracks), path, encoding, on_frame, reader)
+        return [*notes, *_left_out(film.tracks, tracks)]
+
+
+def side_by_side(content: np.ndarray, painting: np.ndarray) -> np.ndarray:
+    """Content | painting, H×W×3 uint8 each, as H×2W×3; the content is resized to the painting."""
+    return np.hstack([resize(content, size_of(painting)), painting])
+
+
+def _check_painting(frame: FrameRecord) -> None:
+    if (problem := file_problem(frame.path, frame.sha256)) is not None:
+        raise StorageError(f"{frame.path} {problem}: run the same command again to paint it again")
+
+
+def _shown(frames: Sequence[FrameRecord]) -> Iterator[FrameRecord]:
+    """For each frame itself if it is painted, else the nearest that is: of the same shot if there is one, and the
+    earlier of two."""
+    painted = [frame for frame in frames if frame.state is FrameState.DONE]
+    shots = {frame.shot for frame in painted}
+    for frame in frames:
+        if frame.state is FrameState.DONE:
+            yield frame
+            continue
+        candidates = [other for other in painted if other.shot == frame.shot or frame.shot not in shots]
+        yield min(candidates, key=lambda other: (abs(other.index - frame.index), other.index))
 
 
 def _write(
     film: Film, path: Path, encoding: Encoding, on_frame: Callable[[int], None], reader: FrameReader | None
 ) -> Sequence[str]:
-    pictures = film.pictures() if reader is None else film.beside(reader)
+    pictures = film.paintings() if reader is None else film.comparisons(reader)
     first = next(pictures)
     with VideoWriter(
         path,
@@ -138,16 +160,15 @@ def _write(
     return writer.notes
 
 
-def _without_broken(film: Film, path: Path) -> tuple[Tracks, list[str]]:
-    """The film's tracks less those that cannot even be written beside a single small picture, and a line for each."""
-    tracks, lost = film.tracks, []
+def _copyable_tracks(film: Film, path: Path) -> Tracks:
+    """The film's tracks without those that cannot be written even beside a single small picture."""
+    tracks, timing = film.tracks, Timing(film.timing.time_base, film.timing.times[:1])
 
-    def goes(**alone: Any) -> bool:
+    def can_be_copied(**alone: Any) -> bool:
         trial = storage.temporary_beside(path)
-        timing = Timing(film.timing.time_base, film.timing.times[:1])
-        some = {"audio": (), "subtitles": (), "attachment_count": 0, **alone}
+        kept = replace(tracks, **{"audio": (), "subtitles": (), "attachment_count": 0, **alone})
         try:
-            with VideoWriter(trial, (16, 16), timing, tracks=replace(tracks, **some), part=film.part) as writer:
+            with VideoWriter(trial, (16, 16), timing, tracks=kept, part=film.part) as writer:
                 writer.write(np.zeros((16, 16, 3), np.uint8))
         except MediaError:
             return False
@@ -155,21 +176,24 @@ def _without_broken(film: Film, path: Path) -> tuple[Tracks, list[str]]:
             storage.remove(trial)
         return True
 
-    audio = tuple(track for track in tracks.audio if goes(audio=(track,)))
-    subtitles = tuple(track for track in tracks.subtitles if goes(subtitles=(track,)))
-    attachment_count = tracks.attachment_count
-    if attachment_count and not goes(attachment_count=attachment_count):
-        attachment_count = 0
-    for name, all_, kept in (("sound", tracks.audio, audio), ("subtitles", tracks.subtitles, subtitles)):
-        count = len(all_) - len(kept)
+    attachments = tracks.attachment_count
+    return replace(
+        tracks,
+        audio=tuple(track for track in tracks.audio if can_be_copied(audio=(track,))),
+        subtitles=tuple(track for track in tracks.subtitles if can_be_copied(subtitles=(track,))),
+        attachment_count=attachments if attachments and can_be_copied(attachment_count=attachments) else 0,
+    )
+
+
+def _left_out(tracks: Tracks, kept: Tracks) -> Iterator[str]:
+    """A line for each kind of track of which some are not kept."""
+    for name, before, after in (
+        ("sound", tracks.audio, kept.audio),
+        ("subtitles", tracks.subtitles, kept.subtitles),
+    ):
+        count = len(before) - len(after)
         if count:
-            which = f"{count} of {len(all_)} tracks of {name}" if len(all_) > 1 else f"the {name}"
-            lost.append(f"left out, as broken in {tracks.source}: {which}")
-    if attachment_count < tracks.attachment_count:
-        lost.append(f"left out, as broken in {tracks.source}: attached files")
-    return replace(tracks, audio=audio, subtitles=subtitles, attachment_count=attachment_count), lost
-
-
-def side_by_side(content: np.ndarray, painted: np.ndarray) -> np.ndarray:
-    """Content | result, H×W×3 uint8 each, as H×2W×3: the content is brought to the size of the result."""
-    return np.hstack([resize(content, size_of(painted)), painted])
+            which = f"{count} of {len(before)} tracks of {name}" if len(before) > 1 else f"the {name}"
+            yield f"left out, as broken in {tracks.source}: {which}"
+    if kept.attachment_count < tracks.attachment_count:
+        yield f"left out, as broken in {tracks.source}: attached files"

@@ -15,7 +15,6 @@ from ..media.images import read_image, write_image
 from ..plan.inputs import Inputs
 from ..plan.targets import comparison_path, picture_comparison_path
 from . import assembly
-from .film_output import film_of
 from .frame_loop import frame_index_of
 
 
@@ -40,7 +39,7 @@ def write_comparisons(job: Job, inputs: Inputs, listener: Listener, stop: StopSi
 def _write_film(
     job: Job, inputs: Inputs, reader: FrameReader, target: Path, listener: Listener, check_stop: Callable[[], None]
 ) -> None:
-    film = film_of(job, inputs)
+    film = assembly.film_of(job, inputs)
 
     def on_frame(written: int) -> None:
         check_stop()

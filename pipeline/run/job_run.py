@@ -27,10 +27,10 @@ from .comparison import write_comparisons
 from .dry_run import WeightsLoader
 from .executor import PainterSpec
 from .executor_factory import ExecutorFactory, make_executor
-from .film_output import write_output
 from .frame_loop import Painting
 from .notices import notify
 from .outcome import failure, summarise
+from .output import write_output
 from .reconcile import reconcile
 
 

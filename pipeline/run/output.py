@@ -8,7 +8,6 @@ from ..events import Assembling, Listener, StopSignal
 from ..job.folder import file_problem
 from ..job.job import Job
 from ..job.records import FrameRecord, FrameState, OutputRecord
-from ..media.content import ContentKind
 from ..plan.execution_plan import ExecutionPlan
 from ..plan.inputs import Inputs
 from . import assembly
@@ -41,12 +40,6 @@ def write_output(
         _write_film(job, inputs, plan, substituted, listener, stop)
 
 
-def film_of(job: Job, inputs: Inputs) -> assembly.Film:
-    """The film of a job, with sound, subtitles and metadata of the video that it was painted from."""
-    is_video = inputs.content.kind is ContentKind.VIDEO
-    return assembly.film_of(job, inputs.content.files[0].path if is_video else None, strip=inputs.request.strip)
-
-
 def _write_film(
     job: Job,
     inputs: Inputs,
@@ -60,7 +53,7 @@ def _write_film(
         is_own = earlier is not None and file_problem(output, earlier.sha256) is None
         if not is_own and not plan.may_overwrite(output, job.folder):
             raise OutputError(f"output {output} has appeared since the job began: move it away and resume")
-    film = film_of(job, inputs)
+    film = assembly.film_of(job, inputs)
 
     def on_frame(written: int) -> None:
         if stop.requested and written < film.timing.frame_count:
