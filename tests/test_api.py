@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -19,8 +20,8 @@ import impasto
 from impasto import events
 from impasto.cli.main import app
 from impasto.media.images import read_image, write_image
-from impasto.paint.devices import thread_limit
 from impasto.plan.request import Request
+from impasto.torch_settings import thread_limit
 
 from .conftest import SAMPLES
 
@@ -124,7 +125,7 @@ def test_jobs_take_every_field_of_a_request() -> None:
 def test_a_picture_has_the_bits_of_the_command(
     tmp_path: Path, content_file: Path, style_file: Path, threads: int
 ) -> None:
-    with thread_limit(threads):
+    with thread_limit(threads, torch.device("cpu")):
         compare_with_command(tmp_path, content_file, style_file)
 
 
