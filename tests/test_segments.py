@@ -250,7 +250,7 @@ def hashes(asked: Request) -> list[str | None]:
     return [record.sha256 for record in records(asked)]
 
 
-def test_frames_follow_from_their_own_segment_and_meet_the_next_anchor(material: Path) -> None:
+def test_frames_follow_from_their_own_segment_and_meet_the_next_keyframe(material: Path) -> None:
     whole = film(material, "whole")
     sources = [record.sources for record in records(whole)]
     assert sources[0] == () and sources[10] == (0,)
@@ -298,7 +298,7 @@ def test_frames_that_are_gone_come_back(material: Path) -> None:
     assert not (whole.job_folder / "frames" / "flow").exists()
 
 
-def test_what_an_anchor_that_fails_would_have_held_together(material: Path, elsewhere: Path) -> None:
+def test_what_a_keyframe_that_fails_would_have_held_together(material: Path, elsewhere: Path) -> None:
     """Its segment starts from the keyframe before, and it is painted later as it would have been."""
     faults = Faults({10: 2})
     asked, whole = film(elsewhere), hashes(film(material, "whole"))

@@ -16,8 +16,7 @@ from impasto.media.content import ContentKind
 from impasto.media.find_content import resolve_content
 from impasto.media.timing import Timing
 from impasto.media.video_writer import VideoWriter
-from impasto.plan.request import Request
-from impasto.plan.targets import comparison_path
+from impasto.plan.request import Request, comparison_path
 from impasto.presets import load_settings
 from impasto.run.job_run import stylize
 from tests.conftest import TINY

@@ -18,8 +18,7 @@ from ..paint.devices import pick_devices
 from ..paint.painter import style_blend
 from ..paint.task import COLD_STARTS
 from ..settings import Settings
-from .request import FrameRange, Request
-from .targets import comparison_path
+from .request import FrameRange, Request, comparison_path
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is asked for: content, styles, output and everything that a job needs to know, kept by it as plain JSON."""
+"""A request: content, styles, output and options of a job, which keeps it as plain JSON."""
 
 import dataclasses
 import os
@@ -24,6 +24,12 @@ EXECUTORS = ("auto", "inline", "processes", "ray")
 
 MOST_RATE = 1000
 """The highest frame rate, in frames a second, that a video is written with."""
+
+
+def comparison_path(output: Path) -> Path:
+    """Where content and result are shown side by side: `clip-compare.mp4` beside `clip.mp4`, `photos-compare` beside
+    `photos`."""
+    return output.with_name(f"{output.stem}-compare{output.suffix}")
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ class Request:
     """How a video is encoded."""
 
     compare: bool = False
-    """Write content and result side by side as well, at `targets.comparison_path`."""
+    """Write content and result side by side as well, at `comparison_path`."""
 
     def __post_init__(self) -> None:
         for name, paths in (("content", self.content), ("styles", self.styles)):

@@ -3,24 +3,16 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .. import storage
 from ..errors import OutputError
 from ..job.records import PlannedFrame
 from ..media.content import ContentKind
-
-if TYPE_CHECKING:
-    from .inputs import Inputs
-
-
-def comparison_path(output: Path) -> Path:
-    """Where content and result are shown side by side: `clip-compare.mp4` beside `clip.mp4`, `photos-compare` beside
-    `photos`."""
-    return output.with_name(f"{output.stem}-compare{output.suffix}")
+from .inputs import Inputs
+from .request import comparison_path
 
 
-def picture_comparison_path(inputs: "Inputs", painting: Path) -> Path:
+def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
     """Where one painting is shown beside its content; `painting` is an absolute path in the output."""
     target = comparison_path(inputs.request.output)
     if inputs.content.kind is ContentKind.IMAGE:
@@ -28,7 +20,7 @@ def picture_comparison_path(inputs: "Inputs", painting: Path) -> Path:
     return target / painting.relative_to(inputs.request.output.absolute())
 
 
-def check_output_is_free(inputs: "Inputs") -> None:
+def check_output_is_free(inputs: Inputs) -> None:
     """Raises `OutputError` where the output exists and may not be overwritten, or is a folder in place of a file."""
     output = inputs.request.output
     if not inputs.to_one_file:
@@ -43,7 +35,7 @@ def check_output_is_free(inputs: "Inputs") -> None:
         raise OutputError(f"output {output} is no regular file: name another")
 
 
-def check_paintings_are_free(inputs: "Inputs", frames: Sequence[PlannedFrame]) -> None:
+def check_paintings_are_free(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
     """Raises `OutputError` where paintings in an output folder would overwrite files, or with `force` other things."""
     if inputs.request.force:
         for path in _outside(frames):
@@ -56,7 +48,7 @@ def check_paintings_are_free(inputs: "Inputs", frames: Sequence[PlannedFrame]) -
         raise OutputError(f"{existing[0]}{more} exists: choose another `output`, or overwrite with `force`")
 
 
-def clear_comparisons(inputs: "Inputs", frames: Sequence[PlannedFrame]) -> None:
+def clear_comparisons(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
     """With `force` removes the files in place of which comparisons are written; raises `OutputError` without."""
     if inputs.to_video:
         paths = [comparison_path(inputs.request.output)]
@@ -68,7 +60,7 @@ def clear_comparisons(inputs: "Inputs", frames: Sequence[PlannedFrame]) -> None:
         storage.remove(path)
 
 
-def hash_replaced_files(inputs: "Inputs", frames: Sequence[PlannedFrame]) -> dict[str, str]:
+def hash_replaced_files(inputs: Inputs, frames: Sequence[PlannedFrame]) -> dict[str, str]:
     """The files that `force` lets this job overwrite: SHA-256 by absolute path."""
     if not inputs.request.force:
         return {}

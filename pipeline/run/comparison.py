@@ -13,7 +13,8 @@ from ..job.records import FrameRecord, FrameState
 from ..media.frame_reader import FrameReader
 from ..media.images import read_image, write_image
 from ..plan.inputs import Inputs
-from ..plan.targets import comparison_path, picture_comparison_path
+from ..plan.request import comparison_path
+from ..plan.targets import picture_comparison_path
 from . import assembly
 from .frame_loop import frame_index_of
 

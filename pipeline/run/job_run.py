@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .. import storage
 from ..errors import OutputError
 from ..events import JobDone, JobStarted, Listener, Notice, StopSignal, ignore
@@ -151,22 +153,7 @@ class JobRun:
         segments = plan.segments(frame.shot for frame in frames)
         iterations, chain_count = iterations_left(inputs, segments, pending), count_chains(segments, pending)
         devices = worker_devices(inputs, plan.threads, iterations * plan.mean_pixels, chain_count)
-        described = describe_devices(devices, plan.threads) if request.executor != "ray" else "a Ray cluster"
-        job.log(f"started: {inputs.content.kind}, output {request.output}, device {described}")
-        self._report_environment(job, plan)
-        self.listener(
-            JobStarted(
-                kind=str(inputs.content.kind),
-                output=request.output,
-                job=job.folder,
-                frame_count=len(frames),
-                done_count=len(frames) - len(pending),
-                shot_count=len({frame.shot for frame in frames}),
-                iterations_left=iterations,
-                device=described,
-                settings=inputs.settings.description,
-            )
-        )
+        self._report_start(job, plan, devices, frames, iterations, len(pending))
         if not pending:
             return 0
         painting = Painting(
@@ -184,6 +171,33 @@ class JobRun:
             if request.executor == "ray":
                 notify(job, self.listener, f"painting on {', '.join(executor.devices)}")
             return painting.run(pending, executor)
+
+    def _report_start(
+        self,
+        job: Job,
+        plan: ExecutionPlan,
+        devices: Sequence[torch.device],
+        frames: Sequence[FrameRecord],
+        iterations: int,
+        pending_count: int,
+    ) -> None:
+        request = self.inputs.request
+        described = describe_devices(devices, plan.threads) if request.executor != "ray" else "a Ray cluster"
+        job.log(f"started: {self.inputs.content.kind}, output {request.output}, device {described}")
+        self._report_environment(job, plan)
+        self.listener(
+            JobStarted(
+                kind=str(self.inputs.content.kind),
+                output=request.output,
+                job=job.folder,
+                frame_count=len(frames),
+                done_count=len(frames) - pending_count,
+                shot_count=len({frame.shot for frame in frames}),
+                iterations_left=iterations,
+                device=described,
+                settings=self.inputs.settings.description,
+            )
+        )
 
     def _painter_spec(self, plan: ExecutionPlan, weights: EncoderWeights) -> PainterSpec:
         """What every worker makes the same painter from."""

@@ -14,7 +14,8 @@ from ..job.folder import file_problem
 from ..job.job import Job
 from ..job.records import FrameRecord, FrameState
 from ..plan.inputs import Inputs
-from ..plan.targets import comparison_path, picture_comparison_path
+from ..plan.request import comparison_path
+from ..plan.targets import picture_comparison_path
 from .notices import notify
 
 
