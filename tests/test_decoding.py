@@ -4,7 +4,6 @@ Hangs and crashes are real ones: the child is stopped, or killed, by a signal.
 """
 
 import contextlib
-import io
 import os
 import signal
 import subprocess
@@ -19,9 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from impasto.child_processes import Child
 from impasto.errors import InputError, PartialError
 from impasto.events import Event, FrameFailed
-from impasto.media import decoding, image_metadata, images, video_reader
+from impasto.media import decoder_pool, decoder_process, decoding, image_metadata, images, video_reader
+from impasto.media.decoder_pool import DecoderPool
 from impasto.media.timing import Timing
 from impasto.media.video_writer import VideoWriter
 from impasto.plan.request import Request
@@ -33,11 +34,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test starts its own children and leaves none."""
-    decoding._decoders.end_idle()
+    pool = decoding._pool
+    pool.close()
     yield
-    decoding._decoders.end_idle()
+    for each in (pool, decoding._pool):
+        each.close()
     assert children() == []
 
 
@@ -64,7 +67,7 @@ def children(of: int | None = None) -> list[int]:
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent == (of or os.getpid()) and b"decoding" in (folder / "cmdline").read_bytes():
+            if parent == (of or os.getpid()) and b"decoder_process" in (folder / "cmdline").read_bytes():
                 found.append(int(folder.name))
     return found
 
@@ -127,7 +130,7 @@ def test_errors_are_the_same(tmp_path: Path, clip: Path, monkeypatch: pytest.Mon
     for path in map(Path, names):
         for call in calls:
             told = []
-            for module in (decoding, images if hasattr(images, call) else video_reader):
+            for module in (decoding, next(m for m in (images, image_metadata, video_reader) if hasattr(m, call))):
                 arguments = [path, lambda *_: None] if call == "scan" else [path]
                 with pytest.raises(InputError) as caught:
                     list(getattr(module, call)(*arguments))
@@ -147,12 +150,12 @@ def test_names_are_those_of_the_current_folder(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_no_reader_foresaw_is_one_line(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = decoding._answers("read_image", photo, "an argument too many")
+    answers = decoding._answers("image", "read_image", photo, "an argument too many")
     with pytest.raises(InputError, match=r"^cannot read image .*photo\.png: its decoder failed \(TypeError: .*$"):
         next(answers)
     assert decoding.image_size(photo) == (40, 60)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    decoding._decoders.end_idle()
+    decoding._pool.close()
     decoding.warm_up()
     with pytest.raises(InputError, match=r"no process that decodes could be started \(No such file or directory\)"):
         decoding.image_size(photo)
@@ -183,21 +186,32 @@ def test_a_script_without_a_main_guard_is_not_run_again(tmp_path: Path, photo: P
 
 
 def test_a_decoder_that_hangs_is_ended(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_pool", DecoderPool(3.0))
     decoding.image_size(photo)
     stopped = child()
     os.kill(stopped, signal.SIGSTOP)
-    monkeypatch.setattr(decoding, "DECODE_SECONDS", 0.5)
     began = time.monotonic()
     with pytest.raises(InputError) as caught:
         decoding.read_image(photo)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 13
     assert str(caught.value) == (
-        f"cannot read image {photo}: its decoder gave no answer for 0.5 s; convert it with another program, "
+        f"cannot read image {photo}: its decoder gave no answer for 3 s; convert it with another program, "
         "or leave it out"
     )
     assert is_gone(stopped)
-    monkeypatch.undo()
     assert decoding.image_size(photo) == (40, 60)
+
+
+def test_a_decoder_that_stops_in_the_middle_of_a_frame_is_ended(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_pool", DecoderPool(3.0))
+    frames = decoding.read_frames(clip)
+    next(frames)
+    time.sleep(0.5)  # It is sending the next frame, which is larger than what the socket holds.
+    stopped = child()
+    os.kill(stopped, signal.SIGSTOP)
+    with pytest.raises(InputError, match=r"^cannot read video .*: its decoder gave no answer for 3 s; "):
+        list(frames)
+    assert is_gone(stopped)
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
@@ -230,18 +244,20 @@ def test_a_decoder_that_ends_while_it_waits_costs_nothing(photo: Path) -> None:
 
 
 def test_a_decoder_that_dies_of_the_file_before_costs_nothing(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ask = decoding._Decoder.ask
     killed: list[int] = []
-
-    def dying(self: decoding._Decoder, request: tuple[Any, ...]) -> None:
-        if not killed or always:
-            killed.append(self._process.pid)
-            os.kill(self._process.pid, signal.SIGSEGV)
-        ask(self, request)
-
     always = False
+
+    class DyingPool(DecoderPool):
+        def _first_answer(self, decoder: Child, request: decoder_pool.Request) -> tuple[str, Any]:
+            if always or (warm and not killed):
+                killed.append(decoder.pid)
+                os.kill(decoder.pid, signal.SIGSEGV)
+            return super()._first_answer(decoder, request)
+
+    monkeypatch.setattr(decoding, "_pool", DyingPool())
+    warm = False
     decoding.image_size(photo)
-    monkeypatch.setattr(decoding._Decoder, "ask", dying)
+    warm = True
     assert decoding.image_size(photo) == (40, 60)
     assert len(killed) == 1
     always = True
@@ -258,21 +274,21 @@ def test_what_is_passed_over_is_a_sign_of_life(clip: Path, monkeypatch: pytest.M
     assert len(packets) >= 40
     frames.close()
     monkeypatch.setattr(signal, "alarm", lambda seconds: None)
-    now, sent = [0.0], io.BytesIO()
+    now, sent = [0.0], list[tuple[str, Any]]()
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    answers = decoding._Answers(sent)
+    answers = decoder_process.Answers(sent.append, 120, lambda: None)
     for tenth in range(100):
         now[0] = tenth / 10
         answers.alive()
-    assert sent.getvalue().count(b"alive") == 9, "one a second"
+    assert sent == [("alive", None)] * 9, "one a second"
 
 
 def test_who_asks_may_take_its_time(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that waits for its answers to be read does not hang."""
-    monkeypatch.setattr(decoding, "DECODE_SECONDS", 1.0)
+    monkeypatch.setattr(decoding, "_pool", DecoderPool(3.0))
     frames = decoding.read_frames(clip)
     next(frames)
-    time.sleep(2.5)
+    time.sleep(6.5)
     assert sum(1 for _ in frames) == 39
 
 
@@ -286,16 +302,15 @@ def test_in_a_batch_the_others_go_on(
     """The decoder of one photo hangs, that of another crashes."""
     for index in range(4):
         images.write_image(tmp_path / "in" / f"{index}.png", content_array)
-    monkeypatch.setattr(decoding, "DECODE_SECONDS", 5.0)
-    ask = decoding._Decoder.ask
 
-    def disturbed(self: decoding._Decoder, request: tuple[Any, ...]) -> None:
-        fault = {"1.png": signal.SIGSTOP, "2.png": signal.SIGSEGV}.get(request[2].name)
-        if fault is not None and request[0] == "read_image_and_alpha":
-            os.kill(self._process.pid, fault)
-        ask(self, request)
+    class DisturbedPool(DecoderPool):
+        def _first_answer(self, decoder: Child, request: decoder_pool.Request) -> tuple[str, Any]:
+            fault = {"1.png": signal.SIGSTOP, "2.png": signal.SIGSEGV}.get(request[2].name)
+            if fault is not None and request[0] == "read_image_and_alpha":
+                os.kill(decoder.pid, fault)
+            return super()._first_answer(decoder, request)
 
-    monkeypatch.setattr(decoding._Decoder, "ask", disturbed)
+    monkeypatch.setattr(decoding, "_pool", DisturbedPool(5.0))
     events: list[Event] = []
     request = Request((tmp_path / "in",), (style_file,), tmp_path / "out", tiny_settings, device="cpu")
     with pytest.raises(PartialError, match="2 of 4 photos could not be painted"):
@@ -303,6 +318,7 @@ def test_in_a_batch_the_others_go_on(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "3.png"]
     told = {event.name: event.message for event in events if isinstance(event, FrameFailed)}
     assert "gave no answer for 5 s" in told["1.png"] and "crashed (SIGSEGV)" in told["2.png"]
+    decoding._pool.close()
     monkeypatch.undo()
     assert stylize(request).painted_count == 2, "later they can be read"
 
@@ -334,7 +350,7 @@ def test_threads_take_a_child_each_and_few_are_kept(clip: Path, photo: Path) -> 
         for image in pool.map(decoding.read_image, [photo] * 40):
             np.testing.assert_array_equal(image, expected)
         assert sum(1 for _ in frames) == 39
-    assert len(children()) <= decoding._IDLE_MOST
+    assert len(children()) <= decoder_pool.IDLE_MAX
 
 
 def test_no_descriptors_are_left_open(clip: Path, photo: Path) -> None:
@@ -348,11 +364,13 @@ def test_no_descriptors_are_left_open(clip: Path, photo: Path) -> None:
         with contextlib.closing(decoding.read_frames(clip)) as frames:
             next(frames)
         decoding.image_size(photo)
-        os.kill(child(), signal.SIGSTOP)
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError):
-            patch.setattr(decoding, "DECODE_SECONDS", 0.1)
-            decoding.image_size(photo)
-    decoding._decoders.end_idle()
+        decoding._pool.close()
+        frames = decoding.read_frames(clip)
+        next(frames)
+        os.kill(child(), signal.SIGKILL)
+        with pytest.raises(InputError):
+            list(frames)
+    decoding._pool.close()
     assert descriptors() == before
 
 
