@@ -659,7 +659,7 @@ def test_the_tables_of_a_long_film(tmp_path: Path, style_file: Path) -> None:
         *("picture", "objective", "content", "style", "tv", "luma", "contrast", "sharp", "warp1"),
     ]
     assert [line.split()[0] for line in frames[1:-1]] == [f"{number}.png" for number in range(1, 51, 2)]
-    assert frames[-1] == "1 of 2 frames is shown; --json has them all"
+    assert frames[-1] == "1 in 2 frames shown; --json prints all of them"
     assert "…" not in out
     assert " ".join(totals[0].split()) == "50 frames, 1 shot, 24×16 mean first last per 100 frames"
     (error,) = [line for line in totals if line.startswith("warping error ×1000, 1 back (49 pairs)")]
