@@ -662,7 +662,7 @@ def test_the_tables_of_a_long_film(tmp_path: Path, style_file: Path) -> None:
     assert frames[-1] == "1 in 2 frames shown; --json prints all of them"
     assert "…" not in out
     assert " ".join(totals[0].split()) == "50 frames, 1 shot, 24×16 mean first last per 100 frames"
-    (error,) = [line for line in totals if line.startswith("warping error ×1000, 1 back (49 pairs)")]
+    (error,) = [line for line in totals if line.startswith("warping error ×1000 to 1 frame before (49 pairs)")]
     assert error.split()[-1] == "0.000"
 
 
