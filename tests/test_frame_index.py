@@ -13,7 +13,7 @@ from impasto.job.job import Job
 from impasto.media import decoding
 from impasto.media.find_content import resolve_content
 from impasto.media.frame_index import FrameIndex
-from impasto.media.frame_reader import FAR_FRAMES, FrameReader
+from impasto.media.frame_reader import SEEK_MIN_FRAMES, FrameReader
 from impasto.media.video_info import VideoFrame
 from impasto.media.video_reader import read_frames, scan
 from impasto.plan.request import FrameRange
@@ -209,9 +209,9 @@ def test_frames_of_the_content_are_sought(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(decoding, "read_frames", noted)
     film = resolve_content([path], tmp_path / "o.mp4", "auto")
     with FrameReader(film, index) as reader:
-        for place in (100, 101, 103, 40, 45, 45 + FAR_FRAMES + 1, 149, 0, 3):
+        for place in (100, 101, 103, 40, 45, 45 + SEEK_MIN_FRAMES + 1, 149, 0, 3):
             np.testing.assert_array_equal(reader.read(place)[0], truth[place].image)
-        assert begun == [100, 40, 45 + FAR_FRAMES + 1, 149, 0]
+        assert begun == [100, 40, 45 + SEEK_MIN_FRAMES + 1, 149, 0]
         with pytest.raises(InputError):
             reader.read(150)
 

@@ -458,3 +458,18 @@ def test_heic_without_its_package_says_what_to_do(tmp_path: Path, monkeypatch: p
     for read in (read_image, read_extras, image_size):
         with pytest.raises(InputError, match="pip install pillow-heif"):
             read(path)
+
+
+def test_pillows_limit_is_raised_only_while_an_image_is_open(tmp_path: Path) -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    path = tmp_path / "image.png"
+    write_image(path, np.zeros((4, 4, 3), np.uint8))
+    with image_file.open_image(path):
+        with image_file.open_image(path):
+            assert image_file.MAX_PIXELS == Image.MAX_IMAGE_PIXELS
+        assert image_file.MAX_PIXELS == Image.MAX_IMAGE_PIXELS
+    assert before == Image.MAX_IMAGE_PIXELS != image_file.MAX_PIXELS
+    path.write_bytes(b"no image")
+    with pytest.raises(InputError):
+        read_image(path)
+    assert before == Image.MAX_IMAGE_PIXELS

@@ -7,7 +7,7 @@ import pytest
 
 from impasto.errors import InputError
 from impasto.media import video_reader
-from impasto.media.truncation import missing_end
+from impasto.media.truncation import truncation_reason
 from tests.mutants import Seed, make_seeds
 
 TELLING = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".ts", ".wmv", ".flv", ".ogv", ".gif")
@@ -22,7 +22,7 @@ def test_whole_files_miss_nothing(tmp_path: Path, seeds: list[Seed]) -> None:
     for seed in seeds:
         path = tmp_path / f"whole{seed.suffix}"
         path.write_bytes(seed.data)
-        assert missing_end(path) is None, seed.name
+        assert truncation_reason(path) is None, seed.name
         found = video_reader.scan(path)
         assert found.damage is None, seed.name
         assert found.frame_count == seed.frame_count, seed.name
@@ -37,7 +37,7 @@ def test_files_that_were_cut_say_so(tmp_path: Path, seeds: list[Seed]) -> None:
         path = tmp_path / f"cut{seed.suffix}"
         for left in (len(seed.data) - 3, len(seed.data) * 3 // 4 + 1):
             path.write_bytes(seed.data[:left])
-            found = missing_end(path)
+            found = truncation_reason(path)
             assert found is not None and found.startswith("the file "), (seed.name, left)
             try:
                 assert video_reader.scan(path).damage is not None, (seed.name, left)
@@ -50,7 +50,7 @@ def test_the_bytes_are_counted(tmp_path: Path, seeds: list[Seed]) -> None:
         if seed.suffix in (".mp4", ".mkv", ".avi", ".wmv"):
             path = tmp_path / f"cut{seed.suffix}"
             path.write_bytes(seed.data[:-1])
-            assert missing_end(path) == "the file ends 1 byte before its header says", seed.name
+            assert truncation_reason(path) == "the file ends 1 byte before its header says", seed.name
 
 
 def test_what_does_not_know_its_length_misses_nothing(tmp_path: Path, seeds: list[Seed]) -> None:
@@ -68,7 +68,7 @@ def test_what_does_not_know_its_length_misses_nothing(tmp_path: Path, seeds: lis
         else:
             continue
         path.write_bytes(data if seed.suffix in (".gif", ".mp4") else data[:-10])
-        assert missing_end(path) is None, seed.name
+        assert truncation_reason(path) is None, seed.name
 
 
 def test_what_stands_behind_the_end_is_not_missing(tmp_path: Path, seeds: list[Seed]) -> None:
@@ -85,11 +85,11 @@ def test_what_stands_behind_the_end_is_not_missing(tmp_path: Path, seeds: list[S
         path = tmp_path / f"more{seed.suffix}"
         for more in behind if seed.suffix in (".mp4", ".mov", ".mkv", ".ts") else ():
             path.write_bytes(seed.data + more)
-            assert missing_end(path) is None, (seed.name, more)
+            assert truncation_reason(path) is None, (seed.name, more)
             checked.add(seed.suffix)
         if seed.suffix == ".avi":
             path.write_bytes(seed.data[:4] + struct.pack("<I", len(seed.data)) + seed.data[8:])
-            assert missing_end(path) is None, seed.name
+            assert truncation_reason(path) is None, seed.name
             checked.add(seed.suffix)
     assert checked == {".mp4", ".mov", ".mkv", ".ts", ".avi"}
 
@@ -98,5 +98,5 @@ def test_what_stands_behind_the_end_is_not_missing(tmp_path: Path, seeds: list[S
 def test_rubbish_is_passed_over(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "rubbish"
     path.write_bytes(data)
-    missing_end(path)
-    assert missing_end(tmp_path / "nowhere") is None
+    truncation_reason(path)
+    assert truncation_reason(tmp_path / "nowhere") is None

@@ -1,4 +1,4 @@
-"""TODO: media.animations."""
+"""Animated images (WebP, PNG), read as videos with Pillow."""
 
 import itertools
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from ..errors import InputError
 from .color import VideoColor
 from .containers import MAX_PIXELS, too_large
 from .images import AnimationFrame, read_animation
-from .video_info import VideoInfo, counted_frames
+from .video_info import VideoInfo, frame_count_text
 
 _ANIMATION_TICK = Fraction(1, 120_000)
 """Seconds; of these, milliseconds, all usual rates and 1001/30000 s are multiples."""
@@ -25,8 +25,8 @@ class Animation:
 
     time_base = _ANIMATION_TICK
     interlaced_count = 0
-    is_known_by_times = False
-    stays_until: int | None = None
+    has_unique_times = False
+    last_end_ticks: int | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,7 +75,7 @@ class Animation:
                 return
 
     def damage_summary(self, frame_count: int) -> str:
-        return f"{counted_frames(frame_count)} can be read, and {self.damage[0]}"
+        return f"{frame_count_text(frame_count)} can be read, and {self.damage[0]}"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""TODO: media.color."""
+"""Colour tags of videos: matrix, range, primaries and transfer."""
 
 from dataclasses import dataclass
 

@@ -67,7 +67,7 @@ def open_container(path: Path) -> InputContainer:
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise InputError(
-            f"cannot read video {path}: it is no video file, or its header is damaged ({reason_of(error)}); "
+            f"cannot read video {path}: it is no video file, or its header is damaged ({error_reason(error)}); "
             "play it to see whether it is whole"
         ) from error
 
@@ -99,5 +99,5 @@ def too_large(path: Path, width: int, height: int) -> InputError:
     )
 
 
-def reason_of(error: BaseException) -> str:
+def error_reason(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or str(error).partition("\n")[0]).strip() or type(error).__name__

@@ -1,4 +1,4 @@
-"""TODO: media.ffmpeg."""
+"""The ffmpeg program that writes videos."""
 
 import re
 import subprocess

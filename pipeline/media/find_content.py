@@ -13,7 +13,7 @@ from .containers import OUTPUT_SUFFIXES, VIDEO_SUFFIXES, is_video_name
 from .content import Content, ContentFile, ContentKind, Mode
 from .image_file import HEIF_SUFFIXES, IMAGE_SUFFIXES, is_image_name, is_readable_name
 from .image_folders import list_images
-from .target_names import in_format, numbered_as_png, require_distinct, require_once, with_names_of_their_own
+from .target_names import in_format, numbered_as_png, rename_conflicts, require_distinct, require_once
 
 _GAPS_TOLD = 5
 
@@ -66,7 +66,7 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
     if sequence:
         require_distinct(files)
         return Content(ContentKind.SEQUENCE, tuple(files), skipped)
-    files, renamed = with_names_of_their_own(files)
+    files, renamed = rename_conflicts(files)
     return Content(ContentKind.PHOTOS, tuple(files), skipped, tuple(renamed))
 
 

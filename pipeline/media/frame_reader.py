@@ -1,4 +1,4 @@
-"""TODO: media.frame_reader."""
+"""Random access to the frames of the content."""
 
 from collections.abc import Generator
 from typing import Self
@@ -11,7 +11,7 @@ from .content import Content, ContentKind
 from .frame_index import FrameIndex
 from .video_info import VideoFrame
 
-FAR_FRAMES = 48
+SEEK_MIN_FRAMES = 48
 """To a frame that is so much farther on, reading begins anew at a key frame; a process that decodes takes as long to
 start."""
 
@@ -50,7 +50,7 @@ class FrameReader:
             return self._read(index)
 
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        if self._frames is None or index < self._next_index or self._is_sooner_sought(index):
+        if self._frames is None or index < self._next_index or self._should_seek(index):
             self._close()
             # What is damaged was said when the content was scanned.
             self._frames = decoding.read_frames(
@@ -62,8 +62,8 @@ class FrameReader:
                 return frame.image, frame.alpha
         raise InputError(f"frame {index} of {self._content.files[0].path} cannot be read any more")
 
-    def _is_sooner_sought(self, index: int) -> bool:
-        is_far = index - self._next_index >= FAR_FRAMES
+    def _should_seek(self, index: int) -> bool:
+        is_far = index - self._next_index >= SEEK_MIN_FRAMES
         return is_far and self._frame_index is not None and self._frame_index.key_before(index) > self._next_index
 
     def _close(self) -> None:

@@ -1,4 +1,4 @@
-"""TODO: media.image_colors."""
+"""Alpha and colour profiles of images; conversion to sRGB in 8 bits."""
 
 from functools import cache
 from io import BytesIO

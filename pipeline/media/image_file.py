@@ -1,9 +1,10 @@
-"""TODO: media.image_file."""
+"""Opening image files with Pillow: which endings are read, limits on size, and errors in plain words."""
 
 import contextlib
 import importlib.util
 import re
 import stat
+import threading
 import warnings
 from collections.abc import Iterator
 from functools import cache
@@ -52,9 +53,37 @@ def is_readable_name(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES | HEIF_SUFFIXES
 
 
+class _PillowLimit:
+    """Raises Pillow's own limit on pixels while any thread has an image open, and puts it back after that.
+
+    Pillow warns at its limit and refuses at twice as many, by default 179 million; `MAX_PIXELS` is to be the one limit.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open_count = 0
+        self._limit_before: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._open_count == 0:
+                self._limit_before = Image.MAX_IMAGE_PIXELS
+                Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+            self._open_count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._open_count -= 1
+            if self._open_count == 0:
+                Image.MAX_IMAGE_PIXELS = self._limit_before
+
+
+_pillow_limit = _PillowLimit()
+
+
 @contextlib.contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """The image with its header read and its size checked; whatever goes wrong inside leaves as `InputError`."""
+    """The image with its header read and its size checked. Raises `InputError` for every error inside the context."""
     try:
         status = path.stat()
     except OSError as error:
@@ -67,7 +96,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     if status.st_size == 0:
         raise InputError(f"cannot read image {path}: the file is empty; get it again from where it came")
     try:
-        with warnings.catch_warnings():
+        with _pillow_limit, warnings.catch_warnings():
             # Damaged metadata makes Pillow warn; what is wrong with the picture itself is raised.
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_known_formats(path)) as image:

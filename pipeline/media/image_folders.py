@@ -1,4 +1,4 @@
-"""TODO: media.image_folders."""
+"""Listing the image files of a folder."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""TODO: media.image_metadata."""
+"""What an image file holds besides its colours: alpha, EXIF, XMP and resolution."""
 
 import re
 from dataclasses import dataclass, replace

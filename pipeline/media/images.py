@@ -15,13 +15,10 @@ from PIL import Image
 from ..errors import InputError, OutputError
 from ..storage import atomic_file
 from .image_colors import alpha_of, srgb_profile, to_srgb
-from .image_file import ANIMATED_SUFFIXES, IMAGE_SUFFIXES, MAX_PIXELS, TRANSPOSE, exif_orientation, open_image
+from .image_file import ANIMATED_SUFFIXES, IMAGE_SUFFIXES, TRANSPOSE, exif_orientation, open_image
 from .image_metadata import ALPHA_SUFFIXES, Extras, extra_options, png_tags
 
 _SIDE_LIMITS = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
-
-# Pillow warns at this many pixels and refuses at twice as many; ours is the one limit, for one clear message.
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def read_image(path: Path) -> np.ndarray:

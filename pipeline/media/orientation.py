@@ -1,4 +1,4 @@
-"""TODO: media.orientation."""
+"""Rotation, mirroring and pixel aspect of video frames."""
 
 from fractions import Fraction
 from typing import Any

@@ -1,4 +1,4 @@
-"""TODO: media.target_names."""
+"""File names of painted photos: format, numbering, and names that would collide or that no file system takes."""
 
 import os
 import unicodedata
@@ -60,7 +60,7 @@ def require_once(files: Sequence[ContentFile]) -> None:
         others.append(file)
 
 
-def with_names_of_their_own(files: Sequence[ContentFile]) -> tuple[list[ContentFile], list[ContentFile]]:
+def rename_conflicts(files: Sequence[ContentFile]) -> tuple[list[ContentFile], list[ContentFile]]:
     """(The photos, with a number in the names that others have too: `a.jpg`, `a-2.jpg`; those whose names changed.)
 
     Names that are too long for a disk are cut. The first keeps its name, and what is a folder for one is no file for

@@ -1,4 +1,4 @@
-"""TODO: media.timing."""
+"""Presentation times of the frames of a video."""
 
 import itertools
 import math

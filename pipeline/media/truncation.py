@@ -15,7 +15,7 @@ _TAIL_BYTES = 1 << 17
 """Holds the last page of an Ogg file, of which none is longer than 65 307 bytes."""
 
 
-def missing_end(path: Path) -> str | None:
+def truncation_reason(path: Path) -> str | None:
     """What is missing at the end of a media file by its own account, in words; None where nothing is known to be.
 
     Known are MP4 and MOV, Matroska and WebM, AVI, ASF (WMV), FLV, Ogg, MPEG transport streams and GIF.

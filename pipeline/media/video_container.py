@@ -1,4 +1,4 @@
-"""TODO: media.video_container."""
+"""Video files, opened with PyAV: packets, decoded frames, damage, and the conversion to RGB."""
 
 import contextlib
 import zlib
@@ -20,10 +20,10 @@ from av.video.stream import VideoStream
 from ..errors import InputError
 from . import hdr
 from .color import SWSCALE_MATRICES, VideoColor, color_of, hdr_transfer
-from .containers import MAX_PIXELS, open_container, reason_of, too_large, video_stream
+from .containers import MAX_PIXELS, error_reason, open_container, too_large, video_stream
 from .orientation import display_matrix, sample_aspect, swaps_sides, turn_upright
-from .truncation import missing_end
-from .video_info import DecodedPicture, VideoInfo, counted_frames
+from .truncation import truncation_reason
+from .video_info import DecodedPicture, VideoInfo, frame_count_text
 
 _END_TOLERANCE_SECONDS = Fraction(1, 4)
 """A file that ends this much before its header says is cut off; by a frame or a block of sound, headers are wrong."""
@@ -94,11 +94,11 @@ class OpenVideo:
         self._reported = reported
         self.damage: list[str] = []
         self.interlaced_count = 0
-        self.is_known_by_times = True
+        self.has_unique_times = True
         """Whether each frame so far came as it was decoded, with a time of its own, after that of the one before."""
         self.key_times: set[int] = set()
         """When the frames are shown that the container calls key frames, in ticks."""
-        self.stays_until: int | None = None
+        self.last_end_ticks: int | None = None
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -135,7 +135,7 @@ class OpenVideo:
         timed, self._first = self._first, None
         while timed is not None:
             ticks, frame = timed
-            self.is_known_by_times &= ticks is not None and (last is None or ticks > last) and not self.interlaced_count
+            self.has_unique_times &= ticks is not None and (last is None or ticks > last) and not self.interlaced_count
             if ticks is None:
                 ticks = 0 if last is None else last + step
             elif last is not None and ticks <= last:
@@ -183,7 +183,7 @@ class OpenVideo:
         declared = self.info.frame_count_declared
         of = f" of {declared}" if declared and declared > frame_count else ""
         more = f", and {len(self.damage) - 1} more such errors" if len(self.damage) > 1 else ""
-        return f"{counted_frames(frame_count, of)} can be read, and {self.damage[0]}{more}"
+        return f"{frame_count_text(frame_count, of)} can be read, and {self.damage[0]}{more}"
 
     def to_rgb(self, frame: av.VideoFrame, max_width: int | None = None) -> np.ndarray:
         """A decoded frame as an upright `H×W×3` uint8 RGB array of the size displayed, or reduced to `max_width`."""
@@ -268,7 +268,7 @@ class OpenVideo:
         # AVI has no presentation times: its packets come at regular ones, in the order of decoding. The frames, put in
         # the order of presentation, take these one by one; guessing from the codec's reordering skips one.
         without_times = self._container.format.name == "avi"
-        self.is_known_by_times &= not without_times
+        self.has_unique_times &= not without_times
         arrivals: deque[int] = deque()
         extent = _Extent()
         packets = 0
@@ -283,7 +283,7 @@ class OpenVideo:
                     self.key_times.add(packet.pts)
                 if not packet.size and packet.pts is not None:
                     # In Theora: the picture before stays.
-                    self.stays_until = packet.pts + (packet.duration or 0)
+                    self.last_end_ticks = packet.pts + (packet.duration or 0)
                     continue
                 if without_times and packet.dts is not None and packet.size:
                     arrivals.append(packet.dts)
@@ -294,7 +294,7 @@ class OpenVideo:
                     frames = packet.decode() if self._alpha_decoder is None else self._alpha_decoder.decode(packet)
                 except av.error.FFmpegError as error:
                     if not isinstance(error, av.error.EOFError):
-                        self._note(f"the frame at {_seconds(packet)} cannot be decoded ({reason_of(error)})")
+                        self._note(f"the frame at {_seconds(packet)} cannot be decoded ({error_reason(error)})")
                     continue
                 for frame in cast(list[av.VideoFrame], frames):
                     ticks = arrivals.popleft() if arrivals else frame.pts
@@ -303,7 +303,7 @@ class OpenVideo:
                         continue
                     yield ticks, frame
         except av.error.FFmpegError as error:
-            self._note(f"the file cannot be read on after {float(extent.end_seconds):.3f} s ({reason_of(error)})")
+            self._note(f"the file cannot be read on after {float(extent.end_seconds):.3f} s ({error_reason(error)})")
         self._note_what_is_missing(packets, extent)
 
     def _note_what_is_missing(self, packets: int, extent: "_Extent") -> None:
@@ -316,7 +316,7 @@ class OpenVideo:
         tolerance = max(_END_TOLERANCE_SECONDS, extent.longest_gap_seconds(self._stream.index))
         if declared is not None and end < declared - tolerance:
             self._note(f"the file ends at {float(end):.3f} s where its header says {float(declared):.3f} s")
-        if not self.damage and (what := missing_end(self.path)):
+        if not self.damage and (what := truncation_reason(self.path)):
             self._note(what)
         if (report := self._reported()) and not self.damage:
             self._note(f"its decoder reports: {report}")

@@ -1,4 +1,4 @@
-"""TODO: media.video_info."""
+"""What is known of a video: its header, each frame, and what a scan from end to end finds."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -139,5 +139,5 @@ class DecodedPicture(Protocol):
         """`H×W` uint8, upright, of the size displayed; None where all is opaque."""
 
 
-def counted_frames(count: int, of: str = "") -> str:
+def frame_count_text(count: int, of: str = "") -> str:
     return f"{count}{of} frame{'' if count == 1 and not of else 's'}"

@@ -139,14 +139,14 @@ def scan(
         frame_index = FrameIndex()
         for index, ticks, picture in source.frames():
             times.append(ticks)
-            if source.is_known_by_times and isinstance(source, OpenVideo) and isinstance(picture, DecodedFrame):
+            if source.has_unique_times and isinstance(source, OpenVideo) and isinstance(picture, DecodedFrame):
                 frame_index.add(ticks, picture.checksum(), is_key=ticks in source.key_times)
             has_alpha = has_alpha or picture.alpha() is not None
             last_duration = picture.duration
             if consumer is not None:
                 consumer(index, picture.rgb(SCAN_WIDTH))
-        if times and source.stays_until is not None:
-            last_duration = max(last_duration or 0, source.stays_until - times[-1]) or None
+        if times and source.last_end_ticks is not None:
+            last_duration = max(last_duration or 0, source.last_end_ticks - times[-1]) or None
         return VideoScan(
             info=source.info,
             time_base=source.time_base,
@@ -156,7 +156,7 @@ def scan(
             damage=source.damage_summary(len(times)) if source.damage else None,
             has_alpha=has_alpha,
             interlaced_count=source.interlaced_count,
-            index=frame_index if source.is_known_by_times and any(frame_index.keys) else None,
+            index=frame_index if source.has_unique_times and any(frame_index.keys) else None,
         )
 
 

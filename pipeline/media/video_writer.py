@@ -124,10 +124,10 @@ class VideoWriter:
             self._temporary = stack.enter_context(atomic_file(self.path))
             self._stderr: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
             # Named so that what a crash leaves of it is removed with the rest.
-            told = tempfile.NamedTemporaryFile(
+            ffmetadata = tempfile.NamedTemporaryFile(
                 dir=self._temporary.parent, prefix=f"{self._temporary.name}.", suffix=".ffmetadata"
             )
-            self._told: IO[bytes] = stack.enter_context(told)
+            self._ffmetadata_file: IO[bytes] = stack.enter_context(ffmetadata)
             self.notes += self._choice.notes
             self._process = self._start()
             stack.callback(self._end_process)
@@ -316,9 +316,9 @@ class VideoWriter:
         if source is not None and self._tracks.has_streams:
             arguments += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", CONTAINERS]
             arguments += ["-itsoffset", _decimal(-self._origin), "-i", file_url(source)]
-        self._told.write(self._tracks.ffmetadata(self._origin, self._part).encode("utf-8", "replace"))
-        self._told.flush()
-        arguments += ["-f", "ffmetadata", "-i", file_url(Path(self._told.name))]
+        self._ffmetadata_file.write(self._tracks.ffmetadata(self._origin, self._part).encode("utf-8", "replace"))
+        self._ffmetadata_file.flush()
+        arguments += ["-f", "ffmetadata", "-i", file_url(Path(self._ffmetadata_file.name))]
         told = "2" if source is not None and self._tracks.has_streams else "1"
         # What the streams say of themselves, as their language, goes with them.
         arguments += ["-map_metadata:g", f"{told}:g", "-map_chapters", told]

@@ -1,4 +1,4 @@
-"""TODO: shots.boundaries."""
+"""Shot boundaries, shots, and cuts that a person gives as text or in a file."""
 
 import csv
 import itertools

@@ -15,7 +15,7 @@ from impasto.job.job import Job
 from impasto.job.records import PlannedFrame
 from impasto.job.store import COPY_NAME, STORE_NAME
 from impasto.media.frame_index import FrameIndex
-from impasto.media.frame_reader import FAR_FRAMES
+from impasto.media.frame_reader import SEEK_MIN_FRAMES
 from impasto.media.video_reader import read_frames, scan
 from impasto.plan.scheduler import Chain, ScheduledFrame, simulate
 from tests.benchmarks.common import ROOT, show
@@ -150,7 +150,7 @@ def _decoded(turns: Sequence[ScheduledFrame], index: FrameIndex | None) -> int:
         begun[turn.chain] += 1
         first = 0 if index is None else index.key_before(frame)
         now = following.get(turn.worker)
-        if now is None or frame < now or (frame - now >= FAR_FRAMES and first > now):
+        if now is None or frame < now or (frame - now >= SEEK_MIN_FRAMES and first > now):
             now = first
         count += frame + 1 - now
         following[turn.worker] = frame + 1
