@@ -1,4 +1,4 @@
-"""Video codecs: which there are, what each container holds, and what is chosen where nothing is said.
+"""Video codecs: those that are supported, what each container holds, and the defaults.
 
 Names of codecs, encoders and pixel formats are ffmpeg's.
 """
@@ -17,7 +17,7 @@ from .ffmpeg import ffmpeg_path
 
 @dataclass(frozen=True)
 class Codec:
-    """One way to encode pictures."""
+    """A video codec and its encoder."""
 
     title: str
     """What people call it."""
@@ -39,7 +39,7 @@ class Codec:
     """For pictures with an odd side, where `pixel_format` does not hold them."""
 
     crf: int | None = None
-    """Quality where none is said, on the codec's own scale; None where it has none."""
+    """The default quality, on the codec's own scale; None where it has none."""
 
     most_crf: int = 51
     least_side: int = 1

@@ -1,8 +1,8 @@
-"""By what each frame of a video is known again, wherever decoding began.
+"""An index of the frames of a video: the time and checksum that identify each, wherever decoding began.
 
 Decoding from the middle of a film gives the same pictures as decoding from its beginning only if decoder and container
 do what they should: pictures before a key frame in presentation may follow it in the file (open GOPs), containers find
-the wrong place, times are counted anew, and what a damaged frame looks like depends on those before it. So nothing is
+the wrong frame, times start again, and what a damaged frame looks like depends on those before it. So nothing is
 believed: reading a film from end to end notes the time and a checksum of every frame, and what is decoded after a seek
 is taken for a frame only if it has both.
 """
@@ -48,13 +48,13 @@ class FrameIndex:
 
     def key_before(self, frame: int) -> int:
         """The last key frame that is not after a frame; 0 where it is the first, or there is none."""
-        place = bisect_right(self.keys, frame)
-        return self.keys[place - 1] if place else 0
+        following = bisect_right(self.keys, frame)
+        return self.keys[following - 1] if following else 0
 
     def points(self, frame: int) -> Iterator[int]:
         """The key frames, other than the first frame, from which a frame may be reached, the nearest first."""
-        place = bisect_right(self.keys, frame)
-        return (key for key in islice(reversed(self.keys[:place]), _POINTS) if key > 0)
+        following = bisect_right(self.keys, frame)
+        return (key for key in islice(reversed(self.keys[:following]), _POINTS) if key > 0)
 
     def to_text(self) -> str:
         """Some 6 bytes a frame, from which `from_text` makes it again."""

@@ -12,8 +12,8 @@ from .frame_index import FrameIndex
 from .video_info import VideoFrame
 
 SEEK_MIN_FRAMES = 48
-"""To a frame that is so much farther on, reading begins anew at a key frame; a process that decodes takes as long to
-start."""
+"""A frame so many frames ahead is reached by a seek to a key frame; starting another decoder costs about as much as
+decoding so many."""
 
 
 class FrameReader:
@@ -44,7 +44,7 @@ class FrameReader:
         except InputError:
             if self._frame_index is None:
                 raise
-            # What lies before a key frame may be too much for the decoder; from the beginning it has been through.
+            # The decoder may fail on what precedes a key frame; from the beginning it has decoded the whole file.
             self._frame_index = None
             self._close()
             return self._read(index)
@@ -52,7 +52,7 @@ class FrameReader:
     def _read(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
         if self._frames is None or index < self._next_index or self._should_seek(index):
             self._close()
-            # What is damaged was said when the content was scanned.
+            # The scan of the content has reported damage.
             self._frames = decoding.read_frames(
                 self._content.files[0].path, index, accept_damage=True, index=self._frame_index
             )

@@ -1,6 +1,6 @@
 """What goes along with the pictures of a video: sound, subtitles, chapters, metadata.
 
-Each is copied where the output's container holds it, made anew where it holds another kind, and else left out and
+Each is copied where the output's container holds it, converted where it holds another kind, and else left out and
 named. All of it keeps its place beside the pictures.
 """
 
@@ -28,7 +28,7 @@ _AUDIO_KEPT = {
     ".mkv": {"aac", "mp3", "mp2", "ac3", "eac3", "dts", "truehd", "alac", "flac", "opus", "vorbis", *_PCM},
     ".webm": {"opus", "vorbis"},
 }
-"""The audio codecs that each container takes and players expect there; others are encoded anew."""
+"""The audio codecs that each container takes and players expect there; others are re-encoded."""
 
 _AUDIO_ENCODED = {
     ".mp4": ("aac", ["-b:a", "256k"]),
@@ -49,7 +49,7 @@ _SUBTITLES_KEPT = {
     ".webm": {"webvtt"},
 }
 _SUBTITLES_ENCODED = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
-"""Text is made anew in these; subtitles that are pictures are copied or left out."""
+"""Text subtitles are converted to these; subtitles that are pictures are copied or left out."""
 
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "writing_library"}
 """Metadata that speaks of the old file, and not of the film."""
@@ -73,7 +73,7 @@ class Track:
     """A stream of sound or subtitles."""
 
     number: int
-    """Its place among the streams of its kind in the file."""
+    """Its index among the streams of its kind in the file."""
 
     codec: str
     sample_rate: int = 0
@@ -131,7 +131,7 @@ class Tracks:
         """(what ffmpeg is told, with the file as its second input; what is not kept, one line each).
 
         `part`: begin and end on the output's clock in seconds, where not all is taken. Copied packets are dropped
-        outside of it as wholes, and those that stay keep their time; what is encoded anew is cut exactly.
+        outside of it as wholes, and those that stay keep their time; what is re-encoded is cut exactly.
         """
         if suffix == ".gif":
             lost = [name for name, there in (("sound", self.audio), ("subtitles", self.subtitles)) if there]
@@ -151,17 +151,17 @@ class Tracks:
         arguments, notes = [], []
         for audio in self.audio:
             arguments += ["-map", f"1:a:{audio.number}"]
-        for place, audio in enumerate(self.audio):
+        for position, audio in enumerate(self.audio):
             if audio.codec in _AUDIO_KEPT[suffix]:
-                arguments += [f"-c:a:{place}", "copy", *_only_within(f"a:{place}", part)]
+                arguments += [f"-c:a:{position}", "copy", *_only_within(f"a:{position}", part)]
                 continue
             codec, options = _AUDIO_ENCODED[suffix]
-            arguments += [f"-c:a:{place}", codec, *options]
+            arguments += [f"-c:a:{position}", codec, *options]
             filters = [] if part is None else [f"atrim=start={part[0]}:end={part[1]}"]
             if codec == "libopus":
                 filters.append(f"aformat=channel_layouts={_OPUS_LAYOUTS}")
             if filters:
-                arguments += [f"-filter:a:{place}", ",".join(filters)]
+                arguments += [f"-filter:a:{position}", ",".join(filters)]
             notes.append(
                 f"the sound is encoded anew, from {audio.codec} to {codec.removeprefix('lib')}: "
                 f"{suffix[1:]} does not hold it as it was"
@@ -171,7 +171,7 @@ class Tracks:
     def _subtitle_arguments(self, suffix: str, part: tuple[str, str] | None) -> tuple[list[str], list[str]]:
         arguments: list[str] = []
         notes: list[str] = []
-        place = 0
+        position = 0
         for track in self.subtitles:
             if track.codec in _SUBTITLES_KEPT[suffix]:
                 codec = "copy"
@@ -181,8 +181,14 @@ class Tracks:
             else:
                 notes.append(f"subtitles of the kind {track.codec} are left out: {suffix[1:]} does not hold them")
                 continue
-            arguments += ["-map", f"1:s:{track.number}", f"-c:s:{place}", codec, *_only_within(f"s:{place}", part)]
-            place += 1
+            arguments += [
+                "-map",
+                f"1:s:{track.number}",
+                f"-c:s:{position}",
+                codec,
+                *_only_within(f"s:{position}", part),
+            ]
+            position += 1
         return arguments, notes
 
     def lost_metadata(self, written: Mapping[str, str]) -> list[str]:

@@ -44,17 +44,17 @@ def _shorter(length: int, declared: int) -> str | None:
 
 def _iso(file: BinaryIO, _: bytes, length: int) -> str | None:
     """MP4 and MOV are a row of atoms, each with its length in front."""
-    place = 0
-    while place < length:
-        file.seek(place)
+    offset = 0
+    while offset < length:
+        file.seek(offset)
         header = file.read(16)
         (size,) = struct.unpack_from(">I", header)
         if size == 1:
             (size,) = struct.unpack_from(">Q", header, 8)
-        if size < 8 or (place + size > length and header[4:8] not in _TOP_ATOMS):
+        if size < 8 or (offset + size > length and header[4:8] not in _TOP_ATOMS):
             return None  # To the end, broken, or none: some put their own words behind a file.
-        place += size
-    return _shorter(length, place)
+        offset += size
+    return _shorter(length, offset)
 
 
 def _matroska(_: BinaryIO, head: bytes, length: int) -> str | None:
@@ -68,11 +68,11 @@ def _matroska(_: BinaryIO, head: bytes, length: int) -> str | None:
     return None if is_unknown else _shorter(length, start + size)
 
 
-def _ebml_number(data: bytes, place: int) -> tuple[int, int]:
+def _ebml_number(data: bytes, offset: int) -> tuple[int, int]:
     """A number of EBML, of which the leading zeros say how long it is, and where it ends."""
-    width = 9 - data[place].bit_length()
-    value = int.from_bytes(data[place : place + width])
-    return value & ((1 << 7 * width) - 1), place + width
+    width = 9 - data[offset].bit_length()
+    value = int.from_bytes(data[offset : offset + width])
+    return value & ((1 << 7 * width) - 1), offset + width
 
 
 def _avi(_: BinaryIO, head: bytes, length: int) -> str | None:
@@ -82,17 +82,17 @@ def _avi(_: BinaryIO, head: bytes, length: int) -> str | None:
 
 
 def _asf(_: BinaryIO, head: bytes, length: int) -> str | None:
-    place = head.index(_ASF_FILE_PROPERTIES)
-    (size,) = struct.unpack_from("<Q", head, place + 40)
-    (flags,) = struct.unpack_from("<I", head, place + 88)
+    offset = head.index(_ASF_FILE_PROPERTIES)
+    (size,) = struct.unpack_from("<Q", head, offset + 40)
+    (flags,) = struct.unpack_from("<I", head, offset + 88)
     return None if flags & 1 else _shorter(length, size)  # 1: broadcast, of unknown length.
 
 
 def _flv(_: BinaryIO, head: bytes, length: int) -> str | None:
-    place = head.find(b"\0\x08filesize\0")
-    if place < 0:
+    offset = head.find(b"\0\x08filesize\0")
+    if offset < 0:
         return None
-    (size,) = struct.unpack_from(">d", head, place + 11)
+    (size,) = struct.unpack_from(">d", head, offset + 11)
     return _shorter(length, int(size)) if 0 < size < 1 << 50 else None
 
 
@@ -111,7 +111,7 @@ def _ogg(file: BinaryIO, _: bytes, length: int) -> str | None:
 
 def _transport_stream(file: BinaryIO, head: bytes, length: int) -> str | None:
     packet = 188
-    if len(head) < 4 * packet or any(head[place] != 0x47 for place in range(0, 4 * packet, packet)):
+    if len(head) < 4 * packet or any(head[offset] != 0x47 for offset in range(0, 4 * packet, packet)):
         return None
     file.seek(length - length % packet)
     # What does not begin as a packet, as zeros that fill a block of the disk, is none that was cut.
@@ -121,23 +121,23 @@ def _transport_stream(file: BinaryIO, head: bytes, length: int) -> str | None:
 def _gif(file: BinaryIO, head: bytes, length: int) -> str | None:
     """A GIF has no length, but a last byte: its blocks are followed to there."""
     cut = "the file has no end"
-    place = 13 + _palette_bytes(head[10])
-    while place < length:
-        file.seek(place)
+    offset = 13 + _palette_bytes(head[10])
+    while offset < length:
+        file.seek(offset)
         block = file.read(1)
         if block == b";":
             return None
         if block == b"!":
-            place += 2
+            offset += 2
         elif block == b",":
-            place += 11 + _palette_bytes(file.read(9)[8])
+            offset += 11 + _palette_bytes(file.read(9)[8])
         else:
             return None  # Not cut off but broken.
         while True:
-            file.seek(place)
+            file.seek(offset)
             if not (size := file.read(1)):
                 return cut
-            place += 1 + size[0]
+            offset += 1 + size[0]
             if not size[0]:
                 break
     return cut

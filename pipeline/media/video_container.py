@@ -173,10 +173,10 @@ class OpenVideo:
             # Samples of several kinds side by side: rather what is made of them.
             alpha = self.alpha(frame)
             return zlib.crc32(b"" if alpha is None else alpha.data, zlib.crc32(self.to_rgb(frame).data, crc))
-        for place, plane in enumerate(frame.planes):
+        for position, plane in enumerate(frame.planes):
             rows = np.frombuffer(cast(Any, plane), np.uint8).reshape(-1, plane.line_size)
             # Beyond the width lies whatever was there before.
-            crc = zlib.crc32(np.ascontiguousarray(rows[: plane.height, : plane.width * planes[place]]).data, crc)
+            crc = zlib.crc32(np.ascontiguousarray(rows[: plane.height, : plane.width * planes[position]]).data, crc)
         return crc
 
     def damage_summary(self, frame_count: int) -> str:
@@ -196,7 +196,7 @@ class OpenVideo:
             height, width = width, height
         color = color_of(frame, self._stream)
         reduced = hdr_transfer(color)
-        # swscale takes untagged video for BT.601 whatever its size, so the matrix is always said.
+        # swscale takes untagged video of any size for BT.601, so the matrix is always given.
         converted = frame.reformat(
             width=width,
             height=height,

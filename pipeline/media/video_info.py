@@ -39,7 +39,7 @@ class VideoInfo:
     """Where the earliest of picture and sound begins on the file's clock."""
 
     rotation: int
-    """Degrees by which the stored picture is turned clockwise to be upright: 0, 90, 180 or 270."""
+    """Degrees by which the stored picture is rotated clockwise to be upright: 0, 90, 180 or 270."""
 
     mirrored: bool
     """Whether the picture is mirrored as well."""
@@ -65,7 +65,7 @@ class VideoFrame:
     """One frame of a video."""
 
     index: int
-    """Its place in presentation order, from 0 for the first frame of the file."""
+    """Its index in presentation order, from 0 for the first frame of the file."""
 
     time: Fraction
     """When it is shown, in seconds on the file's clock, exactly."""
@@ -106,7 +106,7 @@ class VideoScan:
     """Frames of two fields, from two moments, which were made one."""
 
     index: FrameIndex | None = None
-    """By what its frames are known again after a seek; None where they cannot be, or there is no key frame to seek."""
+    """Identifies its frames after a seek; None where that is not possible, or there is no key frame to seek."""
 
     @property
     def frame_count(self) -> int:

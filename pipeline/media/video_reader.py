@@ -34,7 +34,7 @@ def probe(path: Path, alive: Callable[[], None] = _ignore) -> VideoInfo:
 
     The video is the first stream of pictures that is no attached cover image. Raises `InputError` when
     the file is missing, is no video, has no frame that can be decoded, or claims frames of more than
-    `MAX_PIXELS`. `alive` is called with every packet that is read: a sign of life for whoever waits.
+    `MAX_PIXELS`. `alive` is called with every packet that is read, so that the caller knows that the decoder works.
     """
     with _source(path, alive) as source:
         return source.info
@@ -78,12 +78,12 @@ def read_frames(
             return
     with _source(path, alive) as source:
         count = 0
-        for place, ticks, picture in source.frames():
-            if stop is not None and place >= stop:
+        for position, ticks, picture in source.frames():
+            if stop is not None and position >= stop:
                 return
-            count = place + 1
-            if place >= start:
-                yield VideoFrame(place, ticks * source.time_base, picture.rgb(), picture.alpha())
+            count = position + 1
+            if position >= start:
+                yield VideoFrame(position, ticks * source.time_base, picture.rgb(), picture.alpha())
         if source.damage and not accept_damage:
             raise InputError(
                 f"video {path} is damaged: {source.damage_summary(count)}; get it again, or accept what is left"

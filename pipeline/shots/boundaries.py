@@ -18,7 +18,7 @@ Cuts: TypeAlias = Literal["auto", "none"] | tuple[int, ...]
 
 @dataclass(frozen=True, order=True)
 class Boundary:
-    """Where one shot gives way to the next."""
+    """The boundary between two shots."""
 
     index: int
     """The first frame of the new shot: of a fade, the middle of the black; of a dissolve, the first frame in which

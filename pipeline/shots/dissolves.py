@@ -117,46 +117,46 @@ class DissolveFinder:
             found.append((index, max(0, min(first, index)), max(index, min(last, self._count - 1))))
         return found
 
-    def _dips(self, place: int, half: int) -> bool:
-        before, middle, after = (self._deviations[place + offset] for offset in (-half, 0, half))
+    def _dips(self, position: int, half: int) -> bool:
+        before, middle, after = (self._deviations[position + offset] for offset in (-half, 0, half))
         if min(before, after) < self.MIN_DEVIATION:
             return False
         low, high = self.DIP
         return low <= 2 * middle / (before + after) <= high
 
     def _verify(self, first: int, last: int) -> _Blend | None:
-        """The frames between the places `first` and `last` of the ring as a mixture of these two, if they are one."""
+        """The frames between positions `first` and `last` of the ring as a mixture of these two, if they are one."""
         half = (last - first) // 2
         step = max(1, round(2 * half / (self.MAX_SAMPLES + 1)))
-        places = [place for place in range(first + 1, last) if (place - first - half) % step == 0]
-        old = self._carried(first, -1, places, half)
+        positions = [position for position in range(first + 1, last) if (position - first - half) % step == 0]
+        old = self._carried(first, -1, positions, half)
         if not old:
             return None
         # Most windows hold one scene: its first frame alone explains the middle, and the dearer half is saved.
-        a, seen = old[places.index(first + half)]
+        a, seen = old[positions.index(first + half)]
         if seen.mean() < self.MIN_OVERLAP:
             return None
         if _correlation(a[seen], self._ring[first + half][seen]) ** 2 > 1 - self.MIN_GAIN:
             return None
-        new = self._carried(last, 1, places[::-1], half)[::-1]
+        new = self._carried(last, 1, positions[::-1], half)[::-1]
         if not new:
             return None
         weights, explained = [], []
         middle: tuple[float, float] | None = None
-        for place, (a, a_seen), (b, b_seen) in zip(places, old, new, strict=True):
+        for position, (a, a_seen), (b, b_seen) in zip(positions, old, new, strict=True):
             seen = a_seen & b_seen
             if seen.mean() < self.MIN_OVERLAP:
                 return None
-            share, alpha, beta = _mixture(self._ring[place][seen], a[seen], b[seen])
+            share, alpha, beta = _mixture(self._ring[position][seen], a[seen], b[seen])
             total = alpha + beta
             if not 0.7 <= total <= 1.3 or min(alpha, beta) < -0.15:
                 return None
             weights.append(beta / total)
             explained.append(share)
-            if place == first + half:
-                if not self._crosses(self._ring[place], a, b, seen):
+            if position == first + half:
+                if not self._crosses(self._ring[position], a, b, seen):
                     return None
-                single = max(_correlation(self._ring[place][seen], end[seen]) ** 2 for end in (a, b))
+                single = max(_correlation(self._ring[position][seen], end[seen]) ** 2 for end in (a, b))
                 # Of equal contrast everywhere, or a shadow that wanders over one scene would make two of it.
                 likeness = abs(_correlation(_even(a)[seen], _even(b)[seen]))
                 middle = single, share
@@ -164,7 +164,7 @@ class DissolveFinder:
                     return None
         if middle is None or np.median(explained) < self.MIN_EXPLAINED:
             return None
-        ramp = _ramp(np.array(places, float), np.array(weights))
+        ramp = _ramp(np.array(positions, float), np.array(weights))
         if ramp is None or ramp[2] > self.WEIGHT_TOLERANCE:
             return None
         at, frame_count, _ = ramp
@@ -189,8 +189,10 @@ class DissolveFinder:
                     return False
         return True
 
-    def _carried(self, end: int, away: int, places: Sequence[int], half: int) -> list[tuple[Floats, NDArray[np.bool_]]]:
-        """The frame at the place `end` as it would be seen at `places`, nearest first, and where it is known.
+    def _carried(
+        self, end: int, away: int, positions: Sequence[int], half: int
+    ) -> list[tuple[Floats, NDArray[np.bool_]]]:
+        """The frame at the position `end` as it would be seen at `positions`, nearest first, and where it is known.
 
         Its motion is measured towards `away`, outside the mixture, and followed into it as far as the middle, where
         the other end begins to lead; from there on it is taken to go on as it was. Nothing, where the frames outside
@@ -199,22 +201,22 @@ class DissolveFinder:
         source = self._ring[end]
         identity = np.eye(2, 3, dtype=np.float32)
         outside = self._ring[end + away * _VELOCITY_FRAMES]
-        way = _aligned(source, outside, identity)
-        seen_outside, known = _warped(outside, way)
+        transform = _aligned(source, outside, identity)
+        seen_outside, known = _warped(outside, transform)
         if known.mean() < self.MIN_OVERLAP or _correlation(source[known], seen_outside[known]) < self.MIN_STEADINESS:
             return []
-        motion = (way - identity) / np.float32(_VELOCITY_FRAMES)
+        motion = (transform - identity) / np.float32(_VELOCITY_FRAMES)
         carried = []
         refine_every = max(1, half // 4)
         refined = 0
-        for place in places:
-            distance = abs(place - end)
-            way = identity + motion * np.float32(distance)
+        for position in positions:
+            distance = abs(position - end)
+            transform = identity + motion * np.float32(distance)
             if distance <= half and (distance - refined >= refine_every or distance == half):
-                way = _aligned(self._ring[place], source, way)
-                motion = (way - identity) / np.float32(distance)
+                transform = _aligned(self._ring[position], source, transform)
+                motion = (transform - identity) / np.float32(distance)
                 refined = distance
-            carried.append(_warped(source, way))
+            carried.append(_warped(source, transform))
         return carried
 
 
@@ -228,17 +230,17 @@ def _aligned(target: Floats, image: Floats, guess: Floats) -> Floats:
         _, found = cv2.findTransformECC(target, image, guess.copy(), cv2.MOTION_AFFINE, criteria, everywhere, 3)
     except cv2.error:
         return guess
-    way = np.asarray(found, np.float32)
-    return way if bool(np.isfinite(way).all()) else guess
+    transform = np.asarray(found, np.float32)
+    return transform if bool(np.isfinite(transform).all()) else guess
 
 
-def _warped(image: Floats, way: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """The image seen through the affine `way` into it, and where it is known there."""
+def _warped(image: Floats, transform: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """The image seen through the affine `transform` into it, and where it is known there."""
     import cv2
 
     size, flags = image.shape[::-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    known = cv2.warpAffine(np.ones_like(image), way, size, flags=flags)
-    return np.asarray(cv2.warpAffine(image, way, size, flags=flags), np.float32), np.asarray(known) > 0.99
+    known = cv2.warpAffine(np.ones_like(image), transform, size, flags=flags)
+    return np.asarray(cv2.warpAffine(image, transform, size, flags=flags), np.float32), np.asarray(known) > 0.99
 
 
 def _even(image: Floats) -> Floats:
