@@ -1,6 +1,7 @@
 """Pictures in a batch: their bits depend on its width, and not on the other pictures in it."""
 
 import dataclasses
+import functools
 import gc
 import itertools
 import threading
@@ -35,11 +36,12 @@ from impasto.plan.inputs import read_inputs
 from impasto.plan.request import Request
 from impasto.plan.resources import best_width
 from impasto.presets import load_settings
-from impasto.run import frame_loop
 from impasto.run.executor import Assignment, MeasureTask, PainterSpec, Report
+from impasto.run.frame_loop import FrameLoop
 from impasto.run.inline import InlineExecutor
-from impasto.run.job_run import resume, stylize
-from impasto.run.workbench import Worker
+from impasto.run.job_run import JobRun, resume, stylize
+from impasto.run.reader_slots import FlowEstimators
+from impasto.run.worker import Worker
 from impasto.settings import Settings
 from tests.conftest import TINY
 from tests.test_run import footage, notices, of_kind, request, settings, write_clip
@@ -193,45 +195,45 @@ def test_memory_is_freed_at_once(painter: Painter, tasks: list[FrameTask]) -> No
 
 
 @pytest.fixture
-def make_bench(
+def make_worker(
     weights: EncoderWeights, style_array: np.ndarray, tiny_settings: Settings
 ) -> Callable[..., tuple[Worker, threading.Event]]:
     def make(**widths: int) -> tuple[Worker, threading.Event]:
         sizes = {(48, 72): widths.get("wide", 1), (64, 48): widths.get("tall", 1)}
-        put_away = threading.Event()
+        stop = threading.Event()
         spec = PainterSpec(tiny_settings, weights, (style_array,), (1.0,), None, 1, sizes)
-        assert spec.places == max(sizes.values())
-        return Worker(spec, CPU, put_away), put_away
+        assert spec.max_width == max(sizes.values())
+        return Worker(spec, CPU, stop), stop
 
     return make
 
 
-def run(bench: Worker) -> list[Report]:
+def run(worker: Worker) -> list[Report]:
     reports: list[Report] = []
-    while bench.load:
-        reports += bench.step(lambda *_: None)
+    while worker.load:
+        reports += worker.step(lambda *_: None)
     return reports
 
 
 def test_sizes_are_painted_one_after_the_other(
-    make_bench: Callable[..., tuple[Worker, threading.Event]], tasks: list[FrameTask], content_array: np.ndarray
+    make_worker: Callable[..., tuple[Worker, threading.Event]], tasks: list[FrameTask], content_array: np.ndarray
 ) -> None:
     """In the order in which they came, so that no size waits for ever; and a file is measured in between."""
     tall = FrameTask(9, resize(content_array, (64, 48)), "content", StopRule(3))
-    bench, _ = make_bench(wide=2, tall=3)
+    worker, _ = make_worker(wide=2, tall=3)
     for ticket, task in enumerate([tasks[0], tall, tasks[4], tall]):
-        bench.add(Assignment(ticket, task))
-    bench.add(Assignment(4, MeasureTask(content_array, content_array)))
-    reports = run(bench)
+        worker.add(Assignment(ticket, task))
+    worker.add(Assignment(4, MeasureTask(content_array, content_array)))
+    reports = run(worker)
     assert [report.ticket for report in reports if report.ticket < 4] == [0, 1, 2, 3]
     reports.sort(key=lambda report: report.ticket)
     assert [report.width for report in reports[:4]] == [2, 3, 2, 3]
     assert all(isinstance(report.result, PaintedFrame) for report in reports[:4])
     assert isinstance(reports[4].result, Losses)
     assert all(report.seconds > 0 for report in reports)
-    alone_bench, _ = make_bench(wide=2, tall=3)
-    alone_bench.add(Assignment(0, tasks[4]))
-    (report,) = run(alone_bench)
+    alone_worker, _ = make_worker(wide=2, tall=3)
+    alone_worker.add(Assignment(0, tasks[4]))
+    (report,) = run(alone_worker)
     assert isinstance(report.result, PaintedFrame) and isinstance(reports[2].result, PaintedFrame)
     assert np.array_equal(report.result.image, reports[2].result.image)
 
@@ -248,31 +250,31 @@ def short_of_memory(painter: Painter, most: int) -> None:
 
 @pytest.mark.parametrize("most", [1, 2])
 def test_a_batch_without_memory_is_split(
-    make_bench: Callable[..., tuple[Worker, threading.Event]],
+    make_worker: Callable[..., tuple[Worker, threading.Event]],
     tasks: list[FrameTask],
     most: int,
 ) -> None:
-    bench, _ = make_bench(wide=4)
-    short_of_memory(bench._painter, most)
+    worker, _ = make_worker(wide=4)
+    short_of_memory(worker._painter, most)
     for ticket, task in enumerate(tasks):
-        bench.add(Assignment(ticket, task))
-    reports = run(bench)
+        worker.add(Assignment(ticket, task))
+    reports = run(worker)
     assert sorted(report.ticket for report in reports) == [0, 1, 2, 3, 4]
     for report in reports:
         assert isinstance(report.result, PaintedFrame), report.result
         assert report.width == most
-        expected = alone(bench._painter, tasks[report.ticket], most)
+        expected = alone(worker._painter, tasks[report.ticket], most)
         assert np.array_equal(report.result.image, expected.image), "nothing of the larger batch is left in it"
 
 
 def test_one_picture_without_memory_fails(
-    make_bench: Callable[..., tuple[Worker, threading.Event]], tasks: list[FrameTask]
+    make_worker: Callable[..., tuple[Worker, threading.Event]], tasks: list[FrameTask]
 ) -> None:
-    bench, _ = make_bench(wide=3)
-    short_of_memory(bench._painter, 0)
+    worker, _ = make_worker(wide=3)
+    short_of_memory(worker._painter, 0)
     for ticket in range(3):
-        bench.add(Assignment(ticket, tasks[ticket]))
-    reports = run(bench)
+        worker.add(Assignment(ticket, tasks[ticket]))
+    reports = run(worker)
     assert sorted(report.ticket for report in reports) == [0, 1, 2]
     for report in reports:
         assert isinstance(report.result, OutOfMemoryError)
@@ -280,31 +282,31 @@ def test_one_picture_without_memory_fails(
 
 
 def test_a_measurement_without_memory_suspends_the_batch(
-    make_bench: Callable[..., tuple[Worker, threading.Event]],
+    make_worker: Callable[..., tuple[Worker, threading.Event]],
     tasks: list[FrameTask],
     content_array: np.ndarray,
 ) -> None:
-    bench, _ = make_bench(wide=2)
-    painter = bench._painter
+    worker, _ = make_worker(wide=2)
+    painter = worker._painter
     refused = []
 
     def greedy(*_: object) -> None:
         # What comes next in that step is the measurement, beside the batch.
         if measuring and not refused:
-            refused.append(bench._batch is not None)
+            refused.append(worker._batch is not None)
             torch.empty(2**50)
 
     painter.encoder.register_forward_pre_hook(greedy)
     measuring = False
     for ticket in range(2):
-        bench.add(Assignment(ticket, tasks[ticket]))
-    bench.step(lambda *_: None)
-    bench.add(Assignment(9, MeasureTask(content_array, content_array)))
+        worker.add(Assignment(ticket, tasks[ticket]))
+    worker.step(lambda *_: None)
+    worker.add(Assignment(9, MeasureTask(content_array, content_array)))
     measuring = True
-    (measured,) = bench.step(lambda *_: None)
+    (measured,) = worker.step(lambda *_: None)
     measuring = False
     assert refused == [True] and measured.ticket == 9 and isinstance(measured.result, Losses)
-    for report in run(bench):
+    for report in run(worker):
         expected = alone(painter, tasks[report.ticket], 2)
         assert isinstance(report.result, PaintedFrame) and report.width == 2
         assert same(report.result, expected), "the others went on from where they were"
@@ -314,7 +316,7 @@ def test_a_second_try_without_memory_splits_the_batch(
     weights: EncoderWeights, style_array: np.ndarray, tiny_settings: Settings, tasks: list[FrameTask]
 ) -> None:
     def greedy(*arguments: Any, is_safe: bool = False) -> Minimizer:
-        if is_safe and bench._batch is not None and bench._batch.width > 1:
+        if is_safe and worker._batch is not None and worker._batch.width > 1:
             torch.empty(2**50)
         return make_minimizer(tiny_settings.optimizer, *arguments, is_safe=is_safe)
 
@@ -322,11 +324,11 @@ def test_a_second_try_without_memory_splits_the_batch(
         def painter(self, device: torch.device) -> Painter:
             return Painter(self.settings, self.weights, self.styles, self.blend, device, make_minimizer=greedy)
 
-    bench = Worker(Spec(tiny_settings, weights, (style_array,), (1.0,), None, 1, {SIZE: 2}), CPU, threading.Event())
+    worker = Worker(Spec(tiny_settings, weights, (style_array,), (1.0,), None, 1, {SIZE: 2}), CPU, threading.Event())
     # A cold start that meets its tolerance at the first check, whatever it has reached, has stalled.
-    bench.add(Assignment(0, dataclasses.replace(tasks[0], rule=StopRule(20, 0.9, 4))))
-    bench.add(Assignment(1, tasks[1]))
-    reports = {report.ticket: report for report in run(bench)}
+    worker.add(Assignment(0, dataclasses.replace(tasks[0], rule=StopRule(20, 0.9, 4))))
+    worker.add(Assignment(1, tasks[1]))
+    reports = {report.ticket: report for report in run(worker)}
     assert sorted(reports) == [0, 1] and [reports[ticket].width for ticket in range(2)] == [1, 1]
     for ticket, report in reports.items():
         assert isinstance(report.result, PaintedFrame), report.result
@@ -429,22 +431,22 @@ def test_a_film_goes_on_after_a_stop(material: Path) -> None:
     assert parts.output.read_bytes() == whole.output.read_bytes()
 
 
-def test_the_network_for_the_flow_is_there_once(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_for_the_flow_is_there_once(material: Path) -> None:
     """However many shots are painted side by side: they all read ahead, on the device that paints."""
-    made: list[int] = []
+    made: list[str] = []
 
-    class Counted(DisFlow):
-        def __init__(self, *_: object) -> None:
-            made.append(1)
+    def make_raft(weights: str, _: torch.device) -> DisFlow:
+        made.append(weights)
+        return DisFlow()
 
-    monkeypatch.setattr(frame_loop, "RaftFlow", Counted)
+    estimators = functools.partial(FlowEstimators, make_raft=make_raft)
     write_clip(material / "cut.mp4", footage(6))
     more = ("shots.cuts=[2, 4]", "flow.method=raft", f"flow.weights={material / 'style.png'}")
     job = dataclasses.replace(
         asked(material, "flow", "cut.mp4", executor="inline", batch=3), settings=settings(*SLOW, *more)
     )
-    stylize(job)
-    assert widths(job) == [[48, 64, 3]] and made == [1]
+    JobRun(read_inputs(job), loop_factory=functools.partial(FrameLoop, make_estimators=estimators)).run()
+    assert widths(job) == [[48, 64, 3]] and made == [str(material / "style.png")]
 
 
 class Deadly(InlineExecutor):
@@ -460,9 +462,9 @@ class Deadly(InlineExecutor):
         if not any(isinstance(it.task, FrameTask) and it.task.index == 2 for it in self._waiting):
             return super().wait(on_progress, timeout)
         self._ends.append(2)
-        tickets = [*self._bench._under_way, *(assignment.ticket for assignment in self._waiting)]
+        tickets = [*self._worker._in_flight, *(assignment.ticket for assignment in self._waiting)]
         self._waiting.clear()
-        self._bench.clear()
+        self._worker.clear()
         self._reports += [Report(ticket, WorkerLostError("it ended"), 0.0, "cpu") for ticket in tickets]
         return self._reports.pop(0)
 
@@ -482,7 +484,7 @@ def test_what_ends_a_worker_is_told_from_what_was_beside_it(material: Path) -> N
 def test_memory_that_runs_out_is_said_and_kept(material: Path) -> None:
     def short(spec: PainterSpec, devices: Sequence[torch.device], *_: object) -> InlineExecutor:
         executor = InlineExecutor(spec, devices[0])
-        short_of_memory(executor._bench._painter, 1)
+        short_of_memory(executor._worker._painter, 1)
         return executor
 
     job = asked(material, "job", executor="inline")

@@ -4,6 +4,7 @@ import contextlib
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,10 @@ from impasto.media.frame_index import FrameIndex
 from impasto.media.frame_reader import SEEK_MIN_FRAMES, FrameReader
 from impasto.media.video_info import VideoFrame
 from impasto.media.video_reader import read_frames, scan
+from impasto.plan.inputs import read_inputs
 from impasto.plan.request import FrameRange
-from impasto.run import frame_loop, job_run
+from impasto.run import job_run
+from impasto.run.frame_loop import FrameLoop
 from tests import mutants
 from tests.clips import H264, ffmpeg, moving_source, sine
 from tests.test_run import request, settings
@@ -232,7 +235,7 @@ def test_where_seeking_fails_the_frame_is_read_all_the_same(tmp_path: Path, monk
         np.testing.assert_array_equal(reader.read(40)[0], truth[40].image)
 
 
-def test_a_job_keeps_it_and_paints_the_same(tmp_path: Path, style_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_keeps_it_and_paints_the_same(tmp_path: Path, style_file: Path) -> None:
     path = make(tmp_path, "in.mp4", CLIPS["h264, closed.mp4"])
     few = settings("iterations={first: 1, next: 1}")
     asked = request(path, style_file, tmp_path / "out", settings=few, frames=FrameRange(40, 43))
@@ -241,8 +244,12 @@ def test_a_job_keeps_it_and_paints_the_same(tmp_path: Path, style_file: Path, mo
         assert job.frame_index is not None
         assert FrameIndex.from_text(job.frame_index) == scan(path).index
         sought = [frame.sha256 for frame in job.frames()]
-    monkeypatch.setattr(frame_loop, "frame_index_of", lambda job: None)
+
+    def from_the_beginning(*arguments: Any, frame_index: FrameIndex | None, **more: Any) -> FrameLoop:
+        assert frame_index is not None
+        return FrameLoop(*arguments, frame_index=None, **more)
+
     other = request(path, style_file, tmp_path / "other", settings=few, frames=FrameRange(40, 43))
-    job_run.stylize(other)
+    job_run.JobRun(read_inputs(other), loop_factory=from_the_beginning).run()
     with Job.read(other.job_folder) as job:
         assert [frame.sha256 for frame in job.frames()] == sought

@@ -1,6 +1,7 @@
 """Frames that fail are set aside and the rest goes on; frames under way are put away; whoever paints, the same bits."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import signal
@@ -29,12 +30,13 @@ from impasto.paint.batch import paint_one
 from impasto.paint.devices import pick_devices
 from impasto.paint.task import FrameTask
 from impasto.plan import resources
+from impasto.plan.inputs import read_inputs
 from impasto.plan.request import Request
 from impasto.run import executor as executor_module
-from impasto.run import frame_loop
 from impasto.run.executor import Assignment, PainterSpec, Report
+from impasto.run.frame_loop import FrameLoop, LoopLimits
 from impasto.run.inline import InlineExecutor
-from impasto.run.job_run import resume, stylize
+from impasto.run.job_run import JobRun, resume, stylize
 from impasto.run.processes import ProcessExecutor
 from impasto.storage import temporary_beside
 from samples import scenes
@@ -129,7 +131,7 @@ def test_a_frame_that_fails_once_is_tried_again(material: Path, tmp_path: Path) 
     stylize(asked, events.append, executor_factory=faults)
     assert faults.tried == [0, 1, 2, 2, 3, 4, 5]
     assert hashes(asked) == hashes(film(material, material / "whole"))
-    assert "frame 2: not enough memory on cpu: it is tried once more" in notices(events)
+    assert "frame 2: not enough memory on cpu: it is tried again" in notices(events)
     assert [record.retried for record in records(asked)] == [None, None, "not enough memory on cpu", None, None, None]
 
 
@@ -258,14 +260,12 @@ def test_nothing_is_made_of_a_film_that_failed_all_over(material: Path, tmp_path
     assert error.value.exit_code == 1 and not asked.output.exists()
 
 
-def test_a_device_that_paints_nothing_is_not_tried_for_ever(
-    material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(frame_loop, "FAILURES_IN_A_ROW", 3)
+def test_a_device_that_paints_nothing_is_not_tried_for_ever(material: Path, tmp_path: Path) -> None:
+    impatient = functools.partial(FrameLoop, limits=LoopLimits(failures_in_a_row=3))
     faults = Faults(dict.fromkeys(range(1, COUNT), 2))
     asked = film(material, tmp_path)
     with pytest.raises(FrameError, match=r"3 frames in a row .*impasto resume"):
-        stylize(asked, executor_factory=faults)
+        JobRun(read_inputs(asked), executor_factory=faults, loop_factory=impatient).run()
     assert faults.tried == [0, 1, 1, 2, 2, 3, 3]
     assert [record.state for record in records(asked)][4:] == [FrameState.PENDING] * 2
     faults = Faults({})
@@ -473,7 +473,7 @@ def test_processes_paint_the_same_bits_also_when_they_are_killed(material: Path,
     (started,) = of_kind(events, JobStarted)
     assert "2 processes of 1 thread" in started.device
     assert hashes(spread) == hashes(inline)
-    assert "ended (SIGKILL): it is tried once more" in notices(events)
+    assert "ended (SIGKILL): it is tried again" in notices(events)
     assert len({event.index for event in of_kind(events, FrameDone)}) == len(of_kind(events, FrameDone)) == COUNT
     assert workers() == []
 
@@ -589,14 +589,14 @@ class TestContract:
         report = executor.wait(lambda *_: None)
         assert report is not None and "needs at least" in str(report.result)
 
-    def test_a_frame_is_put_away(
+    def test_a_frame_is_saved_to_its_checkpoint_and_stopped(
         self, executor: executor_module.Executor, content_array: np.ndarray, tmp_path: Path
     ) -> None:
         from impasto.paint.checkpoint import Checkpoint
 
         place = Checkpoint(tmp_path / "frame")
         executor.submit(Assignment(1, FrameTask(0, content_array, "noise", stopping_module.StopRule(10_000)), place))
-        report = executor.wait(lambda _, iteration, __: executor.put_away() if iteration == 3 else None)
+        report = executor.wait(lambda _, iteration, __: executor.checkpoint_and_stop() if iteration == 3 else None)
         assert report is not None and isinstance(report.result, Interrupted)
         assert place.path.exists()
 

@@ -54,7 +54,7 @@ from impasto.plan.request import FrameRange, Request
 from impasto.plan.resources import usable_cores
 from impasto.presets import load_settings
 from impasto.run.dry_run import dry_run
-from impasto.run.frame_loop import CHANGED_ITERATIONS, CHANGED_PIXELS
+from impasto.run.frame_tasks import CHANGED_ITERATIONS, CHANGED_PIXELS
 from impasto.run.job_run import resume, stylize
 from impasto.settings import Settings
 from samples import scenes

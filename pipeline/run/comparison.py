@@ -16,7 +16,7 @@ from ..plan.inputs import Inputs
 from ..plan.request import comparison_path
 from ..plan.targets import picture_comparison_path
 from . import assembly
-from .frame_loop import frame_index_of
+from .reader_slots import frame_index_of
 
 
 def write_comparisons(job: Job, inputs: Inputs, listener: Listener, stop: StopSignal) -> None:

@@ -1,8 +1,7 @@
-"""Where frame tasks run: in this process, or in one process for each device.
+"""The contract of executors: what they are handed, and what they hand back.
 
-An executor is handed assignments and hands back reports, in the order in which they come. It knows nothing of jobs,
-files and order, and whichever runs an assignment, the picture has the same bits: `PainterSpec` is all that a worker
-gets, and the number of threads is part of it.
+An executor runs assignments wherever it likes, and knows nothing of jobs, files and order. `PainterSpec` is all that a
+worker gets besides its tasks, so a picture has the same bits whichever executor paints it.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,10 +24,10 @@ from ..settings import Settings
 
 @dataclass(frozen=True)
 class PainterSpec:
-    """All that frames depend on besides their tasks, from which every worker makes the same `Painter`.
+    """Everything that pictures depend on besides their tasks; every worker makes the same `Painter` from it.
 
-    `threads` is the number that sums are split over on a CPU, and `widths` how many pictures of a size are painted side
-    by side where it is more than one: the last bits of a picture depend on both.
+    The last bits of a picture depend on `threads`, over which sums are split on a CPU, and on `widths`, the batch width
+    of each size for which it is more than one.
     """
 
     settings: Settings
@@ -40,8 +39,8 @@ class PainterSpec:
     widths: Mapping[Size, int] = field(default_factory=dict)
 
     @property
-    def places(self) -> int:
-        """How many pictures a worker has at most at a time."""
+    def max_width(self) -> int:
+        """The most pictures that a worker paints at the same time."""
         return max(self.widths.values(), default=1)
 
     def painter(self, device: torch.device) -> Painter:
@@ -51,7 +50,7 @@ class PainterSpec:
 
 @dataclass(frozen=True)
 class MeasureTask:
-    """The losses of a finished picture, H×W×3 uint8, painted from `content`."""
+    """Asks for the losses of a finished picture, H×W×3 uint8, that was painted from `content`."""
 
     image: np.ndarray
     content: np.ndarray
@@ -59,7 +58,7 @@ class MeasureTask:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker is to do; `ticket` tells its report from others. A long frame is put away at `checkpoint`."""
+    """A task for a worker. Its report has the same `ticket`. A frame that takes long is saved at `checkpoint`."""
 
     ticket: int
     task: FrameTask | MeasureTask
@@ -68,9 +67,9 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of an assignment: a picture, losses, or why there is none.
+    """The result of an assignment: a picture, losses, or an error.
 
-    `seconds`: what the worker spent on it. `width`: how many were painted side by side, of which this was one.
+    `seconds`: the worker's time for it. `width`: the width of the batch that it was part of.
     """
 
     ticket: int
@@ -85,44 +84,47 @@ OnProgress = Callable[[int, int, Losses], None]
 
 
 class Executor(Protocol):
-    """Runs assignments. A context manager: leaving it ends whatever it started."""
+    """Runs assignments. A context manager: leaving it ends the workers that it started.
+
+    `wait` raises an exception that is none of ours, such as a bug in a worker; it ends the job.
+    """
 
     @property
     def slots(self) -> int:
-        """How many assignments are to run at the same time."""
+        """How many assignments run at the same time."""
         ...
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Where they run, as a person knows it."""
+        """Labels of the devices of its workers."""
         ...
 
     @property
     def widths(self) -> Mapping[Size, int]:
-        """How many pictures of a size are painted side by side, where it is more than one."""
+        """The batch width of each size for which it is more than one."""
         ...
 
     @property
     def overlaps(self) -> bool:
-        """Whether this process has a core to spare while they run."""
+        """Whether this process can do other work while assignments run."""
         ...
 
     @property
     def free(self) -> int:
-        """How many assignments could be handed out now."""
+        """How many assignments it can take now."""
         ...
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
 
     def submit(self, assignment: Assignment) -> str:
-        """Hands out an assignment while any worker is `free`, and says to which device."""
+        """Takes an assignment, which needs `free` > 0; returns the label of its device."""
         ...
 
     def wait(self, on_progress: OnProgress, timeout: float | None = None) -> Report | None:
-        """The next report; None when none came in `timeout` seconds. `on_progress` is called from this thread."""
+        """The next report; None when none came within `timeout` seconds. Calls `on_progress` from this thread."""
         ...
 
-    def put_away(self) -> None:
-        """Frames under way that have a checkpoint are put away after the iteration; they report `Interrupted`."""
+    def checkpoint_and_stop(self) -> None:
+        """Has frames with a checkpoint save it after their iteration and report `Interrupted`."""
         ...

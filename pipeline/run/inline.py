@@ -1,4 +1,4 @@
-"""TODO: run.inline."""
+"""Runs assignments in the process that schedules them."""
 
 import threading
 from typing import Self
@@ -7,20 +7,20 @@ import torch
 
 from ..torch_settings import thread_limit
 from .executor import Assignment, OnProgress, PainterSpec, Report
-from .workbench import Worker
+from .worker import Worker
 
 
 class InlineExecutor:
     """Runs assignments in this process, while `wait` waits for them."""
 
     def __init__(self, spec: PainterSpec, device: torch.device) -> None:
-        self._put_away = threading.Event()
-        self._bench = Worker(spec, device, self._put_away)
+        self._stop = threading.Event()
+        self._worker = Worker(spec, device, self._stop)
         self._waiting: list[Assignment] = []
         self._reports: list[Report] = []
-        self.slots = spec.places
+        self.slots = spec.max_width
         self.widths = spec.widths
-        self.devices = (self._bench.label,)
+        self.devices = (self._worker.label,)
         # For other threads of this process too, which read and warp frames.
         self._threads = thread_limit(spec.threads, device)
         self.overlaps = device.type != "cpu"
@@ -32,12 +32,12 @@ class InlineExecutor:
     def __exit__(self, *_: object) -> None:
         self._threads.__exit__(None, None, None)
         self._waiting.clear()
-        self._bench.clear()
+        self._worker.clear()
         self._reports.clear()
 
     @property
     def free(self) -> int:
-        return self.slots - len(self._waiting) - self._bench.load - len(self._reports)
+        return self.slots - len(self._waiting) - self._worker.load - len(self._reports)
 
     def submit(self, assignment: Assignment) -> str:
         self._waiting.append(assignment)
@@ -46,10 +46,10 @@ class InlineExecutor:
     def wait(self, on_progress: OnProgress, timeout: float | None = None) -> Report | None:
         del timeout
         while self._waiting:
-            self._bench.add(self._waiting.pop(0))
-        while not self._reports and self._bench.load:
-            self._reports += self._bench.step(on_progress)
+            self._worker.add(self._waiting.pop(0))
+        while not self._reports and self._worker.load:
+            self._reports += self._worker.step(on_progress)
         return self._reports.pop(0) if self._reports else None
 
-    def put_away(self) -> None:
-        self._put_away.set()
+    def checkpoint_and_stop(self) -> None:
+        self._stop.set()

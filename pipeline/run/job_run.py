@@ -29,10 +29,11 @@ from .comparison import write_comparisons
 from .dry_run import WeightsLoader
 from .executor import PainterSpec
 from .executor_factory import ExecutorFactory, make_executor
-from .frame_loop import Painting
+from .frame_loop import FrameLoop, LoopFactory
 from .notices import notify
 from .outcome import failure, summarise
 from .output import write_output
+from .reader_slots import frame_index_of
 from .reconcile import reconcile
 
 
@@ -85,6 +86,7 @@ class JobRun:
     executor_factory: ExecutorFactory = make_executor
     weights_loader: WeightsLoader = load_weights
     worker_count: int | None = None
+    loop_factory: LoopFactory = FrameLoop
 
     def run(self) -> JobDone:
         """Opens or creates the job, paints what is missing and writes the output; see `stylize`."""
@@ -156,12 +158,13 @@ class JobRun:
         self._report_start(job, plan, devices, frames, iterations, len(pending))
         if not pending:
             return 0
-        painting = Painting(
+        loop = self.loop_factory(
             job,
             inputs.content,
             inputs.settings,
             inputs.start_picture,
             inputs.devices[0],
+            frame_index=frame_index_of(job),
             strip=request.strip,
             listener=self.listener,
             stop=self.stop,
@@ -170,7 +173,7 @@ class JobRun:
             job.record_workers(len(executor.devices))
             if request.executor == "ray":
                 notify(job, self.listener, f"painting on {', '.join(executor.devices)}")
-            return painting.run(pending, executor)
+            return loop.run(pending, executor)
 
     def _report_start(
         self,

@@ -1,7 +1,7 @@
-"""The executor that paints in child processes: one worker for each device, replaced where it ends too soon.
+"""Runs assignments in child processes: one worker for each device, or for each share of a CPU's cores.
 
-To a worker go the pickled `PainterSpec` and its device, then assignments, and None where checkpoints are to be written.
-From it come its label, then reports and the progress of each iteration, or the error for which it ends.
+A worker receives the pickled `PainterSpec` and its device, then assignments, and None when it is to save checkpoints and
+stop. It sends its label, then reports and the progress of each iteration, or the error for which it ends.
 """
 
 import contextlib
@@ -18,10 +18,10 @@ import torch
 from ..child_processes import Child, Parent
 from ..errors import DeviceError, WorkerLostError
 from .executor import Assignment, OnProgress, PainterSpec, Report
-from .workbench import Worker
+from .worker import Worker
 
 START_SECONDS = 300.0
-"""A worker that has not loaded its encoder by then will not."""
+"""A worker that has not loaded its encoder by then is given up."""
 
 START_TRIES = 3
 """How many workers are started in the place of a lost one while each ends as it starts."""
@@ -37,9 +37,9 @@ class ProcessExecutor:
     def __init__(self, spec: PainterSpec, devices: Sequence[torch.device]) -> None:
         self._spec = pickle.dumps(spec)
         self._devices = tuple(devices)
-        self._workers: list[_Worker] = []
+        self._workers: list[_WorkerProcess] = []
         self._reports: list[Report] = []
-        self.slots = len(devices) * spec.places
+        self.slots = len(devices) * spec.max_width
         self.widths = spec.widths
         self.devices: tuple[str, ...] = tuple(map(str, devices))
         self.overlaps = True
@@ -47,7 +47,7 @@ class ProcessExecutor:
     def __enter__(self) -> Self:
         try:
             for device in self._devices:
-                self._workers.append(_Worker(device))
+                self._workers.append(_WorkerProcess(device))
             for worker in self._workers:
                 worker.send(self._spec, str(worker.device))
             for worker in self._workers:
@@ -96,15 +96,15 @@ class ProcessExecutor:
                 break
         return self._reports.pop(0) if self._reports else None
 
-    def put_away(self) -> None:
+    def checkpoint_and_stop(self) -> None:
         for worker in self._workers:
             worker.send(None)
 
-    def _replace(self, worker: "_Worker") -> list[Report]:
+    def _replace(self, worker: "_WorkerProcess") -> list[Report]:
         """Starts a worker in the place of one that has ended; returns a report for each assignment that was lost."""
         index, reason = self._workers.index(worker), worker.child.exit_reason()
         for tries_left in reversed(range(START_TRIES)):
-            self._workers[index] = fresh = _Worker(worker.device)
+            self._workers[index] = fresh = _WorkerProcess(worker.device)
             fresh.send(self._spec, str(fresh.device))
             try:
                 fresh.wait_until_ready()
@@ -117,7 +117,7 @@ class ProcessExecutor:
         return [Report(ticket, error, 0.0, worker.label) for ticket in worker.assignments]
 
 
-class _Worker:
+class _WorkerProcess:
     """A child process with its own painter, as this process sees it."""
 
     def __init__(self, device: torch.device) -> None:
@@ -156,12 +156,12 @@ def serve(descriptor: int) -> None:
     """Works as a worker until the parent ends."""
     parent = Parent(descriptor)
     assignments: queue.SimpleQueue[Assignment] = queue.SimpleQueue()
-    put_away = threading.Event()
+    stop = threading.Event()
     spec: PainterSpec = pickle.loads(parent.receive())
     device = torch.device(parent.receive())
-    parent.listen(lambda message: put_away.set() if message is None else assignments.put(message))
+    parent.listen(lambda message: stop.set() if message is None else assignments.put(message))
     try:
-        worker = Worker(spec, device, put_away)
+        worker = Worker(spec, device, stop)
         parent.send(worker.label)
         while True:
             if not worker.load:

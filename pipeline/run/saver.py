@@ -1,4 +1,4 @@
-"""TODO: run.saver."""
+"""A thread that saves paintings while the next ones are painted."""
 
 import queue
 from collections.abc import Callable, Iterator
@@ -6,63 +6,32 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Self
 
-import numpy as np
+from .in_flight import Painted
 
-from ..events import Losses
-from ..job.records import FrameRecord
-from ..motion.reader import MotionFrame, MotionReader
-from ..paint.task import PaintedFrame
-from .executor import Assignment
-
-
-@dataclass
-class ReaderSlot:
-    """One worker's turn: what it reads frames with, and the chain that it is with."""
-
-    motion: MotionReader
-    chain: int | None = None
+Notify = Callable[[str], None]
+"""Takes a line for the user."""
 
 
 @dataclass(frozen=True)
-class FrameInFlight:
-    """A frame that a worker has; its lane is taken, but where it is only measured. `reference`: the objective that its
-    target follows from. `device`: what the worker paints on."""
+class SaveResult:
+    """What came of saving a painting; `error` is None where it is saved."""
 
-    frame: FrameRecord
-    lane: ReaderSlot | None
-    seen: MotionFrame
-    assignment: Assignment
-    reference: float | None
-    sources: tuple[int, ...]
-    device: str = ""
-    tries: int = 1
-    reason: str | None = None
-    """Why it is tried again."""
-
-
-@dataclass(frozen=True)
-class Painted:
-    """A frame that was painted; `losses` are those of the picture as it is, `file_losses` of the file, once known."""
-
-    under_way: FrameInFlight
-    result: PaintedFrame
-    seconds: float
-    saved: np.ndarray | None = None
-    file_losses: Losses | None = None
-
-
-def retry_reason(painted: Painted) -> str | None:
-    return painted.result.retried or painted.under_way.reason
+    painted: Painted
+    error: Exception | None
 
 
 class Saver:
-    """A thread that saves one painting after the other, and what came of each."""
+    """Saves one painting after the other in a thread of its own. A context manager: leaving it drops what waits.
 
-    def __init__(self, save: Callable[[Painted], Painted]) -> None:
+    `save` does the work and returns the painting as saved. The lines that it hands to its second argument come out of
+    `results` among the paintings, in order.
+    """
+
+    def __init__(self, save: Callable[[Painted, Notify], Painted]) -> None:
         self._save = save
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="saver")
         self._pending: list[Future[None]] = []
-        self._results: queue.SimpleQueue[tuple[Painted | str, Exception | None]] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[SaveResult | str] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
         return self
@@ -72,28 +41,26 @@ class Saver:
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is anything that `results` has not given yet, or will give."""
+        """Whether `results` has, or will have, anything to give."""
         self._pending = [future for future in self._pending if not future.done()]
         return bool(self._pending) or not self._results.empty()
 
     def submit(self, painted: Painted) -> None:
+        """Queues a painting."""
         self._pending.append(self._thread.submit(self._run, painted))
 
     def drain(self) -> None:
-        """Waits until all is saved."""
+        """Waits until everything queued is saved."""
         wait(self._pending)
 
-    def results(self) -> Iterator[tuple[Painted | str, Exception | None]]:
-        """(What was saved, None), (what was not, why), and (a line for the user, None)."""
+    def results(self) -> Iterator[SaveResult | str]:
+        """What was saved or failed since the last call, and the lines that the thread has for the user."""
         while not self._results.empty():
             yield self._results.get()
 
-    def say(self, text: str) -> None:
-        """For the thread itself: a line that the user should read."""
-        self._results.put((text, None))
-
     def _run(self, painted: Painted) -> None:
+        # Every exception is handed over: the loop knows which concern the frame alone, and raises the others.
         try:
-            self._results.put((self._save(painted), None))
+            self._results.put(SaveResult(self._save(painted, self._results.put), None))
         except Exception as error:
-            self._results.put((painted, error))
+            self._results.put(SaveResult(painted, error))

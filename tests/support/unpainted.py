@@ -49,7 +49,7 @@ class UnpaintedExecutor:
             return Report(assignment.ticket, painted, 0.0, "cpu")
         return Report(assignment.ticket, LOSSES, 0.0, "cpu")
 
-    def put_away(self) -> None:
+    def checkpoint_and_stop(self) -> None:
         """There is nothing to interrupt."""
 
 

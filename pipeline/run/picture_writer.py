@@ -1,0 +1,116 @@
+"""Paintings → files: written, read back, hashed, and recorded in the job."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .. import storage
+from ..errors import OutputError
+from ..events import Losses
+from ..job.folder import PLOTS_NAME
+from ..job.job import Job
+from ..job.records import FrameRecord
+from ..media import decoding
+from ..media.content import Content
+from ..media.image_metadata import Extras
+from ..media.images import read_image, write_image
+from ..pictures import size_of
+from ..plan.execution_plan import ExecutionPlan
+from ..report.plots import plot_losses
+from .in_flight import Painted
+from .saver import Notify
+
+LossPlotter = Callable[[Sequence[Losses], Path, str], None]
+"""Draws the trace of an optimisation to a file, under a title."""
+
+
+class PictureWriter:
+    """Saves the paintings of a job; `strip` leaves out metadata."""
+
+    def __init__(
+        self,
+        job: Job,
+        content: Content,
+        plan: ExecutionPlan,
+        *,
+        strip: bool,
+        plot: LossPlotter = plot_losses,
+    ) -> None:
+        self._job = job
+        self._content = content
+        self._plan = plan
+        self._strip = strip
+        self._plot = plot
+        self._lost: set[str] = set()
+        """Kinds of metadata of whose loss the user has been told."""
+
+    def save(self, painted: Painted, notify: Notify) -> Painted:
+        """Writes a painting and records its frame as done; returns it with the losses of the file.
+
+        `notify` is called with what the user should know of what the file cannot hold.
+
+        Where a lossy format has changed the picture, nothing is recorded yet: the painting comes back with the picture
+        as saved, to be measured and saved once more. Raises `OutputError` where another file is in the way.
+        """
+        in_flight, result = painted.in_flight, painted.result
+        frame = in_flight.frame
+        losses = painted.saved_losses
+        if losses is None:
+            self._write(frame, result.image, in_flight.motion_frame.alpha, notify)
+            saved = read_image(frame.path)
+            if not np.array_equal(saved, result.image):
+                return dataclasses.replace(painted, saved=saved)
+            losses = result.losses
+        if frame.index == self._plan.first_frame and frame.pass_number == 0:
+            # Before the frame counts as done, as a crash in between would leave the job without its plot.
+            path = self._job.folder / PLOTS_NAME / f"losses-{frame.index:06d}.png"
+            self._plot(result.trace, path, f"{frame.name}: how the weighted losses fell")
+        self._job.finish_frame(
+            frame.index,
+            storage.hash_file(frame.path),
+            losses,
+            result.iterations,
+            str(result.stop),
+            painted.retry_reason,
+            painted.seconds,
+            device=in_flight.device,
+            reference=in_flight.reference,
+            sources=in_flight.sources,
+            pass_number=frame.pass_number,
+        )
+        if in_flight.assignment.checkpoint is not None:
+            in_flight.assignment.checkpoint.remove()
+        return dataclasses.replace(painted, saved_losses=losses)
+
+    def _write(self, frame: FrameRecord, image: np.ndarray, alpha: np.ndarray | None, notify: Notify) -> None:
+        """Writes the picture. A file that has appeared in its place since the job began is kept."""
+        extras = Extras(alpha) if self._content.is_film else self._extras(frame, notify)
+        extras = extras.at_size(size_of(image))
+        if self._plan.may_overwrite(frame.path, self._job.folder) or not frame.path.exists():
+            write_image(frame.path, image, extras)
+            return
+        # Either this job wrote it and was killed before it recorded it, or it is the user's.
+        copy = self._job.folder / f"compared{frame.path.suffix}"
+        try:
+            write_image(copy, image, extras)
+            if storage.hash_file(copy) != storage.hash_file(frame.path):
+                raise OutputError(f"{frame.path} has appeared since the job began and is kept: move it and resume")
+        finally:
+            storage.remove(copy)
+
+    def _extras(self, frame: FrameRecord, notify: Notify) -> Extras:
+        """The transparency and metadata that a photo's painting takes over from its file."""
+        extras = decoding.read_extras(self._content.files[frame.index].path)
+        if self._strip:
+            extras = extras.without_metadata()
+        for kind in extras.lost_in(frame.path.suffix):
+            text = f"{frame.path.suffix} files hold no {kind}: that of {frame.name} is left out"
+            if kind in self._lost:
+                self._job.log(text)
+            else:
+                several = len(self._content.files) > 1
+                notify(f"{text}, and so on (the log names each)" if several else text)
+                self._lost.add(kind)
+        return extras

@@ -1,0 +1,137 @@
+"""Reader slots: for each frame that is painted at the same time, a reader of the content and of its motion."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from ..job.folder import FLOW_NAME
+from ..job.job import Job
+from ..media.content import Content
+from ..media.frame_index import FrameIndex
+from ..media.frame_reader import FrameReader
+from ..motion.dis import DisFlow
+from ..motion.flo_files import FloFolder
+from ..motion.flow import FlowEstimator
+from ..motion.raft import RaftFlow
+from ..motion.reader import MotionReader
+from ..plan.execution_plan import FlowMethod
+from ..settings import Settings
+
+
+@dataclass
+class ReaderSlot:
+    """A reader, and the chain of frames that it follows, if any."""
+
+    motion: MotionReader
+    chain: int | None = None
+
+
+def frame_index_of(job: Job) -> FrameIndex | None:
+    """Times and checksums of the content's frames, by which a reader checks what it decodes after a seek; None where
+    the content cannot be sought."""
+    text = job.frame_index
+    return None if text is None else FrameIndex.from_text(text)
+
+
+class FlowEstimators:
+    """Makes the flow estimator of each reader slot; `device` is where RAFT runs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        method: FlowMethod,
+        device: torch.device,
+        make_raft: Callable[[str, torch.device], FlowEstimator] = RaftFlow,
+    ) -> None:
+        self._flow = settings.flow
+        self._method = method
+        self._device = device
+        self._make_raft = make_raft
+        self._raft: FlowEstimator | None = None
+
+    def make(self) -> FlowEstimator | FloFolder:
+        """An estimator. RAFT is one for all slots, as it takes memory of the device that also paints."""
+        match self._method:
+            case "files":
+                return FloFolder(Path(self._flow.folder or ""))
+            case "raft":
+                if self._raft is None:
+                    self._raft = self._make_raft(self._flow.weights, self._device)
+                return self._raft
+            case _:
+                return DisFlow()
+
+
+class ReaderSlots:
+    """The reader slots of a job, opened as they are needed. A context manager: leaving it closes them.
+
+    `frame_index` is that of the content, where it can be sought. `estimators` is None for a job that needs no flow.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        content: Content,
+        frame_index: FrameIndex | None,
+        settings: Settings,
+        estimators: FlowEstimators | None,
+        *,
+        several_passes: bool,
+        has_keyframes: bool,
+        flow_from_files: bool,
+    ) -> None:
+        self._content = content
+        self._settings = settings
+        self._estimators = estimators
+        self._several_passes = several_passes
+        self._frame_index = frame_index
+        folder = job.folder / FLOW_NAME
+        self._flow_store = folder if several_passes and not flow_from_files else None
+        self._chain_store = folder if has_keyframes else None
+        self._idle: list[ReaderSlot] = []
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def take(self) -> ReaderSlot:
+        """An idle slot, one with a chain first, as it may have read ahead; a new one where none is idle."""
+        for number, slot in enumerate(self._idle):
+            if slot.chain is not None:
+                return self._idle.pop(number)
+        return self._idle.pop(0) if self._idle else self._new()
+
+    def give_back(self, slot: ReaderSlot) -> None:
+        """Makes a slot idle."""
+        self._idle.append(slot)
+
+    def remove(self, slot: ReaderSlot) -> None:
+        """Takes an idle slot back for the frame that had it, which is tried again."""
+        self._idle.remove(slot)
+
+    @property
+    def has_chain(self) -> bool:
+        """Whether an idle slot still follows a chain."""
+        return any(slot.chain is not None for slot in self._idle)
+
+    def _new(self) -> ReaderSlot:
+        needs_flow = self._estimators is not None
+        reach = max(self._settings.temporal.distances) if needs_flow else 0
+        reader = self._open.enter_context(FrameReader(self._content, self._frame_index))
+        motion = MotionReader(
+            reader,
+            None if self._estimators is None else self._estimators.make(),
+            self._settings.size,
+            frames_kept=reach + 2,
+            backward=self._several_passes,
+            flow_store=self._flow_store,
+            chain_store=self._chain_store,
+        )
+        return ReaderSlot(self._open.enter_context(motion))
