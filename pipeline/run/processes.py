@@ -1,7 +1,7 @@
 """Runs assignments in child processes: one worker for each device, or for each share of a CPU's cores.
 
-A worker receives the pickled `PainterSpec` and its device, then assignments, and None when it is to save checkpoints and
-stop. It sends its label, then reports and the progress of each iteration, or the error for which it ends.
+A worker receives the pickled `PainterSpec` and its device, then assignments, and None when it is to save checkpoints
+and stop. It sends its label, then reports and the progress of each iteration, or the error for which it ends.
 """
 
 import contextlib
