@@ -179,3 +179,12 @@ def test_no_cluster_is_one_line(material: Path, tmp_path: Path) -> None:
 def test_an_address_goes_with_ray(material: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`address` is that of a Ray cluster"):
         stylize(asked(material, tmp_path, address="127.0.0.1:1"))
+
+
+def test_the_package_is_shipped_under_its_own_name() -> None:
+    """A checkout's folder has another name, and machines of the cluster import what they get by the folder's."""
+    with ray_executor._package_folder() as folder:
+        assert folder.name == "impasto"
+        shipped = {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
+        here = Path(ray_executor.__file__).resolve().parent.parent
+        assert shipped >= {path.relative_to(here).as_posix() for path in here.rglob("*.py")} >= {"run/ray_executor.py"}

@@ -127,7 +127,7 @@ def test_no_ffmpeg_is_left(
     with start(command, tmp_path) as again:
         _, told = again.communicate(timeout=120)
     assert again.returncode == 0, told
-    assert f"{COUNT} done before" in told
+    assert f"{COUNT} already done" in told
     assert len(film(tmp_path / "o.mp4")) == COUNT
     left = [path.name for path in tmp_path.rglob("*") if "partial" in path.name]
     assert left == [] and processes_of(tmp_path) == []
