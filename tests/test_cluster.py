@@ -21,6 +21,7 @@ from impasto.job.status import status_of
 from impasto.media import images
 from impasto.media.video_reader import read_frames
 from impasto.plan.request import Request
+from impasto.run import ray_executor
 from impasto.run.job_run import resume, stylize
 from tests.test_run import footage, notices, of_kind, request, settings, write_clip, write_frames
 
