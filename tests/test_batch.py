@@ -490,9 +490,7 @@ def test_memory_that_runs_out_is_said_and_kept(material: Path) -> None:
     job = asked(material, "job", executor="inline")
     events: list[Event] = []
     stylize(job, events.append, executor_factory=short)
-    assert "memory is too small for 2 pictures of 64×48 in a batch: one picture at a time" in notices(
-        events
-    )
+    assert "memory is too small for 2 pictures of 64×48 in a batch: one picture at a time" in notices(events)
     assert len([event for event in of_kind(events, Notice) if "memory is too small" in event.text]) == 2, (
         "for each size"
     )
