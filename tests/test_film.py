@@ -781,7 +781,7 @@ def test_the_flow_folder_may_move(flows: Path, here: Path, monkeypatch: pytest.M
         (["--set", "passes.count=0"], "passes.count"),
         (["--set", "start.next=flow"], "start.next"),
         (["--set", "flow.method=farneback"], "flow.method"),
-        (["--set", "flow.method=files"], "flow.method = files needs flow.folder"),
+        (["--set", "flow.method=files"], "flow.method = files needs a folder"),
         (["--set", "flow.method=files", "--set", "flow.folder=none-there"], "flow.folder none-there is no folder"),
         (["--cuts", "nonsense"], "cuts 'nonsense' is neither auto nor none"),
         (["--cuts", "-3"], "-3"),

@@ -18,7 +18,7 @@ from ..motion.flo_files import FloFolder
 from ..motion.flow import FlowEstimator
 from ..motion.raft import RaftFlow
 from ..motion.reader import MotionReader
-from ..plan.execution_plan import FlowMethod
+from ..plan.flow_method import FlowMethod
 from ..settings import Settings
 
 
