@@ -1,5 +1,6 @@
 """What the tests share: small pictures and clips from the samples, the bundled weights, tiny settings."""
 
+import collections
 import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -37,7 +38,21 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("impasto")
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the cases of a `sweep(n)` as slow, but for the first n of each test."""
+    cases = collections.Counter[str]()
+    for item in items:
+        mark = item.get_closest_marker("sweep")
+        if mark is None:
+            continue
+        test = item.nodeid.partition("[")[0]
+        cases[test] += 1
+        if cases[test] > mark.args[0]:
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed and seeds.SEED:

@@ -104,6 +104,7 @@ print(json.dumps({"missing": sorted(set(impasto.__all__) - set(shown)), "heavy":
     assert json.loads(done.stdout) == {"missing": [], "heavy": []}
 
 
+@pytest.mark.slow
 def test_every_name_is_imported_in_a_fresh_process() -> None:
     done = in_fresh_process("from impasto import *; print(stylize.__name__, JobDone.__name__, __version__)")
     assert done.stdout.split() == ["stylize", "JobDone", impasto.__version__], done.stderr
@@ -158,6 +159,7 @@ def test_paths_images_and_arrays_give_the_same_bits(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["content.png", "style.png"], "no file is written"
 
 
+@pytest.mark.slow
 def test_an_image_is_read_as_its_file_is(tmp_path: Path, content_array: np.ndarray, style_array: np.ndarray) -> None:
     """Turned by EXIF, of 16-bit grey, with a palette, with alpha."""
     turned = Image.Exif()
@@ -187,6 +189,7 @@ def test_size_weights_and_preset_are_shorthands_of_settings(
     assert max(short.shape) == 40
 
 
+@pytest.mark.slow
 def test_styles_are_blended_by_their_weights(content_array: np.ndarray, style_array: np.ndarray) -> None:
     other = np.ascontiguousarray(255 - style_array)
 

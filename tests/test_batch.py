@@ -104,6 +104,7 @@ def same(a: PaintedFrame, b: PaintedFrame) -> bool:
     return np.array_equal(a.image, b.image) and a.trace == b.trace and (a.losses, a.stop) == (b.losses, b.stop)
 
 
+@pytest.mark.sweep(1)
 def test_a_picture_has_the_same_bits_beside_any_others(painter: Painter, tasks: list[FrameTask]) -> None:
     expected = [alone(painter, task, 2) for task in tasks]
     for order in ((0, 1, 2, 3, 4), (4, 2, 3, 1, 0)):
@@ -117,6 +118,7 @@ def test_a_picture_has_the_same_bits_beside_any_others(painter: Painter, tasks: 
         assert all(same(painted[ticket], expected[ticket]) for ticket in order)
 
 
+@pytest.mark.sweep(1)
 def test_a_batch_of_one_is_what_paint_one_paints(painter: Painter, tasks: list[FrameTask]) -> None:
     for task in tasks[:3]:
         single, wide = paint_one(painter, task), alone(painter, task, 3)
@@ -125,6 +127,7 @@ def test_a_batch_of_one_is_what_paint_one_paints(painter: Painter, tasks: list[F
         assert wide.losses.objective == pytest.approx(single.losses.objective, rel=0.02)
 
 
+@pytest.mark.sweep(1)
 def test_suspended_pictures_continue_in_another_batch(painter: Painter, tasks: list[FrameTask]) -> None:
     expected = [alone(painter, task, 2) for task in tasks[:2]]
     batch = Batch(painter, SIZE, 2)
@@ -143,6 +146,7 @@ def test_suspended_pictures_continue_in_another_batch(painter: Painter, tasks: l
     assert all(same(painted[ticket], expected[ticket]) for ticket in (0, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 3], ids=["its first step", "a later one"])
 def test_a_step_that_fails_half_way_leaves_nothing_behind(
     painter: Painter, tasks: list[FrameTask], monkeypatch: pytest.MonkeyPatch, after: int
@@ -215,6 +219,7 @@ def run(worker: Worker) -> list[Report]:
     return reports
 
 
+@pytest.mark.slow
 def test_sizes_are_painted_one_after_the_other(
     make_worker: Callable[..., tuple[Worker, threading.Event]], tasks: list[FrameTask], content_array: np.ndarray
 ) -> None:
@@ -248,6 +253,7 @@ def short_of_memory(painter: Painter, most: int) -> None:
     painter.encoder.register_forward_pre_hook(greedy)
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("most", [1, 2])
 def test_a_batch_without_memory_is_split(
     make_worker: Callable[..., tuple[Worker, threading.Event]],
@@ -281,6 +287,7 @@ def test_one_picture_without_memory_fails(
         assert report.result.__context__ is None, "what it came from holds the memory that was too small"
 
 
+@pytest.mark.slow
 def test_a_measurement_without_memory_suspends_the_batch(
     make_worker: Callable[..., tuple[Worker, threading.Event]],
     tasks: list[FrameTask],
@@ -312,6 +319,7 @@ def test_a_measurement_without_memory_suspends_the_batch(
         assert same(report.result, expected), "the others went on from where they were"
 
 
+@pytest.mark.slow
 def test_a_second_try_without_memory_splits_the_batch(
     weights: EncoderWeights, style_array: np.ndarray, tiny_settings: Settings, tasks: list[FrameTask]
 ) -> None:
@@ -383,6 +391,7 @@ def widths(job: Request) -> list[list[int]]:
         return sorted(read.plan["widths"])
 
 
+@pytest.mark.slow
 def test_photos_of_several_sizes(material: Path) -> None:
     inline, each = asked(material, "inline", executor="inline"), asked(material, "each", executor="processes")
     events: list[Event] = []
@@ -398,6 +407,7 @@ def test_photos_of_several_sizes(material: Path) -> None:
     assert widths(one_by_one) == [] and hashes(one_by_one)[6] == hashes(inline)[6]
 
 
+@pytest.mark.slow
 def test_the_width_is_part_of_the_job(material: Path) -> None:
     job = asked(material, "job", executor="inline")
     stylize(job)
@@ -411,6 +421,7 @@ def test_the_width_is_part_of_the_job(material: Path) -> None:
     assert hashes(job) == before
 
 
+@pytest.mark.slow
 def test_a_film_goes_on_after_a_stop(material: Path) -> None:
     write_clip(material / "cut.mp4", footage(9))
     cuts = ("shots.cuts=[3, 6]",)
@@ -469,6 +480,7 @@ class Deadly(InlineExecutor):
         return self._reports.pop(0)
 
 
+@pytest.mark.slow
 def test_what_ends_a_worker_is_told_from_what_was_beside_it(material: Path) -> None:
     ends: list[int] = []
     for number, frame in enumerate(footage(12)):
@@ -481,6 +493,7 @@ def test_what_ends_a_worker_is_told_from_what_was_beside_it(material: Path) -> N
     assert [number for number, digest in enumerate(hashes(job)) if digest is None] == [2]
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_is_said_and_kept(material: Path) -> None:
     def short(spec: PainterSpec, devices: Sequence[torch.device], *_: object) -> InlineExecutor:
         executor = InlineExecutor(spec, devices[0])

@@ -59,6 +59,7 @@ def heard(painter: Painter, task: FrameTask, checkpoint: Checkpoint) -> tuple[np
     return painted.image, painted.trace, first[0]
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("count", [3, 4, 17, ITERATIONS])
 def test_the_same_bits_wherever_it_was_killed(painter: Painter, task: FrameTask, tmp_path: Path, count: int) -> None:
     whole = paint_one(painter, task)
@@ -71,6 +72,7 @@ def test_the_same_bits_wherever_it_was_killed(painter: Painter, task: FrameTask,
     assert not np.array_equal(image, task.content)
 
 
+@pytest.mark.sweep(1)
 def test_killed_again_and_again(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "frame", 0)
     for count in (5, 6, 12, 25):
@@ -81,6 +83,7 @@ def test_killed_again_and_again(painter: Painter, task: FrameTask, tmp_path: Pat
     assert trace == whole.trace and np.array_equal(image, whole.image)
 
 
+@pytest.mark.slow
 def test_what_is_damaged_is_not_used(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "frame", 0)
     with pytest.raises(KilledError):
@@ -124,6 +127,7 @@ def test_what_another_task_left_is_not_used(
     assert checkpoint.load(task_digest(task, painter.device)) is not None
 
 
+@pytest.mark.sweep(1)
 def test_it_is_written_no_more_often_than_asked(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "frame", 10)
     batch = Batch(painter, (48, 72), 1, iter(range(1000)).__next__)
@@ -137,6 +141,7 @@ def test_it_is_written_no_more_often_than_asked(painter: Painter, task: FrameTas
     assert len(written) == (ITERATIONS - 1) // 10
 
 
+@pytest.mark.sweep(1)
 def test_a_path_that_cannot_be_written_costs_nothing(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way of a folder")
     image, trace, _ = heard(painter, task, Checkpoint(tmp_path / "file" / "frame", 0))
@@ -144,6 +149,7 @@ def test_a_path_that_cannot_be_written_costs_nothing(painter: Painter, task: Fra
     assert trace == whole.trace and np.array_equal(image, whole.image)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_costs_nothing(painter: Painter, task: FrameTask, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "frame", 0)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -292,6 +292,7 @@ def test_a_folder_that_may_not_be_written(here: Path) -> None:
     refused(1, "not allowed", *stylize("content.png", "locked/o.png"))
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("failing", [1, 2, 4])
 def test_a_full_disk_is_told_and_the_job_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
     """The disk is full at the n-th picture or film that is written; then there is space again."""
@@ -448,6 +449,7 @@ def test_colour_is_for_terminals_and_for_who_wants_it(tmp_path: Path) -> None:
     assert not COLOUR.search(shown)
 
 
+@pytest.mark.slow
 def test_a_film_on_a_terminal(here: Path) -> None:
     """A Matroska file does not say how many frames it has."""
     write_clip(here / "in.mkv", footage())
@@ -514,6 +516,7 @@ def test_status_tells_where_frames_were_painted(here: Path) -> None:
     assert record["devices"][1] == {**record["devices"][1], "frame_count": 1, "seconds_per_frame": 20}
 
 
+@pytest.mark.slow
 def test_status_of_a_job_whose_owner_has_gone(here: Path) -> None:
     impasto(*stylize("in", "o.mp4"))
     Path("o.mp4.impasto/frames/000001.png").unlink()
@@ -569,6 +572,7 @@ def test_verify_names_what_changed_in_each_kind_of_file(here: Path) -> None:
     assert impasto("verify", str(job)).code == 0
 
 
+@pytest.mark.slow
 def test_verify(here: Path) -> None:
     impasto(*stylize("in", "o.mp4"))
     good = impasto("verify", "o.mp4.impasto")
@@ -590,6 +594,7 @@ def test_verify(here: Path) -> None:
     assert impasto("verify", "o.mp4.impasto").code == 0
 
 
+@pytest.mark.slow
 def test_verify_of_a_photo_that_was_changed_says_what_helps(here: Path) -> None:
     impasto(*stylize("in", "out"))
     (here / "out" / "f2.png").write_bytes(b"changed")
@@ -662,6 +667,7 @@ def test_measure(here: Path) -> None:
     assert [line.split()[0] for line in lines[1:]] == ["f1.png", "f2.png", "f3.png", "mean"]
 
 
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize(
     ("result", "content", "more", "said"),
     [
@@ -684,6 +690,7 @@ def test_what_cannot_be_measured(here: Path, result: str, content: str, more: tu
     refused(2, said, "measure", result, "--content", content, "-s", "style.png", *FAST[2:], *more)
 
 
+@pytest.mark.slow
 def test_doctor() -> None:
     result = impasto("doctor")
     assert result.code == 0
@@ -705,6 +712,7 @@ def test_doctor() -> None:
 # Names and places
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", [".", "./"])
 def test_the_current_folder_as_output(here: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
     (here / "work").mkdir()

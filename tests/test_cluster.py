@@ -88,6 +88,7 @@ def test_three_machines_paint_the_same_bits(material: Path, tmp_path: Path, mach
     assert all(re.fullmatch(r"[\d.]+ cpu \(1 thread\)", item.device) for item in devices)
 
 
+@pytest.mark.slow
 def test_side_by_side_and_in_segments_the_bits_are_the_same(material: Path, tmp_path: Path, machines: Any) -> None:
     write_frames(tmp_path / "long", footage(20))
     write_frames(tmp_path / "photos", footage(5))
@@ -108,6 +109,7 @@ def test_side_by_side_and_in_segments_the_bits_are_the_same(material: Path, tmp_
         assert hashes(jobs[0]) == hashes(jobs[1]) and None not in hashes(jobs[0])
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_cost_their_frames(material: Path, tmp_path: Path, machines: Any) -> None:
     spread = asked(material, tmp_path, executor="ray", address=machines.address)
     events: list[Event] = []
@@ -141,6 +143,7 @@ def painting(machines: Any) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_machine_is_lost_and_one_joins(material: Path, tmp_path: Path, machines: Any) -> None:
     lost = machines.add_node(num_cpus=1)
     machines.wait_for_nodes()
@@ -157,6 +160,7 @@ def test_a_machine_is_lost_and_one_joins(material: Path, tmp_path: Path, machine
     assert hashes(spread) == hashes(asked(material, material / "inline"))
 
 
+@pytest.mark.slow
 def test_a_film_is_the_film_also_when_it_goes_on_elsewhere(material: Path, tmp_path: Path, machines: Any) -> None:
     inline = asked(material, tmp_path / "inline", "cut.mp4", executor="inline")
     stylize(inline)

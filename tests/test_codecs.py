@@ -38,6 +38,7 @@ def smooth(size: tuple[int, int]) -> np.ndarray:
     return np.dstack([red, green, blue]).round().astype(np.uint8)
 
 
+@pytest.mark.sweep(8)
 @pytest.mark.parametrize(("name", "suffix"), PAIRS)
 @pytest.mark.parametrize("size", [(64, 96), (65, 97)])
 def test_every_codec_gives_back_what_it_was_given(

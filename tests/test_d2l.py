@@ -141,6 +141,7 @@ def settings() -> Settings:
     return load_settings("d2l", ["encoder.weights=bundled"])
 
 
+@pytest.mark.slow
 def test_the_losses_are_the_textbooks(
     settings: Settings, weights: EncoderWeights, style_array: np.ndarray, content: np.ndarray
 ) -> None:

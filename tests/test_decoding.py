@@ -292,6 +292,7 @@ def test_who_asks_may_take_its_time(clip: Path, monkeypatch: pytest.MonkeyPatch)
     assert sum(1 for _ in frames) == 39
 
 
+@pytest.mark.slow
 def test_in_a_batch_the_others_go_on(
     tmp_path: Path,
     style_file: Path,

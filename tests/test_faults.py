@@ -50,6 +50,7 @@ def sweep(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return faults.Sweep(work) if faults.can_trace() else faults.InProcess(work)
 
 
+@pytest.mark.slow
 def test_a_kill_at_every_tenth_point(sweep: faults.Sweep | faults.InProcess) -> None:
     tally = faults.Tally()
     first = random.randrange(10)
@@ -59,6 +60,7 @@ def test_a_kill_at_every_tenth_point(sweep: faults.Sweep | faults.InProcess) -> 
     assert tally.killed > tally.points / 2
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("fault", faults.ERRORS, ids=lambda fault: fault.name)
 def test_a_disk_that_fails_at_some_points(sweep: faults.Sweep | faults.InProcess, fault: faults.Fault) -> None:
     tally = faults.Tally()
@@ -70,6 +72,7 @@ def test_a_disk_that_fails_at_some_points(sweep: faults.Sweep | faults.InProcess
     print(f"from point {first}: {tally}")
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("fault", [faults.KILL, faults.ERRORS[1]], ids=lambda fault: fault.name)
 def test_faults_from_inside_the_process(tmp_path: Path, fault: faults.Fault) -> None:
     """The way that serves where there is no `strace`, tested everywhere."""
@@ -81,6 +84,7 @@ def test_faults_from_inside_the_process(tmp_path: Path, fault: faults.Fault) -> 
     assert tally.survived < tally.points
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["finished", "stopped", "crashed", "torn"])
 def test_damaged_files_are_reported_and_repaired(tmp_path: Path, weights: EncoderWeights, state: str) -> None:
     seed = random.randrange(1 << 32)
@@ -103,6 +107,7 @@ def test_one_of_two_owners_wins(tmp_path: Path) -> None:
 # --- locks of disks that have none ---
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.skipif(not faults.can_trace(), reason="strace is not here, or may not attach")
 @pytest.mark.parametrize("error", ["ENOLCK", "ENOSYS", "EOPNOTSUPP"])
 @pytest.mark.parametrize("begun", [False, True], ids=["new", "begun"])
@@ -508,6 +513,7 @@ def _dying(values: dict[str, Any], job: Path, place: str) -> None:
     job_run.stylize(request_module.Request.from_values(values, job), on_event)
 
 
+@pytest.mark.slow
 def test_anything_in_any_order(tmp_path: Path, weights: EncoderWeights) -> None:
     AnyOrder.weights = weights
     for index in range(3):

@@ -199,6 +199,7 @@ def pan_film(tmp_path_factory: pytest.TempPathFactory, style: Path) -> Request:
     return asked
 
 
+@pytest.mark.slow
 def test_a_pan_holds_better_than_without_warping(pan_film: Request, tmp_path: Path, style: Path) -> None:
     held = error_of(pan_film, PAN)
     for start, share in (("previous", 0.5), ("content", 0.3)):
@@ -243,6 +244,7 @@ def test_the_temporal_loss_holds_a_film(pan_film: Request, tmp_path: Path, style
     assert errors[1_000_000] < 0.9 * error_of(pan_film, PAN)
 
 
+@pytest.mark.slow
 def test_frames_further_back_are_held_to(tmp_path: Path, style: Path, pairs: list[tuple[str, str]]) -> None:
     frames = of(scenes.occluder(SIZE, 6, 3))
     distances = "temporal.distances=[1, 2, 4]"
@@ -324,6 +326,7 @@ def command(output: str, *more: str, content: str = "in") -> list[str]:
     return ["stylize", content, "--sequence", "-s", "style.png", "-o", output, *FAST, *more]
 
 
+@pytest.mark.slow
 def test_cuts_of_the_command_line(here: Path) -> None:
     (here / "cuts.txt").write_text("# by hand\n3\n\n", encoding="utf-8")
     said = {
@@ -432,6 +435,7 @@ def test_frames_that_are_gone_come_back(uneven: Request) -> None:
     no_traces(uneven.job_folder)
 
 
+@pytest.mark.slow
 def test_a_film_with_targets_that_was_killed(uneven: Request, tmp_path: Path) -> None:
     asked = copied(uneven, tmp_path)
     for place in ("done 2", "after-rename 0", "before-rename 1", "done 6"):
@@ -490,6 +494,7 @@ def test_the_film_is_the_last_pass(three_passes: tuple[Request, list[Event]]) ->
     assert distances.sum(0).argmin() == 2
 
 
+@pytest.mark.slow
 def test_passes_that_were_killed(three_passes: tuple[Request, list[Event]], tmp_path: Path, style: Path) -> None:
     """In the first pass, going back, in the last pass of the first shot, and in the second shot."""
     asked, _ = three_passes
@@ -624,6 +629,7 @@ def test_flow_that_a_crash_has_cut_short_is_estimated_again(tmp_path: Path, styl
 # A video is read backwards
 
 
+@pytest.mark.slow
 def test_a_video_in_passes(tmp_path: Path, style: Path) -> None:
     """Decoded backwards, over more frames than are kept and stopped on the way, it is what it is frame by frame."""
     own = (*TO_AND_FRO, "shots.cuts=[17]")
@@ -744,6 +750,7 @@ def test_other_flow_files_are_another_recipe(flows: Path, here: Path) -> None:
     assert stylize(asked).painted_count == 4
 
 
+@pytest.mark.slow
 def test_the_flow_folder_may_move(flows: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relative folder is that of the command, from wherever it is resumed; one moved is given by its new name."""
     whole, asked, moved = (film(here, Path("style.png"), (), name, *FILES) for name in ("w", "o", "m"))

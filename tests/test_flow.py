@@ -125,6 +125,7 @@ class TestDisFlow:
         flow = dis_flow(footage.frame(0), footage.frame(1), (120, 160))
         assert np.median(flow[10:-10, 10:-10], axis=(0, 1)) == pytest.approx([4.0, -2.0], abs=0.15)
 
+    @pytest.mark.sweep(1)
     @pytest.mark.parametrize("name", FOOTAGE)
     def test_footage_of_known_motion(self, name: str) -> None:
         size = (144, 256)

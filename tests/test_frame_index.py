@@ -111,6 +111,7 @@ def check(path: Path) -> FrameIndex:
     return index
 
 
+@pytest.mark.sweep(6)
 @pytest.mark.parametrize("name", CLIPS)
 def test_the_same_bits_from_anywhere(tmp_path: Path, name: str) -> None:
     path = make(tmp_path, name, CLIPS[name])

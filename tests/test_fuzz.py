@@ -29,6 +29,7 @@ def fed(tmp_path: Path, some: list[Mutant]) -> Counter[Outcome]:
     return counts
 
 
+@pytest.mark.slow
 def test_two_hundred_damaged_files(tmp_path: Path, seeds: list[Seed]) -> None:
     some = list(mutants(seeds, {"photo": PHOTOS, "video": FILMS, "style": OTHERS, "flow": OTHERS}))
     assert len(some) >= 200 and {mutant.how for mutant in some} == set(MUTATIONS)

@@ -241,6 +241,7 @@ def test_the_cases_cover_every_pair() -> None:
             assert covered or (impossible and "container" in (first, second)), pair
 
 
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_goes_in_comes_out(tmp_path: Path, style_file: Path, case: Case) -> None:
     source, output = tmp_path / f"source{case.container}", tmp_path / f"painted{case.output}"

@@ -575,6 +575,7 @@ def test_means_of_what_is_there() -> None:
 # Beside a cold start
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("start", ["content", "noise", "matched", "file"])
 def test_a_cold_start_is_its_own_equal(
     tmp_path: Path, weights: EncoderWeights, style_array: np.ndarray, style_file: Path, start: str

@@ -275,6 +275,7 @@ def small_square(count: int, speed: float, size: Size = GROUND, side: int = 6) -
     return scenes.Scene(size, count, [ground, square], noise_sigma=2.0, seed=5)
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize(("sigma", "seed"), [(1.0, 1), (2.0, 5)])
 def test_a_still_scene_has_no_flow_at_all(sigma: float, seed: int) -> None:
     """The noise of the sensor makes the estimate tremble, and what trembles would be resampled in every frame."""
@@ -288,6 +289,7 @@ def test_a_still_scene_has_no_flow_at_all(sigma: float, seed: int) -> None:
             assert link.visibility.mean() > 0.999, "and what stands still hides nothing"
 
 
+@pytest.mark.slow
 def test_a_still_scene_has_hardly_any_flow_in_strong_noise() -> None:
     footage = scenes.still(GROUND, 41, 5)
     drawn = np.zeros((*GROUND, 2))
@@ -300,6 +302,7 @@ def test_a_still_scene_has_hardly_any_flow_in_strong_noise() -> None:
     assert np.linalg.norm(drawn, axis=2).max() < 1, "and nothing is drawn away by it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("speed", "moves_from", "sigma"), [(0.035, 25, 0.0), (0.035, 25, 2.0), (0.1, 12, 2.0)])
 def test_a_slow_pan_is_not_still(speed: float, moves_from: int, sigma: float) -> None:
     """From one frame to the next it moves no more than an estimate trembles, and in many frames it does."""
@@ -457,6 +460,7 @@ def same_frame(one: MotionFrame, two: MotionFrame) -> bool:
     )
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("shot", [0, 5])
 def test_a_resumed_walk_gives_the_same(shot: int) -> None:
     """Wherever it begins, and whether what is looked at was kept or is read again."""
@@ -629,6 +633,7 @@ def test_a_keyframe_that_cannot_be_read_is_named(tmp_path: Path, long_pan: scene
             far_link(motion, index, other)
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize(("sigma", "seed"), [(1.0, 1), (2.0, 5)])
 def test_a_still_scene_has_no_flow_to_a_far_frame(tmp_path: Path, sigma: float, seed: int) -> None:
     """Though the trembling of each step adds up on the way."""
@@ -645,6 +650,7 @@ def test_a_still_scene_has_no_flow_to_a_far_frame(tmp_path: Path, sigma: float, 
             assert far.visibility.mean() > 0.999
 
 
+@pytest.mark.slow
 def test_a_slow_pan_is_not_still_towards_a_far_frame(tmp_path: Path) -> None:
     footage = dataclasses.replace(scenes.pan(GROUND, 25, 6, velocity=(0.1, 0.0)), noise_sigma=1.0, seed=3)
     with MotionReader(Film(footage.frame), DisFlow(), None, chain_store=tmp_path) as motion:

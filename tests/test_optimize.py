@@ -76,6 +76,7 @@ def objectives(outcome: Outcome) -> list[float]:
 # --- minima -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("variable", ["bounded", "free"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.35])
 def test_a_quadratic_reaches_its_minimum(variable: str, smoothing: float) -> None:
@@ -97,6 +98,7 @@ def test_a_minimum_out_of_gamut_ends_at_its_border() -> None:
         assert (outcome.image[channel] - expected).abs().max() < 1e-3
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize(("variable", "history"), [("bounded", 20), ("free", 20), ("free", 3)])
 def test_the_valley_of_rosenbrock(variable: str, history: int) -> None:
     start = 0.2 + 0.3 * uniform(1, 3, 2, 2, seed=1)
@@ -350,6 +352,7 @@ def mixed(images: Images, rows: torch.Tensor) -> torch.Tensor:
     return torch.stack([problems[row](image.unsqueeze(0)) for row, image in zip(rows.tolist(), images, strict=True)])
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("history", [20, 3])
 @pytest.mark.parametrize("rule", [StopRule(60), StopRule(60, tolerance=0.01, interval=5)], ids=["count", "tolerance"])
 def test_a_picture_of_a_batch_is_the_picture_alone(history: int, rule: StopRule) -> None:
@@ -468,6 +471,7 @@ def test_the_listener_is_called_for_every_iteration_in_order() -> None:
 # --- stopping ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("minimize", [minimize_lbfgs, minimize_adam], ids=["lbfgs", "adam"])
 @pytest.mark.parametrize(("tolerance", "interval"), [(0.5, 3), (0.99, 10), (0.9, 1)])
 def test_the_tolerance_stops_where_the_trace_says(
@@ -666,6 +670,7 @@ def test_the_trace_keeps_the_temporal_term_apart(minimize: Callable[..., list[Ou
         )
 
 
+@pytest.mark.sweep(4)
 @MINIMIZERS
 @pytest.mark.parametrize("floor", [1, 4, 9])
 @pytest.mark.parametrize("held", [False, True])

@@ -55,6 +55,7 @@ def same(first: PaintedFrame, second: PaintedFrame) -> bool:
 # --- a pure function --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("start", ["content", "matched", "noise", "given"])
 @pytest.mark.parametrize("method", ["lbfgs", "adam"])
 def test_the_same_task_gives_the_same_bits(
@@ -84,6 +85,7 @@ def test_the_index_matters_to_noise_alone(make_painter: Callable[..., Painter], 
         assert same(first, second) is equal
 
 
+@pytest.mark.slow
 def test_the_order_of_the_layers_does_not_matter(
     weights: EncoderWeights, style_array: np.ndarray, content_array: np.ndarray
 ) -> None:
@@ -114,6 +116,7 @@ def test_the_losses_are_those_of_the_saved_picture(
     assert painted.losses != painted.trace[-1], "8 bits are not the picture that was optimised"
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("variable", ["bounded", "free"])
 @pytest.mark.parametrize("method", ["lbfgs", "adam"])
 def test_painting_lowers_the_objective_of_the_file(
@@ -148,6 +151,7 @@ def test_the_settings_reach_the_losses() -> None:
     assert (weights.total_variation_form, weights.total_variation_pixels) == ("absolute_sum", "byte")
 
 
+@pytest.mark.slow
 def test_all_weights_times_a_factor_paint_the_same_picture(
     weights: EncoderWeights, style_array: np.ndarray, content_array: np.ndarray
 ) -> None:
@@ -246,6 +250,7 @@ def test_a_blend_lies_between_its_styles(
 # --- pictures that are hard ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("level", [0, 128, 255])
 @pytest.mark.parametrize("variable", ["bounded", "free"])
 @pytest.mark.parametrize("start", ["content", "matched", "noise"])
@@ -292,6 +297,7 @@ def test_one_iteration_of_a_given_picture_keeps_it(
     assert np.array_equal(painted.image, given) and painted.iterations == 1
 
 
+@pytest.mark.slow
 def test_a_still_scene_does_not_darken(make_painter: Callable[..., Painter], content_array: np.ndarray) -> None:
     """Each frame from the saved one before: after thirty of them the picture is as bright as it was."""
     painter = make_painter()
@@ -349,6 +355,7 @@ class Faulty:
         return minimizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["nonfinite", "stalled"])
 def test_a_failed_try_is_repeated_from_a_safe_start_and_reported(
     make_painter: Callable[..., Painter], content_array: np.ndarray, fault: str

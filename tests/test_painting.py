@@ -135,6 +135,7 @@ def test_a_frame_that_fails_once_is_tried_again(material: Path, tmp_path: Path) 
     assert [record.retried for record in records(asked)] == [None, None, "not enough memory on cpu", None, None, None]
 
 
+@pytest.mark.slow
 def test_a_frame_that_fails_twice_is_set_aside_and_held(material: Path, tmp_path: Path) -> None:
     faults, events = Faults({2: 2}), list[Event]()
     asked = film(material, tmp_path)
@@ -176,6 +177,7 @@ def test_a_frame_that_fails_twice_is_set_aside_and_held(material: Path, tmp_path
         assert status_of(job).finished and job.output.substituted == () and find_problems(job) == []
 
 
+@pytest.mark.slow
 def test_a_frame_after_one_that_failed_is_repaired_to_its_bits(material: Path, tmp_path: Path) -> None:
     """Also when what failed has been painted since: it still starts from the frame that it started from."""
     faults = Faults({2: 2})
@@ -192,6 +194,7 @@ def test_a_frame_after_one_that_failed_is_repaired_to_its_bits(material: Path, t
     assert faults.tried == [3] and hashes(asked) == before
 
 
+@pytest.mark.slow
 def test_a_frame_that_cannot_be_repaired_at_once_is_repaired_to_its_bits(material: Path, tmp_path: Path) -> None:
     """As the frames after it were painted from what it was."""
     faults = Faults({2: 2})
@@ -210,6 +213,7 @@ def test_a_frame_that_cannot_be_repaired_at_once_is_repaired_to_its_bits(materia
     assert faults.tried == [3] and hashes(asked) == before
 
 
+@pytest.mark.slow
 def test_frames_wait_for_a_source_that_fails_again_and_again(material: Path, tmp_path: Path) -> None:
     """They get the bits of the uninterrupted job, or none: the frames after them were painted from those."""
     asked = film(material, tmp_path)
@@ -273,6 +277,7 @@ def test_a_device_that_paints_nothing_is_not_tried_for_ever(material: Path, tmp_
     assert [record.state for record in records(asked)] == [FrameState.DONE] * COUNT
 
 
+@pytest.mark.slow
 def test_a_film_with_held_frames_that_was_changed_is_kept(material: Path, tmp_path: Path) -> None:
     faults = Faults({2: 2})
     asked = film(material, tmp_path)
@@ -285,6 +290,7 @@ def test_a_film_with_held_frames_that_was_changed_is_kept(material: Path, tmp_pa
     assert asked.output.read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_a_whole_film_is_not_replaced_by_one_with_held_frames(material: Path, tmp_path: Path) -> None:
     """Its frame is lost, and cannot be painted again: the film shows it all the same."""
     asked = film(material, tmp_path)
@@ -318,6 +324,7 @@ def test_drafts_alone_are_no_film(material: Path, tmp_path: Path) -> None:
     assert error.value.exit_code == 1 and not asked.output.exists()
 
 
+@pytest.mark.slow
 def test_a_job_with_held_frames_is_not_cleaned(material: Path, tmp_path: Path) -> None:
     faults = Faults({2: 2})
     asked = film(material, tmp_path)
@@ -339,6 +346,7 @@ class FaultyMeasure(InlineExecutor):
         return super().wait(on_progress, timeout)
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize(("faults", "failed"), [(1, []), (2, ["f1.png"])])
 def test_a_photo_that_cannot_be_measured_is_set_aside(
     material: Path, tmp_path: Path, faults: int, failed: list[str]
@@ -358,6 +366,7 @@ def test_a_photo_that_cannot_be_measured_is_set_aside(
         assert find_problems(job) == []
 
 
+@pytest.mark.slow
 def test_a_frame_that_is_lost_in_a_stop_has_not_failed(material: Path, tmp_path: Path) -> None:
     """As where the system tells the workers to end with the job: nothing is wrong with what they had."""
     faults = Faults({2: 1})
@@ -387,6 +396,7 @@ def stopping(index: int, iteration: int, stop: StopSignal) -> Callable[[Event], 
     return listener
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("index", [0, 2])
 def test_a_stop_in_a_long_frame_puts_it_away(material: Path, tmp_path: Path, index: int) -> None:
     whole, asked = (film(material, tmp_path / name, *LONG) for name in ("whole", "stopped"))
@@ -403,6 +413,7 @@ def test_a_stop_in_a_long_frame_puts_it_away(material: Path, tmp_path: Path, ind
     assert hashes(asked) == hashes(whole) and not kept.exists()
 
 
+@pytest.mark.slow
 def test_what_a_kill_leaves_of_checkpoints_is_removed(material: Path, tmp_path: Path) -> None:
     """They are large: fifty pictures each."""
     asked, stop = film(material, tmp_path), StopSignal()
@@ -456,6 +467,7 @@ def workers() -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_processes_paint_the_same_bits_also_when_they_are_killed(material: Path, tmp_path: Path) -> None:
     inline, spread = (
         request(material / "photos", material / "style.png", tmp_path / name / "out", executor=executor)
@@ -500,6 +512,7 @@ def test_a_worker_that_cannot_begin_says_why(style_array: np.ndarray, weights: A
     assert workers() == []
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_as_it_starts_is_replaced(
     style_array: np.ndarray, weights: Any, content_array: np.ndarray
 ) -> None:
@@ -534,6 +547,7 @@ def test_workers_that_are_all_killed_as_they_start_are_an_error(
         pass
 
 
+@pytest.mark.slow
 def test_workers_leave_it_to_the_job_to_stop(style_array: np.ndarray, weights: Any, content_array: np.ndarray) -> None:
     """As a cluster's scheduler tells every process of a job that its time is up."""
     with ProcessExecutor(spec(style_array, weights), pick_devices("cpu")) as executor:
@@ -544,6 +558,7 @@ def test_workers_leave_it_to_the_job_to_stop(style_array: np.ndarray, weights: A
         assert report is not None and isinstance(report.result, task_module.PaintedFrame)
 
 
+@pytest.mark.slow
 def test_workers_end_with_whoever_made_them(style_array: np.ndarray, weights: Any) -> None:
     with ProcessExecutor(spec(style_array, weights), pick_devices("cpu") * 2) as executor:
         assert len(workers()) == executor.slots == 2
@@ -601,6 +616,7 @@ class TestContract:
         assert place.path.exists()
 
 
+@pytest.mark.slow
 def test_a_wait_ends_in_time_while_a_frame_is_under_way(
     style_array: np.ndarray, weights: Any, content_array: np.ndarray
 ) -> None:

@@ -93,6 +93,7 @@ def film(path: Path) -> list[np.ndarray]:
     return [frame.image for frame in video_reader.read_frames(path)]
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize(
     ("signals", "statuses"),
     [
@@ -133,6 +134,7 @@ def test_no_ffmpeg_is_left(
     assert left == [] and processes_of(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_no_ffmpeg_is_left_by_a_failure(tmp_path: Path, command: list[str]) -> None:
     for index in range(COUNT):
         noise = numpy_stream(index).integers(0, 256, (64, 64, 3), dtype=np.uint8)

@@ -110,6 +110,7 @@ def test_a_trace_with_nothing_to_draw_is_no_error(tmp_path: Path, trace: list[Lo
         assert image.width > 600
 
 
+@pytest.mark.sweep(3)
 @pytest.mark.parametrize(
     "title",
     ["a $5 and b $6.png", "price$5_$6.png", "a$^$b", "$\\frac{.png", "x_1^2 & <b>", "{}", "naïve Ärger", "\\alpha$"],

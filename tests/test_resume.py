@@ -168,6 +168,7 @@ def same_as_whole(folder: Path, whole: Path) -> None:
 # --- kills ---
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize(
     "place",
     [
@@ -194,6 +195,7 @@ def test_a_film_killed_at_a_place(material: Path, tmp_path: Path, place: str) ->
     assert stylize(asked).painted_count == 0
 
 
+@pytest.mark.slow
 def test_a_film_killed_again_and_again(material: Path, tmp_path: Path) -> None:
     asked = film(material, tmp_path)
     for place in ("done 0", "progress 1", "after-rename 0", "before-rename 0", "done 3", "progress 5", "assembling 1"):
@@ -215,6 +217,7 @@ def test_a_film_killed_at_any_time(material: Path, tmp_path: Path) -> None:
     assert kills >= 1
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("place", ["after-rename 1", "before-rename 2", "after-rename 2"])
 def test_a_film_killed_while_its_missing_frame_is_put_in(material: Path, tmp_path: Path, place: str) -> None:
     """The renames are those of the frame, of the new film in the job's folder, and of its name."""
@@ -242,6 +245,7 @@ def test_a_film_killed_while_its_missing_frame_is_put_in(material: Path, tmp_pat
     no_traces(tmp_path)
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("place", ["before-rename 1", "after-rename 1", "done 3", "progress 4"])
 @pytest.mark.parametrize("mode", ["sequence", "photos"])
 def test_a_folder_killed_at_a_place(material: Path, tmp_path: Path, place: str, mode: Any) -> None:
@@ -253,6 +257,7 @@ def test_a_folder_killed_at_a_place(material: Path, tmp_path: Path, place: str, 
     assert tree(tmp_path / "out") == tree(material / f"whole-{mode}" / "out")
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("place", ["before-rename 7", "after-rename 7", "after-rename 9"])
 def test_photos_killed_while_they_are_compared(material: Path, tmp_path: Path, place: str) -> None:
     """The renames are those of six photos, then for each of a comparison in the job's folder and of its name."""
@@ -291,6 +296,7 @@ def test_a_comparison_that_appeared_is_kept(material: Path, tmp_path: Path) -> N
     no_traces(tmp_path)
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("name", ["o.png", "o.jpg"])
 @pytest.mark.parametrize("place", ["before-rename 0", "after-rename 0", "progress 0"])
 def test_an_image_killed_at_a_place(material: Path, tmp_path: Path, place: str, name: str) -> None:
@@ -350,6 +356,7 @@ def replaced_by_a_folder(path: Path) -> None:
     path.mkdir()
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize("damage", [missing, flipped, truncated, emptied])
 @pytest.mark.parametrize("finished", [True, False], ids=["finished", "unfinished"])
 def test_a_frame_that_went_bad_is_painted_again(
@@ -409,6 +416,7 @@ def test_a_finished_film_that_was_changed_is_kept(painted: Request) -> None:
         assert painted.output.read_bytes() == b"cut by hand"
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("place", ["done 4", "assembling 3", "before-rename 6"])
 def test_a_film_that_appeared_is_kept(material: Path, tmp_path: Path, place: str) -> None:
     asked = film(material, tmp_path)
@@ -511,6 +519,7 @@ def another_output(asked: Request) -> Request:
     return request(asked.content, asked.styles, asked.output.with_name("other.mp4"), job=asked.job_folder)
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -562,6 +571,7 @@ def test_words_and_places_of_inputs_may_change(material: Path, tmp_path: Path) -
     assert storage.hash_file(asked.output) == storage.hash_file(material / "whole-film" / "out.mp4")
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("own", ["description=x", "start.first=start.png", "encoder.weights=weights.bin"])
 def test_another_current_folder(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str) -> None:
     """Everything was named from the folder where the command was given; it is resumed from another."""
@@ -691,6 +701,7 @@ def wait_for(process: "subprocess.Popen[str]", kind: str, index: int | None = No
     raise AssertionError(f"{kind} never came: {process.communicate()[1]}")
 
 
+@pytest.mark.slow
 def test_the_command_is_interrupted_once_and_killed_and_resumed(material: Path, tmp_path: Path) -> None:
     common = [material / "in.mp4", "-s", material / "style.png", *LAYERS, "--json"]
     one, whole = tmp_path / "one" / "out.mp4", tmp_path / "whole" / "out.mp4"

@@ -258,6 +258,7 @@ def test_a_start_from_a_file(
         stylize(request(content_file, style_file, tmp_path / "p.png", settings=settings("start.first=none.png")))
 
 
+@pytest.mark.slow
 def test_several_styles(
     tmp_path: Path,
     content_file: Path,
@@ -508,6 +509,7 @@ def test_a_start_from_the_frame_before_as_it_is(
         np.testing.assert_array_equal(paint_one(painter, task).image, read(tmp_path / "out" / f"f{index + 1}.png"))
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("kind", ["content", "matched", "noise"])
 def test_other_starts_of_later_frames(
     tmp_path: Path, style_file: Path, style_array: np.ndarray, weights: EncoderWeights, kind: str, events: list[Event]
@@ -678,6 +680,7 @@ def content_of(kind: str, folder: Path) -> tuple[Path, Path]:
     return write_clip(folder / "in.mp4", footage()), folder / "o.mp4"
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize(
     ("kind", "frames", "shots", "iterations"),
     [("image", 1, 1, 4), ("photos", 6, 6, 24), ("sequence", 6, 2, 16), ("video", 6, 2, 16)],
@@ -703,6 +706,7 @@ def test_a_dry_run(tmp_path: Path, style_file: Path, kind: str, frames: int, sho
     )
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_with_the_workers_of_the_job(tmp_path: Path, style_file: Path) -> None:
     content, output = content_of("video", tmp_path)
     threads = torch.get_num_threads()
@@ -783,6 +787,7 @@ def test_a_listener_that_fails_ends_the_job_and_it_goes_on(
     assert stylize(asked).painted_count == 1
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("name", ["o.png", "o.mp4", "o"])
 def test_names_of_any_make(tmp_path: Path, style_file: Path, name: str) -> None:
     """Spaces, quotes, percent signs and line breaks are parts of names."""
@@ -845,6 +850,7 @@ def test_formats_are_for_photos(tmp_path: Path, style_file: Path) -> None:
 PLAIN = 3 * SIZE[0] * SIZE[1]
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize(
     ("name", "more", "least"),
     [

@@ -262,6 +262,7 @@ def test_frames_follow_from_their_own_segment_and_meet_the_next_keyframe(materia
     assert not (whole.job_folder / "frames" / "flow").exists()
 
 
+@pytest.mark.slow
 def test_processes_paint_the_same(material: Path, elsewhere: Path) -> None:
     spread = film(elsewhere, executor="processes")
     events: list[Event] = []
@@ -272,6 +273,7 @@ def test_processes_paint_the_same(material: Path, elsewhere: Path) -> None:
     assert "1 shot is painted in 2 segments" in notices(events)
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("place", ["progress 10", "done 4", "after-rename 12"])
 def test_a_killed_film_goes_on_to_the_same(material: Path, elsewhere: Path, place: str) -> None:
     asked = film(elsewhere)
@@ -283,6 +285,7 @@ def test_a_killed_film_goes_on_to_the_same(material: Path, elsewhere: Path, plac
     no_traces(elsewhere)
 
 
+@pytest.mark.slow
 def test_frames_that_are_gone_come_back(material: Path) -> None:
     """Also their flow, which has gone since."""
     whole = film(material, "whole")
@@ -337,6 +340,7 @@ def seam_errors(asked: Request, scene: scenes.Scene) -> list[float]:
     return errors
 
 
+@pytest.mark.slow
 def test_no_seam_shows_where_segments_meet(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one does where they are not led up to the next keyframe."""
     patient = "iterations={first: 16, next: 6}"
@@ -351,6 +355,7 @@ def test_no_seam_shows_where_segments_meet(elsewhere: Path, monkeypatch: pytest.
     assert errors[9] > 1.6 * inside
 
 
+@pytest.mark.slow
 def test_the_plan_is_made_once(material: Path, elsewhere: Path) -> None:
     """For the devices that there are then; whoever goes on paints the same."""
     asked = film(elsewhere, segments=None)
@@ -389,6 +394,7 @@ def test_a_film_too_short_for_it_is_said(tmp_path: Path) -> None:
     assert hashes(asked) == hashes(one)
 
 
+@pytest.mark.slow
 def test_a_video_in_segments(tmp_path: Path) -> None:
     """Which is decoded forward: to a keyframe, and then back to what lies before it."""
     write_clip(tmp_path / "in.mp4", [SCENE.frame(t) for t in range(COUNT)])

@@ -222,6 +222,7 @@ def test_a_flash_is_no_fade() -> None:
     assert [found.kind for found in detect_boundaries(flash) if found.kind != "cut"] == []
 
 
+@pytest.mark.sweep(5)
 @pytest.mark.parametrize("length", [4, 6, 9, 12, 16, 24])
 @pytest.mark.parametrize("seed", [21, 22])
 def test_a_dissolve_is_one_boundary_in_its_middle(length: int, seed: int) -> None:
