@@ -2,8 +2,8 @@
 
     python samples/make_samples.py [--out DIR]
 
-Everything is computed from fixed seeds. Two runs on one machine write the same bytes; another processor or another
-version of a library may round a few pixels differently, which is why the files are kept beside the code.
+Everything is computed from fixed seeds. Two runs on one machine write the same bytes. Another processor or library
+version may round a few pixels differently, so the files are kept in the repository.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def make_clip(path: Path) -> None:
 
 
 def encode(path: Path, frames: Iterator[Frame], size: Size, rate: Fraction, sound: Samples) -> None:
-    """Write frames (HxWx3 uint8, RGB) and sound (Nx2 in [-1, 1]) to an MP4 file whose bytes depend on nothing else."""
+    """Write frames (HxWx3 uint8, RGB) and sound (Nx2 in [-1, 1]) to an MP4 file; the same input gives the same bytes."""
     with tempfile.TemporaryDirectory() as folder:
         sound_path = Path(folder) / "sound.wav"
         write_wave(sound_path, sound)
@@ -89,7 +89,7 @@ def encode(path: Path, frames: Iterator[Frame], size: Size, rate: Fraction, soun
                     encoder.stdin.write(frame.tobytes())
                 encoder.stdin.close()
             except BrokenPipeError:
-                # It has ended early; its status, below, says so. What is left in the buffer has nowhere to go.
+                # ffmpeg has ended early and the rest of the buffer is lost; its exit status is checked below.
                 with suppress(BrokenPipeError):
                     encoder.stdin.close()
             except BaseException:
@@ -116,7 +116,7 @@ def main() -> None:
     )
     folder: Path = parser.parse_args().out
     folder.mkdir(parents=True, exist_ok=True)
-    # The order in which threads finish must not decide a rounding.
+    # With several threads, rounding would depend on the order in which they finish.
     cv2.setNumThreads(1)
     for name, make in (("style.png", make_style), ("landscape.jpg", make_landscape), ("clip.mp4", make_clip)):
         make(folder / name)

@@ -2,8 +2,8 @@
 
     python samples/make_showcase.py [--out DIR]
 
-Takes ten minutes or so on two cores. Unlike the samples themselves, painted pictures differ in
-their last bits from machine to machine.
+Takes about ten minutes on two cores. Unlike the samples themselves, painted pictures differ in their last bits between
+machines.
 """
 
 import argparse

@@ -120,7 +120,7 @@ def paint(size: Size, seed: int, *, passes: Sequence[Pass] = PASSES) -> Frame:
 
 
 class Composition:
-    """What the strokes are asked to show: colour, direction and detail at every pixel of the canvas."""
+    """The composition that the strokes follow: colour, direction and detail at every pixel of the canvas."""
 
     def __init__(self, size: Size, margin: int, rng: np.random.Generator) -> None:
         """`size` is that of the canvas, with a `margin` at each side of the picture, both in pixels."""
@@ -230,7 +230,7 @@ class Composition:
             # None at the centre itself, where a spiral has no direction and no stroke could start.
             pull = np.exp(-((radius / (1.45 * swirl.radius)) ** 2)) * 3.2 * swirl.turn
             pull = pull * smooth(0.02, 0.16, radius / swirl.radius)
-            # A little of the way inwards makes rings into spirals.
+            # A small inward component turns rings into spirals.
             across = across + pull * (-dv - 0.28 * math.copysign(1.0, swirl.turn) * du) / radius
             along = along + pull * (du - 0.28 * math.copysign(1.0, swirl.turn) * dv) / radius
         angle = np.arctan2(along, across)
@@ -293,7 +293,7 @@ class Canvas:
         at_row = np.clip(r / width + 0.5, 0.0, 1.0) * (rows - 1)
         streak = cv2.remap(bristles, at_column, at_row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-        # The brush lands rounded, and lifts with each bristle leaving the canvas at its own place.
+        # The brush lands rounded, and lifts with each bristle leaving the canvas at another point.
         side = np.abs(r) / (width * 0.5)
         start = s + width * 0.12 * streak - width * 0.30 * side**2
         end = length - s + width * 0.45 * streak - width * 0.35 * side**2
@@ -377,7 +377,7 @@ def trace(
         points: list[tuple[float, float]] = []
         for index in range(steps):
             ahead = composition.direction[int(y), int(x)]
-            # Strokes have no arrow: take the sense that goes on.
+            # The field has no sign: take the sense that continues the stroke.
             ahead = ahead if float(ahead @ before) >= 0.0 else -ahead
             ahead = 0.6 * ahead + 0.4 * before
             angle = math.atan2(ahead[1], ahead[0]) + sign * bend * 0.3

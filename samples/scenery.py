@@ -44,14 +44,14 @@ class View:
 
 @dataclass(frozen=True)
 class Rendering:
-    """What the rays of a view met."""
+    """What the rays of a view hit."""
 
     colour: Floats
-    """HxWx3, linear; without meaning where nothing was met."""
+    """HxWx3, linear; undefined where nothing was hit."""
     depth: Floats
-    """HxW, kilometres; infinite where nothing was met."""
+    """HxW, kilometres; infinite where nothing was hit."""
     water: NDArray[np.bool_]
-    """HxW, where the ray met the lake."""
+    """HxW, where the ray hit the lake."""
 
 
 class Terrain:
@@ -134,14 +134,14 @@ class Terrain:
         return (albedo * light).astype(np.float32), is_forest
 
     def to_map(self, x: NDArray[np.floating], z: NDArray[np.floating]) -> tuple[Floats, Floats]:
-        """Column and row of a place on the map."""
+        """Column and row of a position on the map."""
         return (
             ((x + MAP_EXTENT / 2.0) / self.texel).astype(np.float32),
             (z / self.texel).astype(np.float32),
         )
 
     def sample(self, field: Floats, x: NDArray[np.floating], z: NDArray[np.floating]) -> Floats:
-        """A field of the map at places of the world, bilinear."""
+        """A field of the map at positions of the world, bilinear."""
         return cv2.remap(field, *self.to_map(x, z), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
     def render(self, view: View, near: float, far: float, *, mirrored: bool = False) -> Rendering:

@@ -1,8 +1,8 @@
 """Footage made of moving layers, whose motion and occlusion are known exactly.
 
-A scene is a stack of textures, from back to front. Each is carried by an affine map that is an analytic function of
-time, so the way from a pixel of one frame to its place in another is known in closed form: nothing is estimated, and
-tests of flow, occlusion, warping and cut detection can stand on it.
+A scene is a stack of textures, from back to front. Each moves by an affine map that is an analytic function of time,
+so flow and occlusion between any two frames are known in closed form. Tests of optical flow, occlusion masks, warping
+and cut detection compare with them.
 
 Convention
     Coordinates are (x, y) in pixels, x to the right, y down, and integers are pixel centres: the top left pixel covers
@@ -90,7 +90,7 @@ class Layer:
     def render(self, t: float, size: Size) -> Floats:
         """The layer alone in frame t, HxWx4, premultiplied, bicubic.
 
-        OpenCV rounds the place of a bicubic sample to 1/32 pixel: pictures are that exact, flow is exact beyond it.
+        OpenCV rounds the position of a bicubic sample to 1/32 pixel; flow and occlusion are not affected.
         """
         sampled = cv2.warpAffine(
             self.texture,
@@ -117,7 +117,7 @@ class Layer:
 
 
 class Footage(Protocol):
-    """What tests may ask of any clip: its frames, and the truth about every pair of them."""
+    """A clip with ground truth: its frames, and the exact flow and occlusion of every pair of them."""
 
     @property
     def size(self) -> Size: ...
@@ -134,7 +134,7 @@ class Footage(Protocol):
         ...
 
     def flow(self, a: int, b: int) -> Floats:
-        """Where each pixel of frame a is in frame b, HxWx2, (dx, dy)."""
+        """Exact flow a -> b, HxWx2, (dx, dy)."""
         ...
 
     def occluded(self, a: int, b: int) -> Mask:
@@ -152,7 +152,7 @@ class Scene:
     noise_sigma: float = 0.0
     """Standard deviation of the sensor noise, in levels of 255; independent per frame, pixel and channel."""
     seed: int = 0
-    """Of the noise: frame t draws from (seed, t), so frames may be asked for in any order."""
+    """Seed of the noise: frame t draws from (seed, t), so frames may be rendered in any order."""
 
     def __post_init__(self) -> None:
         back = self.layers[0]
@@ -190,7 +190,7 @@ class Scene:
     def occluded(self, a: int, b: int) -> Mask:
         owner = self.owner(a)
         x, y = self._destination(a, b, owner)
-        # A pixel that stays on the border must not leave the frame by a rounding error.
+        # A rounding error must not move a static pixel on the border out of the frame.
         slack = 1e-6
         height, width = self.size
         occluded = (x < -slack) | (x > width - 1 + slack) | (y < -slack) | (y > height - 1 + slack)
@@ -211,7 +211,7 @@ class Scene:
 
 
 class _TwoScenes:
-    """What footage joined of two scenes has in common: truth is that of the scene which two frames share."""
+    """Base of clips made of two scenes: flow and occlusion are those of the scene to which both frames belong."""
 
     def light(self, t: int) -> Floats:
         raise NotImplementedError
@@ -307,7 +307,7 @@ class Dissolve(_TwoScenes):
         second = self.second.light(t - self.blend_start)
         if weight == 1.0:
             return second
-        # Both scenes are clipped as a camera would clip them, or noise beyond white would count in the blend.
+        # Each scene is clipped as by a camera, so that noise beyond white does not enter the blend.
         first = self.first.light(t)
         return np.clip(first, 0.0, 1.0) * np.float32(1.0 - weight) + np.clip(second, 0.0, 1.0) * np.float32(weight)
 
@@ -371,7 +371,7 @@ def blob(size: Size, rng: np.random.Generator) -> Floats:
     angle, radius = np.arctan2(y, x), np.hypot(x, y)
     outline = 0.9 + 0.07 * np.sin(3.0 * angle + rng.uniform(0.0, 6.0)) + 0.03 * np.sin(5.0 * angle)
     alpha = 0.5 + (outline - radius) * min(size) / 2.0
-    # Warmer and brighter than the ground, so that the object is told from it by colour as well as by motion.
+    # Warmer and brighter than the ground, so that colour as well as motion separates the object from it.
     colour = motley(size, rng) * np.array([0.7, 0.45, 0.3], np.float32) + np.array([0.3, 0.15, 0.0], np.float32)
     return masked(colour, alpha.astype(np.float32))
 
@@ -451,7 +451,7 @@ def dissolve(size: Size, frame_count: int, seed: int, *, blend: tuple[int, int] 
 
 
 def _unlike_pans(size: Size, first_count: int, second_count: int, seed: int) -> tuple[Scene, Scene]:
-    """Two pans with palettes and directions that no detector takes for one shot: cool and dark, warm and bright."""
+    """Two pans that every detector tells apart, by palette and direction: cool and dark, warm and bright."""
     first = pan(size, first_count, seed)
     second = pan(size, second_count, seed + 1, velocity=(-1.1, 0.9))
     return (

@@ -22,7 +22,7 @@ CLIP_SIZE = (270, 480)
 FIRST_COUNT = 26
 SECOND_COUNT = 22
 MARGIN = (20, 90)
-"""Of the stage beyond the frame, at each side, in pixels down and across."""
+"""Margin of the stage around the frame, (vertical, horizontal), in pixels."""
 
 
 def clip(seed: int) -> Cut:
@@ -187,7 +187,7 @@ def lighthouse_shot(frame_count: int, seed: int) -> Scene:
 
 
 def _evening(up: NDArray[np.floating]) -> Floats:
-    """Colour of the evening sky by the share of the way from the horizon to the zenith."""
+    """Colour of the evening sky by the height between horizon (0) and zenith (1)."""
     stops = (0.0, 0.08, 0.22, 0.42, 0.70, 1.0)
     colours = (
         (1.00, 0.72, 0.30),
@@ -302,7 +302,7 @@ def lighthouse(stage: Size, horizon: float, rng: np.random.Generator) -> Floats:
     stone = stone * (0.45 + 0.55 * smooth(0.0, 14.0, height))[..., None]
     stone = stone + 0.85 * foam * (rgb(0.98, 0.80, 0.66) - stone)
 
-    # The tower: (row above its foot) / height decides the band, the place across decides the light.
+    # The tower: (row above its foot) / height selects the band, the horizontal position the light.
     foot, top, centre = horizon - 16.0, horizon - 108.0, 318.0 + MARGIN[1]
     rise = (foot - y / scale) / (foot - top)
     across = (x / scale - centre) / (12.5 - 5.0 * np.clip(rise, 0.0, 1.0))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A job of impasto on machines of a Slurm cluster: sbatch samples/slurm.sh clip.mp4 painting.jpg painted.mp4
-# Submitted again, it goes on where it was.
+# Paints on machines of a Slurm cluster: sbatch samples/slurm.sh clip.mp4 painting.jpg painted.mp4
+# Submitted again, it resumes.
 #SBATCH --job-name=impasto
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -21,7 +21,7 @@ srun --nodes=$((SLURM_NNODES - 1)) --ntasks=$((SLURM_NNODES - 1)) --exclude="$he
     ray start --address="$address" --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus=1 --block &
 sleep 20
 
-# Five minutes before its time is over Slurm says so, and impasto finishes the frames under way.
+# Slurm sends SIGTERM five minutes before the time limit, and impasto finishes the frames in flight.
 impasto stylize "$content" --style "$style" --output "$output" --executor ray --address "$address" &
 painting=$!
 trap 'kill -TERM "$painting"' TERM

@@ -20,7 +20,7 @@ def soundtrack(duration_seconds: float, cut_seconds: float, seed: int) -> Sample
     sound = np.zeros((count, 2))
     sound[:start] = lakeside(start, rng)
     sound[start:] = seaside(count - start, rng)
-    # Ten milliseconds at either side of the cut: shorter than an ear resolves, long enough not to click.
+    # Ten milliseconds on each side of the cut: shorter than the ear resolves, long enough to avoid a click.
     for edge in (0, start, count):
         distance = np.abs(np.arange(count) - edge) / SAMPLE_RATE
         sound *= np.clip(distance / 0.010, 0.0, 1.0)[:, None]

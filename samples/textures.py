@@ -1,4 +1,4 @@
-"""What textures are made of: noise of several scales, and the small functions that shape it.
+"""The parts of textures: noise of several scales, and functions that shape it.
 
 Convention: sizes are (height, width); fields are HxW float32, colours HxWx3 float32, textures HxWx4 float32 with the
 colour premultiplied by alpha. Every random choice comes from the generator that is handed in.
