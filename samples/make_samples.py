@@ -66,7 +66,7 @@ def make_clip(path: Path) -> None:
 
 
 def encode(path: Path, frames: Iterator[Frame], size: Size, rate: Fraction, sound: Samples) -> None:
-    """Write frames (HxWx3 uint8, RGB) and sound (Nx2 in [-1, 1]) to an MP4 file; the same input gives the same bytes."""
+    """Write frames (HxWx3 uint8, RGB) and sound (Nx2 in [-1, 1]) to an MP4 file, in the same bytes every time."""
     with tempfile.TemporaryDirectory() as folder:
         sound_path = Path(folder) / "sound.wav"
         write_wave(sound_path, sound)
