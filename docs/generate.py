@@ -115,14 +115,15 @@ def _preset_row(name: str) -> str:
     comment = " ".join(
         line.removeprefix("#").strip() for line in itertools.takewhile(lambda line: line[:1] == "#", lines)
     )
+    size = f"At most {settings.size} pixels wide or high. " if settings.size else ""
     link = f"[`{name}`](../configs/{name}.yaml)"
     passes, iterations = settings.passes, settings.iterations
     limit = f"{iterations.first} for a photo or the first frame of a shot, {iterations.next} for a later frame"
     if passes.count > 1:
         limit = f"{passes.iterations} in each of {passes.count} passes over a video"
     return (
-        f"- **{link}**: {_cell(settings.description)}. {_cell(comment)} Iterations, at most: {limit}. Tuned for the "
-        f"{settings.tuned_for} encoder weights."
+        f"- **{link}**: {_cell(settings.description)}. {_cell(comment)} {size}Iterations, at most: {limit}. "
+        f"Tuned for the {settings.tuned_for} encoder weights."
     )
 
 

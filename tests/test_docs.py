@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shlex
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,6 +102,18 @@ def test_the_architecture_has_every_package_and_no_other() -> None:
     contract = text.split("| package | what goes in |")[1].split("\n\n")[0]
     rows = re.findall(r"^\| `(\w+)` \|", contract, re.MULTILINE)
     assert sorted(rows) == sorted(path.name for path in packages if path.name != "pipeline")
+
+
+def test_the_architecture_has_the_order_of_imports_that_import_linter_checks() -> None:
+    text = text_of(ROOT / "docs" / "architecture.md")
+    shown = re.search(r"^    (errors <.*?)\n\n", text, re.DOTALL | re.MULTILINE)
+    assert shown is not None
+    order = [set(re.findall(r"\w+", part)) for part in shown[1].split("<")]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert order == [set(re.findall(r"\w+", layer)) for layer in reversed(layers)]
 
 
 # Recipes and examples
