@@ -140,12 +140,12 @@ ALLOWED = {
     ("report", "savefig"): "matplotlib, to the temporary name that storage hands out",
     ("paint", "save"): "a checkpoint's own method, which writes by way of storage",
     ("paint", "save_file"): "safetensors, to the temporary name that storage hands out",
-    ("run", "tempfile.TemporaryFile"): "the last messages of a worker, in a file without a name",
+    ("child_processes", "tempfile.TemporaryFile"): "the last messages of a child, in a file without a name",
+    ("run", "tempfile.TemporaryDirectory"): "the copy of this package for a cluster, removed once it is sent",
+    ("run", "shutil.copytree"): "the same",
     ("media", "tempfile.TemporaryFile"): "the messages of ffmpeg, in a file without a name",
     ("media", "tempfile.NamedTemporaryFile"): "what ffmpeg is told, removed with the writer",
-    ("media", "os.open"): "the null device",
     ("cli", "os.open"): "the null device, in the place of a terminal that was closed",
-    ("media", "os.fdopen"): "pipes to a child process",
     ("media", "write_text"): "a setting of the operating system under /proc",
 }
 """Direct writes outside of `storage`, and why they are none of files that stay."""

@@ -133,7 +133,7 @@ except StorageError as error:
     tracer = [faults.STRACE, "-f", "-o", os.devnull, "-e", f"inject=flock:error={error}"]
     done = subprocess.run([*tracer, *command], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"the disk of {folder} cannot lock files") and "--job" in done.stdout
+    assert done.stdout.startswith(f"the disk of {folder} cannot lock files") and "`job`" in done.stdout
     assert done.stdout.count("\n") == 1
     if begun:
         with Job.open(folder) as job:
