@@ -26,7 +26,6 @@ from PIL import Image
 
 from impasto.media.image_file import ANIMATED_SUFFIXES, HEIF_SUFFIXES, IMAGE_SUFFIXES
 from impasto.paint.encoder_weights import load_weights
-from impasto.report import plots
 from tests.mutants import Mutant, Seed, in_turn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,15 +88,17 @@ def serve() -> None:
 
     from impasto.errors import ImpastoError
     from impasto.events import Event, FrameDone, FrameFailed, Notice
+    from impasto.plan.inputs import read_inputs
     from impasto.plan.request import Request
     from impasto.presets import load_settings
-    from impasto.run.job_run import stylize
+    from impasto.run.frame_loop import FrameLoop
+    from impasto.run.job_run import JobRun
     from tests.conftest import TINY
     from tests.support.unpainted import unpainted
 
     # What has nothing to do with the files is done once.
     weights_loader = functools.cache(load_weights)
-    plots.plot_losses = lambda *_: None
+    without_plots = functools.partial(FrameLoop, plot=lambda *_: None)
     for line in sys.stdin:
         asked = json.loads(line)
         done: dict[str, str] = {}
@@ -124,7 +125,13 @@ def serve() -> None:
             request = Request(
                 (Path(asked["content"]),), (Path(asked["style"]),), Path(asked["output"]), settings, mode=asked["mode"]
             )
-            stylize(request, listen, executor_factory=unpainted, weights_loader=weights_loader)
+            JobRun(
+                read_inputs(request),
+                listen,
+                executor_factory=unpainted,
+                weights_loader=weights_loader,
+                loop_factory=without_plots,
+            ).run()
         except ImpastoError as caught:
             error = [type(caught).__name__, str(caught)]
         except BaseException:

@@ -22,6 +22,7 @@ import pytest
 
 from impasto.errors import ImpastoError, InputError, MediaError, OutputError, StorageError
 from impasto.media import containers, hdr, video_writer
+from impasto.media import ffmpeg as ffmpeg_program
 from impasto.media.codecs import Encoding
 from impasto.media.color import VideoColor
 from impasto.media.containers import OUTPUT_SUFFIXES, is_video_name
@@ -809,7 +810,7 @@ def test_frames_that_do_not_fit(tmp_path: Path) -> None:
 
 
 def test_an_ffmpeg_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ffmpeg, "ffmpeg_path", lambda: tmp_path / "nowhere")
+    monkeypatch.setattr(video_writer, "ffmpeg_path", lambda: tmp_path / "nowhere")
     with (
         refused(MediaError, "could not start ffmpeg"),
         VideoWriter(tmp_path / "a.mp4", (48, 64), Timing.constant(25, 1)),
@@ -822,7 +823,7 @@ def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> N
     program = tmp_path / "ffmpeg-fake"
     program.write_text(f"#!{sys.executable}\nimport os, signal, sys, time\n{body}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(ffmpeg, "ffmpeg_path", lambda: program)
+    monkeypatch.setattr(video_writer, "ffmpeg_path", lambda: program)
 
 
 def test_messages_without_end_do_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -940,7 +941,7 @@ def test_a_file_that_may_not_grow_is_told(tmp_path: Path, suffix: str) -> None:
         f"    path = Path({str(tmp_path)!r}) / 'a{suffix}'\n"
         f"    with VideoWriter(path, (96, 128), Timing.constant(25, 40), encoding={best(suffix)!r}) as w:\n"
         "        for i in range(40):\n"
-        "            w.write(numpy_stream(i).integers(0, 256, (96, 128, 3), dtype=np.uint8))\n"
+        "            w.write(np.random.default_rng(i).integers(0, 256, (96, 128, 3), dtype=np.uint8))\n"
         "except (MediaError, StorageError) as error:\n"
         "    print(type(error).__name__, error)\n"
     )
@@ -957,7 +958,7 @@ def test_a_file_that_may_not_grow_is_told(tmp_path: Path, suffix: str) -> None:
 def test_the_program_is_there_and_tells_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ffmpeg_path().is_file()
     assert re.match(r"N-|n?\d+\.", ffmpeg_version())
-    monkeypatch.setattr(ffmpeg, "ffmpeg_path", lambda: tmp_path / "nowhere")
+    monkeypatch.setattr(ffmpeg_program, "ffmpeg_path", lambda: tmp_path / "nowhere")
     with refused(MediaError, "does not run"):
         ffmpeg_version()
 
@@ -968,7 +969,8 @@ def test_is_video_name() -> None:
 
 
 def test_importing_media_loads_no_torch() -> None:
-    code = "import sys, pipeline.media, pipeline.images; print('torch' in sys.modules, 'cv2' in sys.modules)"
+    modules = "sys, impasto.media.images, impasto.media.video_reader"
+    code = f"import {modules}; print('torch' in sys.modules, 'cv2' in sys.modules)"
     root = Path(__file__).resolve().parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False False"

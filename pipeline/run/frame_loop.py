@@ -27,13 +27,14 @@ from ..pictures import Size, size_of
 from ..plan.execution_plan import ExecutionPlan
 from ..plan.frame_rules import pass_direction
 from ..plan.scheduler import Scheduler
+from ..report.plots import plot_losses
 from ..settings import Settings
 from .executor import Assignment, Executor, MeasureTask, Report
 from .frame_links import FrameLinks
 from .frame_tasks import FrameTasks
 from .in_flight import FrameInFlight, Painted
 from .painted_frames import PaintedFrames
-from .picture_writer import PictureWriter
+from .picture_writer import LossPlotter, PictureWriter
 from .reader_slots import FlowEstimators, ReaderSlot, ReaderSlots
 from .saver import Saver
 
@@ -80,6 +81,7 @@ class FrameLoop:
         stop: StopSignal,
         limits: LoopLimits = _LIMITS,
         make_estimators: Callable[..., FlowEstimators] = FlowEstimators,
+        plot: LossPlotter = plot_losses,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._job = job
@@ -93,6 +95,7 @@ class FrameLoop:
         self._stop = stop
         self._limits = limits
         self._make_estimators = make_estimators
+        self._plot = plot
         self._sleep = sleep
         self._plan = ExecutionPlan.from_values(job.plan)
         self._passes = settings.passes.count if content.is_film else 1
@@ -120,7 +123,7 @@ class FrameLoop:
         self._prepare(pending, executor)
         with contextlib.ExitStack() as stack:
             self._slots = stack.enter_context(self._reader_slots())
-            writer = PictureWriter(self._job, self._content, self._plan, strip=self._strip)
+            writer = PictureWriter(self._job, self._content, self._plan, strip=self._strip, plot=self._plot)
             self._saver = stack.enter_context(Saver(writer.save))
             while True:
                 self._take_saved()
