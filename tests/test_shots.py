@@ -3,7 +3,7 @@
 import itertools
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import av
@@ -18,11 +18,24 @@ from scenedetect.output import write_scene_list
 
 from impasto.errors import SettingsError
 from impasto.shots.boundaries import Boundary, Cuts, Shot, parse_cuts, read_cuts, shots_from_cuts
-from impasto.shots.detector import CutDetector, cuts_from_scores, detect_boundaries, detect_cuts
+from impasto.shots.detector import CutDetector, cuts_from_scores
 from samples import scenes
 from tests.support.seeds import numpy_stream
 
 SINTEL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sintel"
+
+
+def detect_boundaries(images: Iterable[np.ndarray]) -> list[Boundary]:
+    """The boundaries in a sequence of `H×W×3` uint8 RGB images, counted from 0."""
+    detector = CutDetector()
+    for index, image in enumerate(images):
+        detector.feed(index, image)
+    return detector.finish_boundaries()
+
+
+def detect_cuts(images: Iterable[np.ndarray]) -> list[int]:
+    """The first frames of new shots."""
+    return [boundary.index for boundary in detect_boundaries(images)]
 
 
 def sintel(name: str, first: int = 1, last: int = 99) -> list[np.ndarray]:

@@ -11,7 +11,6 @@ from functools import cache
 import av
 
 from ..errors import MediaError, UsageError
-from .containers import OUTPUT_SUFFIXES
 from .ffmpeg import ffmpeg_path
 
 
@@ -235,12 +234,6 @@ def pixel_formats(encoder: str) -> tuple[str, ...]:
     if found is None:
         raise MediaError(f"the ffmpeg program {command[0]} has no encoder {encoder}: choose another `codec`")
     return tuple(name for name in found[1].split() if not name.startswith(("bayer", "yaf", "grayf")))
-
-
-def codecs_of(suffix: str) -> tuple[str, ...]:
-    """The names of the codecs that a container of this ending holds."""
-    assert suffix in OUTPUT_SUFFIXES
-    return tuple(name for name, codec in CODECS.items() if suffix in codec.suffixes)
 
 
 def _has_alpha(pixel_format: str) -> bool:

@@ -262,16 +262,3 @@ def _tone(level: float) -> Literal["black", "picture", "white"]:
     if level < BLACK_LEVEL:
         return "black"
     return "white" if level >= WHITE_LEVEL else "picture"
-
-
-def detect_cuts(images: Iterable[np.ndarray]) -> list[int]:
-    """The boundaries in a sequence of `H×W×3` uint8 RGB images, counted from 0: first frames of new shots."""
-    return [boundary.index for boundary in detect_boundaries(images)]
-
-
-def detect_boundaries(images: Iterable[np.ndarray]) -> list[Boundary]:
-    """The boundaries in a sequence of `H×W×3` uint8 RGB images, counted from 0."""
-    detector = CutDetector()
-    for index, image in enumerate(images):
-        detector.feed(index, image)
-    return detector.finish_boundaries()
