@@ -21,7 +21,7 @@ _ANIMATION_TICK = Fraction(1, 120_000)
 
 
 class Animation:
-    """An animated image that is open for reading, as a context manager; like `_Container` in all that is public."""
+    """An animated image that is open for reading; a context manager with the same public members as `OpenVideo`."""
 
     time_base = _ANIMATION_TICK
     interlaced_count = 0

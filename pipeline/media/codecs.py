@@ -117,9 +117,9 @@ _ALPHA_ADVICE = "ProRes in .mov, VP9 in .webm, FFV1 in .mkv and a folder of PNG 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a video is to be encoded, as far as it is said; the rest follows from the container and the pictures.
+    """The user's choices for encoding a video; what is None follows from the container and the pictures.
 
-    `codec` is one of `CODECS`, `crf` the quality on its scale (0 is best), `pixel_format` in ffmpeg's words.
+    `codec` is one of `CODECS`, `crf` the quality on that codec's scale (0 is best), `pixel_format` a name of ffmpeg's.
     """
 
     codec: str | None = None
@@ -131,8 +131,9 @@ class Encoding:
         return self == Encoding()
 
     def require(self, suffix: str) -> Codec:
-        """The codec for a container of this ending. Raises `UsageError` for what does not go together, and `MediaError`
-        where the ffmpeg program does not have it."""
+        """The codec for a container of this ending. Raises `UsageError` where the choices do not go together, and
+        `MediaError` where the ffmpeg program lacks the encoder.
+        """
         name = self.codec or _OWN[suffix]
         codec = CODECS.get(name)
         if codec is None:
@@ -158,8 +159,10 @@ class Encoding:
         return codec
 
     def choose(self, suffix: str, size: tuple[int, int], has_alpha: bool) -> "Choice":
-        """Everything that is open, decided for pictures of (height, width). Raises `UsageError` as `require` does,
-        and for a size that the pixel format does not hold."""
+        """The complete encoding of pictures of size (height, width).
+
+        Raises `UsageError` as `require` does, and for a size that the pixel format cannot have.
+        """
         codec = self.require(suffix)
         odd = bool(size[0] % 2 or size[1] % 2)
         notes = []
@@ -194,7 +197,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Choice:
-    """How a video is encoded. `notes`: what could not be kept, one line each."""
+    """A complete encoding. `notes` has a line for each thing that is lost."""
 
     codec: Codec
     crf: int | None
@@ -204,7 +207,7 @@ class Choice:
 
     @property
     def is_rgb(self) -> bool:
-        """Whether the numbers are red, green and blue themselves."""
+        """Whether pixels are stored as RGB rather than YUV."""
         return av.VideoFormat(self.pixel_format).is_rgb
 
     @property
@@ -212,7 +215,7 @@ class Choice:
         return self.is_rgb or self.pixel_format.startswith("yuvj")
 
     def arguments(self, preset: str) -> list[str]:
-        """What ffmpeg is told of the encoder; `preset` is x264's and x265's word for the time that they may take."""
+        """The arguments of ffmpeg for the encoder. `preset` is the speed preset of x264 and x265."""
         codec = self.codec
         arguments = ["-c:v", codec.encoder, *codec.options]
         if codec.encoder in ("libx264", "libx265"):
@@ -224,7 +227,7 @@ class Choice:
 
 @cache
 def pixel_formats(encoder: str) -> tuple[str, ...]:
-    """The pixel formats that an encoder of the ffmpeg program takes, by its own word. Raises `MediaError`."""
+    """The pixel formats that an encoder of the ffmpeg program takes. Raises `MediaError`."""
     command = [str(ffmpeg_path()), "-hide_banner", "-h", f"encoder={encoder}"]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=True)

@@ -14,7 +14,7 @@ MATRICES = frozenset({"bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt20
 
 @dataclass(frozen=True)
 class VideoColor:
-    """How the numbers in a video mean colours, in ffmpeg's words; None where the file does not say."""
+    """The colour tags of a video, by ffmpeg's names; None where the file has none."""
 
     matrix: str | None = None
     """From RGB to luma and chroma: `bt709`, `smpte170m`, `bt2020nc` ..."""
@@ -29,7 +29,7 @@ class VideoColor:
     """From light to numbers: `bt709`, `iec61966-2-1` (sRGB), `smpte2084` (PQ), `arib-std-b67` (HLG) ..."""
 
     def matrix_for(self, height: int) -> str:
-        """The matrix to convert with: the one in the file, or what players assume for a picture of this height."""
+        """The conversion matrix: that of the file, or the one that players assume for a picture of this height."""
         return self.matrix if self.matrix in MATRICES else "bt709" if height >= 720 else "smpte170m"
 
 
@@ -91,7 +91,8 @@ SWSCALE_MATRICES = {
 
 
 def color_of(frame: av.VideoFrame, stream: VideoStream) -> VideoColor:
-    """What a frame says of its colours, or else its stream; formats that are RGB or full range by definition say so."""
+    """The colour tags of a frame, or else of its stream; formats that are RGB or full range by definition count as
+    tagged."""
     context = stream.codec_context
     tagged_range = _RANGES.get(int(frame.color_range)) or _RANGES.get(int(context.color_range))
     full = frame.format.is_rgb or frame.format.name.startswith(("yuvj", "pal8"))
@@ -104,7 +105,7 @@ def color_of(frame: av.VideoFrame, stream: VideoStream) -> VideoColor:
 
 
 def hdr_transfer(color: VideoColor) -> str | None:
-    """The transfer function of a picture that is to be reduced to standard range, or None."""
+    """The transfer function of a picture that has to be reduced to standard range, or None."""
     return color.transfer if color.transfer in hdr.TRANSFERS else None
 
 

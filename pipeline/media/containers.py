@@ -42,12 +42,12 @@ PROTOCOLS = "file,pipe"
 
 
 def is_video_name(path: Path) -> bool:
-    """Whether the ending of `path` is that of a video (a GIF counts as one); the file itself is not looked at."""
+    """Whether the ending of `path` is that of a video (GIF included); the file itself is not opened."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def open_container(path: Path) -> InputContainer:
-    """Opens a media file with PyAV, and nothing that it might point to. Raises `InputError`."""
+    """Opens a media file with PyAV, but no file that it refers to. Raises `InputError`."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -73,12 +73,12 @@ def open_container(path: Path) -> InputContainer:
 
 
 def file_url(path: Path) -> str:
-    """A name that ffmpeg can only take for a local file, whatever it looks like."""
+    """The path as a URL that ffmpeg always takes for a local file."""
     return f"file:{path.absolute()}"
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first stream of pictures that is no attached cover, ready to decode."""
+    """The first video stream that is not an attached cover, ready to decode."""
     for stream in container.streams.video:
         if stream.disposition & Disposition.attached_pic or stream.codec_context is None:
             continue

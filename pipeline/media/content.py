@@ -13,7 +13,7 @@ Mode = Literal["auto", "sequence", "photos"]
 
 
 class ContentKind(StrEnum):
-    """What a job is about, by what it is given and what it is to make."""
+    """What a job paints, and to what."""
 
     IMAGE = "image"
     """One image to one image file."""
@@ -27,7 +27,7 @@ class ContentKind(StrEnum):
 
 @dataclass(frozen=True)
 class ContentFile:
-    """One image of the content: where it is, what a person calls it, and where below the output its painting goes."""
+    """One image of the content: its path, its name in messages, and the path of its painting relative to the output."""
 
     path: Path
     name: str
@@ -53,7 +53,7 @@ class Content:
         return self.kind in (ContentKind.SEQUENCE, ContentKind.VIDEO)
 
     def order_hash(self) -> str:
-        """Short hash of the names in their order: the frames of a film in another order are another film."""
+        """Short hash of the names in their order, since the same frames in another order are another video."""
         names = "\0".join(file.name for file in self.files)
         return hashlib.sha256(os.fsencode(names)).hexdigest()[:16]
 

@@ -71,9 +71,9 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
 
 
 def missing_numbers(files: Sequence[ContentFile]) -> list[str]:
-    """Numbers that are left out where the frames of a sequence are counted, in words: `12 to 14 of f10.png … f99.png`.
+    """Numbers that are missing in a sequence, as text: `12 to 14 of f10.png … f99.png`.
 
-    Frames are counted where names in one folder differ in their last number only and these mostly go up by one step.
+    Names in one folder count as a sequence where they differ in their last number only and most steps are 1.
     """
     counted: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for file in files:
@@ -138,12 +138,12 @@ class _Places:
 
 
 def _is_video(path: Path, mode: Mode) -> bool:
-    """By its ending; an animation among images is one unless photos are asked for."""
+    """Whether a file is a video by its ending; an animated image is one unless photos are asked for."""
     return is_video_name(path) or (mode != "photos" and decoding.is_animated(path))
 
 
 def _require_known_ending(output: Path) -> None:
-    """What one file is painted to has an ending that can be written, or none, or is a folder that is there."""
+    """Raises `OutputError` where the output has an ending that cannot be written and is not a folder that exists."""
     if output.suffix and not output.is_dir():
         known = " ".join((*sorted(IMAGE_SUFFIXES), *OUTPUT_SUFFIXES))
         raise OutputError(

@@ -24,7 +24,7 @@ _POINTS = 3
 
 @dataclass(frozen=True)
 class FrameIndex:
-    """All frames of a video, from the first."""
+    """Times and checksums of all frames of a video."""
 
     times: "array[int]" = field(default_factory=lambda: array(_LONGS))
     """When each is shown, in ticks of the stream, as the file has it: strictly ascending."""
@@ -40,24 +40,24 @@ class FrameIndex:
         return len(self.times)
 
     def add(self, ticks: int, checksum: int, *, is_key: bool) -> None:
-        """The next frame."""
+        """Appends the next frame."""
         if is_key:
             self.keys.append(self.frame_count)
         self.times.append(ticks)
         self.checksums.append(checksum)
 
     def key_before(self, frame: int) -> int:
-        """The last key frame that is not after a frame; 0 where it is the first, or there is none."""
+        """The last key frame at or before a frame; 0 where there is none."""
         following = bisect_right(self.keys, frame)
         return self.keys[following - 1] if following else 0
 
     def points(self, frame: int) -> Iterator[int]:
-        """The key frames, other than the first frame, from which a frame may be reached, the nearest first."""
+        """The key frames, other than frame 0, from which a frame can be decoded, nearest first."""
         following = bisect_right(self.keys, frame)
         return (key for key in islice(reversed(self.keys[:following]), _POINTS) if key > 0)
 
     def to_text(self) -> str:
-        """Some 6 bytes a frame, from which `from_text` makes it again."""
+        """The index as text for `from_text`, about 6 bytes a frame."""
         return json.dumps([_packed(self.times), _plain(self.checksums), _packed(self.keys)])
 
     @classmethod
@@ -73,7 +73,7 @@ def _plain(numbers: "array[int]") -> str:
 
 
 def _packed(numbers: "array[int]") -> str:
-    """Ascending numbers by the steps between them, which are mostly alike."""
+    """Ascending numbers, compressed as the steps between them, most of which are equal."""
     steps = array(_LONGS, (after - before for before, after in pairwise([0, *numbers])))
     return base64.b64encode(zlib.compress(steps.tobytes())).decode()
 

@@ -53,7 +53,7 @@ def to_standard(image: np.ndarray, transfer: str) -> np.ndarray:
 
 
 def _pressed(light: np.ndarray) -> np.ndarray:
-    """The Möbius curve: y = x up to the knee, then bent with the same slope so that the peak becomes 1."""
+    """The Möbius curve: y = x up to the knee, then bent with the same slope so that the peak maps to 1."""
     peak = PEAK / REFERENCE_WHITE
     a = -(KNEE**2) * (peak - 1) / (KNEE**2 - 2 * KNEE + peak)
     b = (KNEE**2 - 2 * KNEE * peak + peak) / (peak - 1)
@@ -63,7 +63,7 @@ def _pressed(light: np.ndarray) -> np.ndarray:
 
 @cache
 def _linear(transfer: str) -> np.ndarray:
-    """Light of each of 65 536 codes: PQ relative to reference white, HLG as scene light in [0, 1]."""
+    """Linear light of each of 65 536 code values: PQ relative to reference white, HLG as scene light in [0, 1]."""
     code = np.arange(65_536) / 65_535
     if transfer == "smpte2084":  # SMPTE ST 2084, equation 4.1.
         m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128

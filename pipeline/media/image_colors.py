@@ -47,7 +47,7 @@ def to_srgb(image: Image.Image, profile: bytes | None, path: Path) -> Image.Imag
 
 
 def _to_8_bits(image: Image.Image, path: Path) -> Image.Image:
-    """Grey of 16 bits rounded to 8; other modes as they are."""
+    """16-bit grey rounded to 8 bits; other modes unchanged."""
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(np.int64)
         if levels.size and (levels.min() < 0 or levels.max() > 65_535):
@@ -62,7 +62,7 @@ def _to_8_bits(image: Image.Image, path: Path) -> Image.Image:
 
 
 def _through_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """`image`, of mode L, RGB, CMYK or LAB, taken from its ICC profile to sRGB; None where that cannot be done."""
+    """`image`, of mode L, RGB, CMYK or LAB, converted from its ICC profile to sRGB; None where that fails."""
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
         space = source.profile.xcolor_space.strip()

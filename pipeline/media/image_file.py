@@ -44,12 +44,12 @@ TRANSPOSE = {
 
 
 def is_image_name(path: Path) -> bool:
-    """Whether the ending of `path` is that of an image that can be written; the file itself is not looked at."""
+    """Whether the ending of `path` is that of an image that can be written; the file is not opened."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_readable_name(path: Path) -> bool:
-    """Whether the ending of `path` is that of an image that is read; the file itself is not looked at."""
+    """Whether the ending of `path` is that of an image that can be read; the file is not opened."""
     return path.suffix.lower() in IMAGE_SUFFIXES | HEIF_SUFFIXES
 
 
@@ -131,7 +131,7 @@ def _known_formats(path: Path) -> tuple[str, ...]:
 
 @cache
 def heif_is_there() -> bool:
-    """Whether HEIC can be read."""
+    """Whether HEIC can be read here."""
     if importlib.util.find_spec("pillow_heif") is None:
         return False
     import pillow_heif
@@ -149,7 +149,7 @@ def image_too_large(path: Path, claim: str) -> InputError:
 
 
 def exif_orientation(image: Image.Image) -> int:
-    """The EXIF orientation that is still to be applied, 1 to 8; 1 where there is none or it is unreadable."""
+    """The EXIF orientation that is still to be applied, 1 to 8; 1 where there is none or it is invalid."""
     if image.format == "TIFF":
         return 1  # Pillow makes a TIFF upright itself, its size included.
     try:

@@ -25,12 +25,10 @@ class ImageListing:
 
 
 def list_images(folder: Path, recursive: bool = True) -> ImageListing:
-    """The image files in `folder`, and below it when `recursive`, told by their endings.
+    """The image files in `folder`, and below it when `recursive`, by their endings.
 
-    Hidden folders, the folders of jobs and links to folders are not entered, and a link to a file counts where that
-    lies below `folder` too: a listing never leaves the tree.
-
-    Raises `InputError` when `folder` is no folder or cannot be read.
+    Hidden folders, job folders and links to folders are skipped, and a link to a file counts only where its target lies
+    below `folder`: a listing never leaves the tree. Raises `InputError` when `folder` is no folder or cannot be read.
     """
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"

@@ -31,7 +31,7 @@ _METADATA_SUFFIXES = ALPHA_SUFFIXES | {".jpg", ".jpeg"}
 
 @dataclass(frozen=True)
 class Extras:
-    """What an image file holds besides its colours, as it goes into the file of its painting."""
+    """What an image file holds besides its colours, for the file of its painting."""
 
     alpha: np.ndarray | None = None
     """`H×W` uint8, 255 is opaque, upright; None where all is opaque."""
@@ -43,18 +43,18 @@ class Extras:
     dpi: tuple[float, float] | None = None
 
     def at_size(self, size: tuple[int, int]) -> "Extras":
-        """The same for a painting of (height, width)."""
+        """The same for a painting of size (height, width)."""
         if self.alpha is None or self.alpha.shape == size:
             return self
         reduced = Image.fromarray(self.alpha).resize((size[1], size[0]), Image.Resampling.LANCZOS)
         return replace(self, alpha=np.asarray(reduced))
 
     def without_metadata(self) -> "Extras":
-        """The alpha alone: it is part of the picture."""
+        """The alpha alone, as it is part of the picture."""
         return Extras(self.alpha)
 
     def lost_in(self, suffix: str) -> list[str]:
-        """What a file of this ending does not take, in words."""
+        """Names of what a file of this ending cannot hold."""
         lost = []
         if self.alpha is not None and suffix.lower() not in ALPHA_SUFFIXES:
             lost.append("transparency")

@@ -34,7 +34,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_image_and_alpha(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """The picture as `read_image` gives it, and its alpha, `H×W` uint8 with 255 for opaque, or None where all is."""
+    """The picture as `read_image` gives it, and its alpha, `H×W` uint8 (255 = opaque), or None where all is opaque."""
     with open_image(path) as image:
         orientation = exif_orientation(image)
         image.load()
@@ -47,7 +47,8 @@ def _colours(image: Image.Image, path: Path) -> np.ndarray:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) of the picture that `read_image` gives, from the file's header only; raises as it does."""
+    """(height, width) of the picture that `read_image` gives, from the header alone. Raises what `read_image`
+    raises."""
     with open_image(path) as image:
         width, height = image.size
         return (width, height) if exif_orientation(image) >= 5 else (height, width)
@@ -55,7 +56,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class AnimationFrame:
-    """One picture of an animation: `H×W×3` uint8 sRGB, `H×W` uint8 alpha or None, and the seconds that it is shown."""
+    """One picture of an animation: `H×W×3` uint8 sRGB, `H×W` uint8 alpha or None, and its duration in seconds."""
 
     image: np.ndarray
     alpha: np.ndarray | None
@@ -63,7 +64,7 @@ class AnimationFrame:
 
 
 def is_animated(path: Path) -> bool:
-    """Whether a file is an animation by what its header says (WebP, APNG); a file that cannot be read is none."""
+    """Whether the header of a file says that it is an animation (WebP, APNG); False where it cannot be read."""
     if path.suffix.lower() not in ANIMATED_SUFFIXES:
         return False
     try:
@@ -74,8 +75,9 @@ def is_animated(path: Path) -> bool:
 
 
 def read_animation(path: Path) -> Generator[AnimationFrame, None, None]:
-    """The pictures of an animated WebP or PNG as they are shown, each once; a picture that is shown for no time is
-    shown for a tenth of a second, as browsers do. Raises `InputError` as `read_image` does, also midway."""
+    """The pictures of an animated WebP or PNG as displayed, each once. One with a duration of 0 is shown for a tenth
+    of a second, as in browsers. Raises `InputError` as `read_image` does, also midway.
+    """
     with open_image(path) as image:
         for number in range(_hidden_count(image), getattr(image, "n_frames", 1)):
             image.seek(number)
@@ -86,7 +88,7 @@ def read_animation(path: Path) -> Generator[AnimationFrame, None, None]:
 
 
 def _hidden_count(image: Image.Image) -> int:
-    """Pictures at the front of an APNG that are for programs that know no animation."""
+    """The number of pictures at the start of an APNG that only programs without animation support show."""
     return int(bool(getattr(image, "default_image", False)))
 
 

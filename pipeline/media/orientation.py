@@ -12,7 +12,7 @@ _ASPECT_LIMIT = 8
 
 
 def sample_aspect(stream: VideoStream) -> Fraction:
-    """Width over height of a stored pixel; 1 where the file does not say or says nonsense."""
+    """Width over height of a stored pixel; 1 where the file does not say, or gives an implausible value."""
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     if not aspect or not Fraction(1, _ASPECT_LIMIT) <= aspect <= _ASPECT_LIMIT:
         return Fraction(1)
@@ -45,7 +45,7 @@ def swaps_sides(matrix: tuple[int, int, int, int]) -> bool:
 
 
 def turn_upright(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
-    """The stored picture as it is shown: the display matrix applied, which a player would do."""
+    """The stored picture with the display matrix applied, as players show it."""
     a, b, c, d = matrix
     if swaps_sides(matrix):
         image = image.swapaxes(0, 1)

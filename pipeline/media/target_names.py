@@ -17,14 +17,16 @@ _NAME_BYTES = 255
 
 
 def numbered_as_png(files: list[ContentFile]) -> list[ContentFile]:
-    """Targets of a sequence's frames: PNG, because each frame is started from the file of the one before,
-    and a lossy format would hand its artefacts on from frame to frame."""
+    """Targets of a sequence's frames: PNG, since each frame starts from the file of the previous one, and a lossy
+    format would pass its artefacts on.
+    """
     return [ContentFile(file.path, file.name, str(Path(file.target).with_suffix(".png"))) for file in files]
 
 
 def in_format(files: list[ContentFile], image_format: str | None) -> list[ContentFile]:
-    """Targets of photos. Where two would get one name, as `a.jpg` and `a.png` as PNG, the old ending stays before the
-    new one."""
+    """Targets of photos in `image_format`. Where two would get one name, as `a.jpg` and `a.png` in PNG, the old ending
+    stays before the new one.
+    """
 
     def ending(file: ContentFile) -> str:
         suffix = Path(file.target).suffix
@@ -47,7 +49,8 @@ def _is_format(suffix: str, image_format: str) -> bool:
 
 
 def _folded(target: str) -> str:
-    """What is the same for names that are one on some disk: many tell neither A from a, nor two ways to write ä."""
+    """A form that is equal for names that some disks take for the same: upper and lower case, composed and decomposed
+    ä."""
     return unicodedata.normalize("NFC", target).casefold()
 
 
@@ -61,10 +64,9 @@ def require_once(files: Sequence[ContentFile]) -> None:
 
 
 def rename_conflicts(files: Sequence[ContentFile]) -> tuple[list[ContentFile], list[ContentFile]]:
-    """(The photos, with a number in the names that others have too: `a.jpg`, `a-2.jpg`; those whose names changed.)
+    """(The photos, numbered where names would collide: `a.jpg`, `a-2.jpg`; those whose names changed.)
 
-    Names that are too long for a disk are cut. The first keeps its name, and what is a folder for one is no file for
-    another.
+    Names that are too long for a disk are cut. The first photo keeps its name, and no file gets the name of a folder.
     """
     wanted = Counter(_folded(file.target) for file in files)
     folders = {_folded(str(parent)) for file in files for parent in Path(file.target).parents}

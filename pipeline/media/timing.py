@@ -30,7 +30,7 @@ class Timing:
 
     @classmethod
     def constant(cls, rate: Fraction | int, frame_count: int, start_seconds: Fraction | int = 0) -> "Timing":
-        """`frame_count` frames at a constant `rate`, of which the first is shown at `start_seconds`."""
+        """`frame_count` frames at a constant `rate`, the first at `start_seconds`."""
         rate, start = Fraction(rate), Fraction(start_seconds)
         if rate <= 0:
             raise ValueError(f"the rate is {rate} frames a second: it must be positive")
@@ -50,7 +50,7 @@ class Timing:
 
     @property
     def end_seconds(self) -> Fraction:
-        """When the last frame ends; where that is unknown it stays as long as the one before."""
+        """When the last frame ends; where its duration is unknown, it lasts as long as the one before."""
         return (self.times[-1] + self._last_ticks) * self.time_base
 
     @property

@@ -81,7 +81,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A part of a film with a name, in seconds on the file's clock."""
+    """A named part of a video, in seconds on the file's clock."""
 
     start: Fraction
     end: Fraction
@@ -90,7 +90,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Tracks:
-    """What a file holds besides its pictures. `unknown` are streams that are never taken along, by their kind."""
+    """What a video file holds besides its pictures. `unknown` names the kinds of streams that are never copied."""
 
     source: Path | None = None
     start_seconds: Fraction = Fraction(0)
@@ -104,17 +104,18 @@ class Tracks:
     unknown: tuple[str, ...] = ()
 
     def without_metadata(self) -> "Tracks":
-        """The same with nothing that says where, when or by whom; chapters stay."""
+        """The same without metadata about place, time and author; chapters stay."""
         return Tracks(self.source, self.start_seconds, self.audio, self.subtitles, 0, self.chapters, (), self.unknown)
 
     @property
     def has_streams(self) -> bool:
-        """Whether the file itself is read again for the output."""
+        """Whether the output needs the file itself as an input of ffmpeg."""
         return bool(self.audio or self.subtitles or self.attachment_count)
 
     def ffmetadata(self, origin: Fraction, part: tuple[Fraction, Fraction] | None) -> str:
-        """Metadata and chapters in the words of ffmpeg's `ffmetadata`, with times from `origin` on, and of a part
-        (start, end in seconds) only what lies in it."""
+        """Metadata and chapters in ffmpeg's `ffmetadata` format, with times relative to `origin`. Of a part (start, end
+        in seconds), only what lies in it.
+        """
         lines = [";FFMETADATA1", *(f"{_escaped(key)}={_escaped(value)}" for key, value in self.metadata)]
         for chapter in self.chapters:
             start, end = chapter.start, chapter.end
@@ -128,10 +129,10 @@ class Tracks:
         return "\n".join(lines) + "\n"
 
     def arguments(self, suffix: str, part: tuple[str, str] | None) -> tuple[list[str], list[str]]:
-        """(what ffmpeg is told, with the file as its second input; what is not kept, one line each).
+        """(Arguments of ffmpeg, with the file as its second input; a line for each thing that is lost.)
 
-        `part`: begin and end on the output's clock in seconds, where not all is taken. Copied packets are dropped
-        outside of it as wholes, and those that stay keep their time; what is re-encoded is cut exactly.
+        `part`: begin and end in seconds on the output's clock, where not all is copied. Copied packets outside it are
+        dropped whole, and the others keep their times; re-encoded sound is cut exactly.
         """
         if suffix == ".gif":
             lost = [name for name, there in (("sound", self.audio), ("subtitles", self.subtitles)) if there]
@@ -192,13 +193,13 @@ class Tracks:
         return arguments, notes
 
     def lost_metadata(self, written: Mapping[str, str]) -> list[str]:
-        """The names of metadata that is not in the file that was written."""
+        """The names of metadata that the written file lacks."""
         there = {key.casefold().partition("-")[0] for key in written}
         return [key for key, _ in self.metadata if key.casefold() not in there]
 
 
 def read_tracks(path: Path) -> Tracks:
-    """What the file holds besides its pictures; an animated image holds nothing. Raises `InputError`."""
+    """What the file holds besides its pictures; nothing for an animated image. Raises `InputError`."""
     if path.suffix.lower() in ANIMATED_SUFFIXES:
         return Tracks()
     with open_container(path) as container:
@@ -227,7 +228,7 @@ def read_tracks(path: Path) -> Tracks:
 
 
 def _known(streams: Sequence[Any]) -> tuple[Track, ...]:
-    """The streams, less those of a kind that nobody here knows."""
+    """The streams of known kinds."""
     return tuple(
         Track(number, stream.codec_context.codec.canonical_name, getattr(stream.codec_context, "sample_rate", 0) or 0)
         for number, stream in enumerate(streams)
@@ -267,7 +268,7 @@ def _metadata(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _only_within(stream: str, part: tuple[str, str] | None) -> list[str]:
-    """Drops the packets of an output stream that lie outside of the part."""
+    """Arguments that drop the packets of an output stream outside the part."""
     return [] if part is None else [f"-bsf:{stream}", f"noise=drop=lt(pts*tb\\,{part[0]})+gte(pts*tb\\,{part[1]})"]
 
 

@@ -16,7 +16,7 @@ _TAIL_BYTES = 1 << 17
 
 
 def truncation_reason(path: Path) -> str | None:
-    """What is missing at the end of a media file by its own account, in words; None where nothing is known to be.
+    """What a media file says is missing at its end; None where nothing is known to be.
 
     Known are MP4 and MOV, Matroska and WebM, AVI, ASF (WMV), FLV, Ogg, MPEG transport streams and GIF.
     """
@@ -43,7 +43,7 @@ def _shorter(length: int, declared: int) -> str | None:
 
 
 def _iso(file: BinaryIO, _: bytes, length: int) -> str | None:
-    """MP4 and MOV are a row of atoms, each with its length in front."""
+    """MP4 and MOV are a sequence of atoms, each preceded by its length."""
     offset = 0
     while offset < length:
         file.seek(offset)
@@ -69,7 +69,7 @@ def _matroska(_: BinaryIO, head: bytes, length: int) -> str | None:
 
 
 def _ebml_number(data: bytes, offset: int) -> tuple[int, int]:
-    """A number of EBML, of which the leading zeros say how long it is, and where it ends."""
+    """A variable-length number of EBML, whose leading zeros give its length, and its end."""
     width = 9 - data[offset].bit_length()
     value = int.from_bytes(data[offset : offset + width])
     return value & ((1 << 7 * width) - 1), offset + width
@@ -119,7 +119,7 @@ def _transport_stream(file: BinaryIO, head: bytes, length: int) -> str | None:
 
 
 def _gif(file: BinaryIO, head: bytes, length: int) -> str | None:
-    """A GIF has no length, but a last byte: its blocks are followed to there."""
+    """A GIF has no length but a last byte, which is found by following its blocks."""
     cut = "the file has no end"
     offset = 13 + _palette_bytes(head[10])
     while offset < length:

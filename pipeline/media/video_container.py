@@ -61,7 +61,7 @@ class _Extent:
         self.end_seconds = max(self.end_seconds, begin + lasts)
 
     def longest_gap_seconds(self, stream: int) -> Fraction:
-        """The longest time between two packets of a stream that follow each other."""
+        """The longest time between two consecutive packets of a stream."""
         return self._longest_gap_seconds.get(stream, Fraction(0))
 
 
@@ -81,7 +81,7 @@ class DecodedFrame:
         return self.source.alpha(self.frame)
 
     def checksum(self) -> int:
-        """CRC-32 of all that the picture is made of."""
+        """CRC-32 of the decoded picture: its samples and the facts that give them their meaning."""
         return self.source.checksum(self.frame)
 
 
@@ -145,8 +145,11 @@ class OpenVideo:
             timed = next(self._decoded, None)
 
     def from_key(self, ticks: int) -> Iterator[tuple[int | None, DecodedFrame]]:
-        """(Time in ticks or None, picture) of what is decoded after a seek to the key frame at `ticks`: that may begin
-        earlier or later, and first give pictures that lack what they refer to. Ends with one of two fields."""
+        """(Time in ticks or None, picture) of what is decoded after a seek to the key frame at `ticks`.
+
+        Decoding may begin earlier or later, and first give pictures that lack their references. Ends with an interlaced
+        frame.
+        """
         self._stop_decoding()
         try:
             self._container.seek(ticks, stream=self._stream)
@@ -163,7 +166,7 @@ class OpenVideo:
         self._decoded.close()
 
     def checksum(self, frame: av.VideoFrame) -> int:
-        """CRC-32 of a decoded frame: its samples, and what they mean."""
+        """CRC-32 of the decoded picture: its samples and the facts that give them their meaning."""
         form = frame.format
         what = (form.name, frame.width, frame.height, *vars(color_of(frame, self._stream)).values())
         crc = zlib.crc32(repr(what).encode())
@@ -186,7 +189,7 @@ class OpenVideo:
         return f"{frame_count_text(frame_count, of)} can be read, and {self.damage[0]}{more}"
 
     def to_rgb(self, frame: av.VideoFrame, max_width: int | None = None) -> np.ndarray:
-        """A decoded frame as an upright `H×W×3` uint8 RGB array of the size displayed, or reduced to `max_width`."""
+        """A decoded frame as an upright `H×W×3` uint8 RGB array of the displayed size, or reduced to `max_width`."""
         height, width = self.info.size
         interpolation = _INTERPOLATION
         if max_width is not None and width > max_width:
@@ -210,7 +213,7 @@ class OpenVideo:
         return turn_upright(hdr.to_standard(image, reduced) if reduced else image, self._matrix)
 
     def alpha(self, frame: av.VideoFrame) -> np.ndarray | None:
-        """The alpha of a decoded frame, `H×W` uint8 as `to_rgb` gives the colours; None where all is opaque."""
+        """The alpha of a decoded frame, `H×W` uint8, at the size of `to_rgb`; None where all is opaque."""
         if not any(component.is_alpha for component in frame.format.components):
             return None
         height, width = self.info.size
@@ -223,7 +226,7 @@ class OpenVideo:
     def _deinterlaced(
         self, decoded: Generator[tuple[int | None, av.VideoFrame], None, None]
     ) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
-        """The frames with those of two fields made one, one for one; the filter looks one frame ahead."""
+        """The frames with interlaced ones deinterlaced, one for one; the filter looks one frame ahead."""
         graph: av.filter.Graph | None = None
         waiting: deque[int | None] = deque()
         with contextlib.closing(decoded):
@@ -264,7 +267,7 @@ class OpenVideo:
             yield waiting.popleft(), cast(av.VideoFrame, frame)
 
     def _decode(self) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
-        """(time in ticks or None, frame) for every frame that is whole; notes in `damage` what is not."""
+        """(Time in ticks or None, frame) of every whole frame; `damage` gets a line for what is not."""
         # AVI has no presentation times: its packets come at regular ones, in the order of decoding. The frames, put in
         # the order of presentation, take these one by one; guessing from the codec's reordering skips one.
         without_times = self._container.format.name == "avi"
@@ -307,7 +310,8 @@ class OpenVideo:
         self._note_what_is_missing(packets, extent)
 
     def _note_what_is_missing(self, packets: int, extent: "_Extent") -> None:
-        """Compares what came with what the header promised; a file that is cut between two frames breaks nowhere."""
+        """Compares what was read with what the header promises: a file that is cut between two frames decodes
+        cleanly."""
         # MP4 lists every packet, so there even one that is missing shows; a list without edits that were cut away.
         listed = len(self._stream.index_entries) if self._container.format.name.startswith("mov") else 0
         if packets < listed and not self.damage:
@@ -372,7 +376,7 @@ def _seconds(item: Any) -> str:
 
 
 def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
-    """The decoder that reads the alpha of VP9, which lies beside the pictures; None for what the usual one reads."""
+    """The decoder of VP9's alpha, which is stored beside the pictures; None where the usual decoder has it."""
     if stream.codec_context.codec.canonical_name != "vp9" or stream.metadata.get("alpha_mode") != "1":
         return None
     return av.CodecContext.create("libvpx-vp9", "r")

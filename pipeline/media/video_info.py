@@ -15,7 +15,7 @@ from .timing import Timing
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file says of itself; `scan` says what is true."""
+    """What the header of a video file says; `VideoScan` has what decoding it shows."""
 
     path: Path
     """The file."""
@@ -79,7 +79,7 @@ class VideoFrame:
 
 @dataclass(frozen=True)
 class VideoScan:
-    """What decoding a video from end to end has shown."""
+    """The facts of a video that has been decoded from end to end."""
 
     info: VideoInfo
     """What the file says of itself."""
@@ -110,7 +110,7 @@ class VideoScan:
 
     @property
     def frame_count(self) -> int:
-        """Frames that can be read."""
+        """The number of frames that can be read."""
         return len(self.times)
 
     @cached_property
@@ -126,17 +126,17 @@ class VideoScan:
 
 
 class DecodedPicture(Protocol):
-    """A picture of a source."""
+    """A picture of an open video or animation."""
 
     @property
     def duration(self) -> int | None:
-        """Ticks that it is shown; None where unknown."""
+        """Ticks for which it is shown; None where unknown."""
 
     def rgb(self, max_width: int | None = None) -> np.ndarray:
-        """`H×W×3` uint8 RGB, upright, of the size displayed, or reduced to `max_width` across."""
+        """`H×W×3` uint8 RGB, upright, of the displayed size, or reduced to `max_width` pixels across."""
 
     def alpha(self) -> np.ndarray | None:
-        """`H×W` uint8, upright, of the size displayed; None where all is opaque."""
+        """`H×W` uint8, upright, of the displayed size; None where all is opaque."""
 
 
 def frame_count_text(count: int, of: str = "") -> str:

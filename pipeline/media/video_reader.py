@@ -95,7 +95,7 @@ def read_frames(
 def _read_by_index(
     path: Path, start: int, stop: int, index: FrameIndex, alive: Callable[[], None]
 ) -> Generator[VideoFrame, None, int]:
-    """The frames from `start` on, as long as they are those of the index; returns the first that it could not give."""
+    """Gives the frames from `start` on while they match the index; returns the first that did not."""
     points = list(index.points(start))
     if not points or start >= stop:
         return start
@@ -161,10 +161,9 @@ def scan(
 
 
 def _constant_rate(times: Sequence[int], time_base: Fraction, declared: Fraction) -> Fraction | None:
-    """The rate at which `times` follow each other evenly, up to the rounding of their time base; None if they vary.
+    """The rate at which `times` are evenly spaced, up to the rounding of their time base; None if they vary.
 
-    A rounded clock is only visible where its tick is small beside a frame: on a coarse one, a tick more
-    is a frame that really comes late.
+    Rounding is recognised only where a tick is short beside a frame: on a coarse clock, one tick more is a late frame.
     """
     if len(times) < 2:
         return declared if declared * LONGEST_STEP_SECONDS >= 1 else None

@@ -41,23 +41,22 @@ _SAYS_LITTLE = r"Conversion failed|Terminating thread|Task finished|Error openin
 
 
 class _AbandonedError(Exception):
-    """The block around a writer was left by an error."""
+    """The writer's block ended with an exception."""
 
 
 class VideoWriter:
     """Writes a video frame by frame, with exact times, through an ffmpeg process; a context manager.
 
-    On a clean exit every frame of `timing` has been written and the finished file is under its name,
-    put there at once; whatever else happens, nothing is there that was not before. Either way no ffmpeg
-    process is left.
+    On a clean exit every frame of `timing` is written and the complete file appears under its name, atomically. In any
+    other case nothing is left behind. No ffmpeg process outlives the block.
 
-    - How pictures are encoded is `encoding`'s to say, and else follows from the ending: see `pipeline.codecs`.
-    - Times are those of `timing`, to the tick, in MP4 and MOV. Matroska and WebM keep milliseconds (with the
-      exact rate beside them where it is constant), GIF hundredths of a second.
-    - Sound, subtitles, chapters and metadata come from `tracks`, as they are where the container takes them; they keep
-      their place beside the picture. Of a `part` only what lies in it is taken.
+    - `encoding` says how pictures are encoded; what it leaves open follows from the file's ending (`media.codecs`).
+    - Times are those of `timing`, to the tick, in MP4 and MOV. Matroska and WebM keep milliseconds (and the exact rate
+      where it is constant), GIF hundredths of a second.
+    - Sound, subtitles, chapters and metadata come from `tracks`, copied where the container takes them, and stay in
+      sync with the pictures. Of a `part`, only what lies in it is written.
 
-    `notes` says in words what could not be kept as it was.
+    `notes` has a line for each thing that was lost.
     """
 
     def __init__(
@@ -157,8 +156,8 @@ class VideoWriter:
     def write(self, array: np.ndarray) -> None:
         """Writes the next frame: `H×W×3` uint8 RGB of the video's size, or `H×W×4` with alpha.
 
-        Raises `MediaError`, or `StorageError` when the disk is full, once ffmpeg is no longer there; and
-        `MediaError` before the block, after it, after a failure, and beyond the last frame.
+        Raises `MediaError`, or `StorageError` when the disk is full, once ffmpeg has ended; and `MediaError` outside
+        the block, after a failure, and beyond the last frame.
         """
         if self._state != "open":
             state = {"new": "not open yet", "failed": "ended by an error", "closed": "finished"}[self._state]
@@ -201,7 +200,7 @@ class VideoWriter:
             self.notes.append(f"what goes along with the pictures is damaged: {damage}")
 
     def _end_process(self) -> None:
-        """Ends ffmpeg, gently and then not; it never outlives the block."""
+        """Ends ffmpeg: asks it to, then kills it."""
         process = self._process
         if process.poll() is None:
             process.terminate()
@@ -219,7 +218,7 @@ class VideoWriter:
                 process.stdin.close()
 
     def _failure(self) -> MediaError | StorageError:
-        """The error that says why ffmpeg stopped; waits for its end, as its last words may be on their way."""
+        """The error that says why ffmpeg stopped. Waits for its end, as messages may still be on their way."""
         with contextlib.suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()
@@ -239,14 +238,14 @@ class VideoWriter:
         return MediaError(f"could not write {self.path}: ffmpeg ended with status {status} ({words or 'no message'})")
 
     def _last_words(self) -> str:
-        """The line of ffmpeg's messages that tells most: the last that names a cause, without its address in memory."""
+        """The most telling line of ffmpeg's messages: the last that names a cause, without its address in memory."""
         lines = self._messages()
         full = [line for line in lines if "No space left" in line or "Disk quota" in line]
         told = [line for line in lines if not re.search(_SAYS_LITTLE, line)]
         return _without_address((full or told or lines or [""])[-1])
 
     def _damage_along(self) -> str | None:
-        """What ffmpeg says of broken sound or subtitles that it has taken along as far as they go."""
+        """ffmpeg's message about broken sound or subtitles, which it copied as far as they go."""
         told = [line for line in self._messages() if re.match(r"\[(in|aist|sist)#1\b", line)]
         return _without_address(told[0]) if told else None
 
@@ -276,9 +275,8 @@ class VideoWriter:
     def _place_in_time(self) -> None:
         """Chooses the tick, and the zero of the output on the source's clock; `_ticks` are the frames' times from it.
 
-        Zero is where the part begins that is written, or all of the source, or without one the first frame. It is
-        rounded down to a tick of the picture's clock, for sound and picture alike, so that the frames stay exact and
-        neither moves against the other.
+        Zero is where the written part begins, or the source, or without a source the first frame. It is rounded down to
+        a tick of the video stream, for sound and pictures alike, so that frame times stay exact and neither shifts.
         """
         origin = self.timing.start_seconds
         if self._part is not None:
@@ -300,7 +298,8 @@ class VideoWriter:
         return "rgba" if self._channels == 4 else "rgb24"
 
     def _open_pipe(self) -> OutputContainer:
-        """A NUT stream of raw frames into ffmpeg: unlike plain raw video it carries a time stamp for each."""
+        """Opens a NUT stream of raw frames into ffmpeg, which, unlike plain raw video, has a time stamp for each
+        frame."""
         height, width = self.size
         pipe = av.open(self._process.stdin, mode="w", format="nut", buffer_size=1 << 20)
         stream = pipe.add_stream("rawvideo", rate=self.timing.rate or 25)
@@ -379,7 +378,7 @@ class VideoWriter:
         return arguments
 
     def _check_result(self) -> None:
-        """Reads the finished file back: ffmpeg's word for success has been wrong on a full disk."""
+        """Reads the finished file back, as ffmpeg has reported success on a full disk."""
         try:
             with open_container(self._temporary) as container:
                 stream = video_stream(container, self._temporary)
@@ -410,12 +409,12 @@ def _without_address(line: str) -> str:
 
 
 def _decimal(seconds: Fraction) -> str:
-    """Seconds as ffmpeg reads them, to its microsecond or finer, without an exponent."""
+    """Seconds as a decimal number without an exponent, at least to the microsecond, as ffmpeg reads them."""
     return f"{float(seconds):.9f}"
 
 
 def _output_color(color: VideoColor | None, height: int) -> VideoColor:
-    """Complete tags for what is written, and the matrix that it is converted with."""
+    """The complete colour tags of the output, with the matrix that it is converted with."""
     if color is None:
         return VideoColor("bt709", "tv", "bt709", "bt709")
     matrix = color.matrix_for(height)
