@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check bench clean links
+.PHONY: demo docs test test-slow check bench clean links
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("impasto needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python" if sys.version_info < (3, 11) else 0)'
@@ -36,7 +36,11 @@ check: $(READY) links
 	$(BIN)/mypy
 	PYTHONPATH=links $(BIN)/lint-imports
 
-# All the tables that the README quotes; hours on a slow machine, so name one: make bench ONLY=peer
+# The pages of docs/ that follow from the code.
+docs: links
+	PYTHONPATH=links $(BIN)/python docs/generate.py
+
+# All the tables of docs/benchmarks.md; hours on a slow machine, so name one: make bench ONLY=peer
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks $(ONLY)
 

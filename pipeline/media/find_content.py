@@ -19,12 +19,12 @@ _GAPS_TOLD = 5
 
 
 def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_format: str | None = None) -> Content:
-    """What the paths of a command are together, given the output that is asked for.
+    """The content that paths and an output stand for: an image, photos, a sequence or a video.
 
-    Photos are painted to the format that they are in (HEIC to JPEG), or to `image_format`, one of `images.FORMATS`.
+    Photos keep their formats (HEIC becomes JPEG) unless `image_format`, one of `image_file.FORMATS`, is given.
 
-    Raises `InputError` for paths that are missing, empty or of a kind that is not painted, and `UsageError`
-    or `OutputError` for combinations that make no sense.
+    Raises `InputError` for paths that are missing, empty or of a kind that is not painted, and `UsageError` or
+    `OutputError` for combinations that do not go together.
     """
     for path in paths:
         if not path.exists():
@@ -33,37 +33,52 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
             raise InputError(f"content {path} is neither a file nor a folder: name one")
     videos = [path for path in paths if path.is_file() and _is_video(path, mode)]
     if videos:
-        if len(paths) > 1:
-            raise UsageError(
-                f"{len(paths)} contents with a video among them ({videos[0]}): a video is painted on its own, so run "
-                'one command for each, as in: for clip in *.mp4; do impasto stylize "$clip" …; done'
-            )
-        if mode == "photos":
-            raise UsageError(f"`mode='photos'` does not go with the video {videos[0]}")
-        if is_image_name(output):
-            raise OutputError(f"output {output} is an image and content {videos[0]} a video: name a video or a folder")
-        if not is_video_name(output):
-            _require_known_ending(output)
-        return Content(ContentKind.VIDEO, (ContentFile(videos[0], videos[0].name, ""),))
-
+        return _video(videos[0], len(paths), output, mode)
     to_video = is_video_name(output)
     if to_video and mode == "photos":
         raise UsageError(f"`mode='photos'` does not go with the video output {output}: name a folder")
-    if len(paths) == 1 and paths[0].is_file() and mode != "sequence":
-        if to_video and not is_readable_name(paths[0]):
-            raise _unknown_ending(paths[0])
-        if to_video:
-            raise OutputError(f"output {output} is a video and content {paths[0]} one image: name an image")
-        if is_image_name(output):
-            return Content(ContentKind.IMAGE, (ContentFile(paths[0], paths[0].name, output.name),))
-        _require_known_ending(output)
+    is_single = len(paths) == 1 and paths[0].is_file() and mode != "sequence"
+    if is_single and (image := _single_image(paths[0], output)) is not None:
+        return image
     if is_image_name(output):
         raise OutputError(f"output {output} is one image and the content is not: name a folder")
+    return _images(paths, image_format, is_sequence=mode == "sequence" or to_video)
+
+
+def _video(path: Path, content_count: int, output: Path, mode: Mode) -> Content:
+    """A video, to a video or a folder of frames."""
+    if content_count > 1:
+        raise UsageError(
+            f"{content_count} contents with a video among them ({path}): a video is painted on its own, so run "
+            'one command for each, as in: for clip in *.mp4; do impasto stylize "$clip" …; done'
+        )
+    if mode == "photos":
+        raise UsageError(f"`mode='photos'` does not go with the video {path}")
+    if is_image_name(output):
+        raise OutputError(f"output {output} is an image and content {path} a video: name a video or a folder")
+    if not is_video_name(output):
+        _require_known_ending(output)
+    return Content(ContentKind.VIDEO, (ContentFile(path, path.name, ""),))
+
+
+def _single_image(path: Path, output: Path) -> Content | None:
+    """One image, to one image file; None where the output is a folder."""
+    if is_video_name(output):
+        if not is_readable_name(path):
+            raise _unknown_ending(path)
+        raise OutputError(f"output {output} is a video and content {path} one image: name an image")
+    if is_image_name(output):
+        return Content(ContentKind.IMAGE, (ContentFile(path, path.name, output.name),))
+    _require_known_ending(output)
+    return None
+
+
+def _images(paths: Sequence[Path], image_format: str | None, *, is_sequence: bool) -> Content:
+    """Photos, to a folder, or the frames of a sequence."""
     files, skipped = _list_files(paths)
-    sequence = mode == "sequence" or to_video
-    files = numbered_as_png(files) if sequence else in_format(files, image_format)
+    files = numbered_as_png(files) if is_sequence else in_format(files, image_format)
     require_once(files)
-    if sequence:
+    if is_sequence:
         require_distinct(files)
         return Content(ContentKind.SEQUENCE, tuple(files), skipped)
     files, renamed = rename_conflicts(files)
