@@ -45,7 +45,7 @@ AnyEvent = TypeVar("AnyEvent", bound=Event)
 
 
 def with_flags(text: str) -> str:
-    """The text with flags in place of fields: `--batch`, `--photos`, `--device auto`."""
+    """The text with flags instead of fields: `--batch`, `--photos`, `--device auto`."""
 
     def flag(found: re.Match[str]) -> str:
         whole = found[0][1:-1]

@@ -46,7 +46,7 @@ class Child:
     `function` of `module` (a name within this package) is called with the descriptor of the child's end of the
     connection, from which it makes a `Parent`, and with `arguments`, whose `repr` must be Python. The child has a
     session of its own, so that Ctrl-C in the terminal reaches the parent alone. Raises `OSError` where no process can
-    be started. `timeout`: the seconds after which `receive` gives up on a child that sends nothing.
+    be started. `timeout`: the seconds after which `receive` stops waiting for a child that sends nothing.
     """
 
     def __init__(self, module: str, function: str, *arguments: Any, timeout: float | None = None) -> None:

@@ -36,7 +36,7 @@ class Losses:
 
 @dataclasses.dataclass(frozen=True)
 class Notice:
-    """A message for the user; the job goes on."""
+    """A message for the user; the job continues."""
 
     text: str
 
@@ -105,7 +105,7 @@ class FrameDone:
 
 @dataclasses.dataclass(frozen=True)
 class FrameFailed:
-    """A frame could not be painted; the job goes on with the frames that do not depend on it."""
+    """A frame could not be painted; the job continues with the frames that do not depend on it."""
 
     index: int
     name: str

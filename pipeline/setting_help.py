@@ -36,7 +36,7 @@ def explain_error(error: Any) -> str:
 
 
 def explain_unknown(key: str) -> str:
-    """One line on a key that is no setting, with the nearest one and those beside it."""
+    """One line on a key that is no setting, with the nearest key and its siblings."""
     known = [name for name, *_ in documented_fields()]
     section = key.rpartition(".")[0]
     siblings = [name for name in known if name.rpartition(".")[0] == section]

@@ -1,6 +1,6 @@
 """The settings: everything that decides what the result looks like, each with its meaning, range and default.
 
-This is the only place where a default stands. A field's description is the help text of `impasto configs --keys`;
+Defaults are defined here only. A field's description is the help text of `impasto configs --keys`;
 its bounds are checked when settings are read, and appear in the messages. `presets.py` reads settings from presets,
 files and `--set KEY=VALUE`.
 
@@ -188,7 +188,7 @@ class IterationSettings(Section):
         0.02,
         ge=0,
         lt=1,
-        description="The tolerance of a warm start. The more a frame moves, the longer its loss goes on falling.",
+        description="The tolerance of a warm start. The more a frame moves, the longer its loss keeps falling.",
     )
     next_interval: int = Field(10, ge=1, le=1_000_000, description="The interval of a warm start.")
 

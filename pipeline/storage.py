@@ -25,7 +25,7 @@ def temporary_beside(path: Path) -> Path:
     """Returns a hidden name in the folder of `path`, with its suffix, for a file that is not yet complete.
 
     It holds a digest of the name, which may already be as long as the file system allows, and the process id, so that
-    two processes which write the same file do not meet.
+    two processes that write the same file do not collide.
     """
     return path.with_name(f"{_digest(path)}-{os.getpid()}{path.suffix}")
 

@@ -33,7 +33,7 @@ def download_state_dict(weights: Downloadable, path: Path, network: str, remedy:
     """
     try:
         if path.is_file() and not hash_file(path).startswith(path.stem.rpartition("-")[2]):
-            # torchvision checks the hash of downloads only, and would unpickle any file that is there.
+            # torchvision checks the hash of downloads only, and would unpickle any cached file.
             raise RuntimeError("its hash differs from the one in its name")
         # torch.hub reports downloads on stdout, where a program may be reading our JSON.
         with contextlib.redirect_stdout(io.StringIO()):

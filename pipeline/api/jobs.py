@@ -135,7 +135,7 @@ def resume(
 
 
 def status(job: StrPath) -> "JobStatus":
-    """Returns how far the job in a folder is, whoever is working on it. Raises `JobError` for a folder without one."""
+    """Returns the progress of the job in a folder, also while it runs. Raises `JobError` for a folder without a job."""
     from ..job.job import Job
     from ..job.status import status_of
 

@@ -50,7 +50,7 @@ def measure(
     result, content: two images, or two of folder and video.
     config, settings, style_weights, weights: the objective, as for `stylize_image`.
     photos: images of a folder are independent; without it a sequence or video gets temporal consistency.
-    flow_folder: folder of `backward_2_1.flo` and so on, in place of flow that is estimated on the content.
+    flow_folder: folder of `backward_2_1.flo` and so on, instead of flow estimated on the content.
     cold_iterations: compares every `cold_every`-th picture (None: every tenth) with the painting that so many
         iterations give from a cold start; 0 compares none.
 

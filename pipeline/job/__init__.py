@@ -1,4 +1,4 @@
-"""The job folder beside an output: what is to be done, and how far it is.
+"""The job folder beside an output: the work to do and its progress.
 
 A plan's frames go in, and each frame's state, hash, losses and sources as it is painted. Out come the frames that are
 still to be painted, the status, the problems that verification finds, and the certainty that one process at a time

@@ -1,4 +1,4 @@
-"""The open job folder: what is to be done, the states of its frames, and its output.
+"""The open job folder: its frames with their states, and its output.
 
 `OUTPUT.impasto/` holds `job.db` (SQLite, written by the one process that owns the job), its copy `job.copy`, `frames/`
 (the painted frames of a video), `plots/`, `checkpoints/`, `log.txt` and `lock`. What makes a frame count as done is in
@@ -78,7 +78,7 @@ class Job:
         self.folder = folder
         self.store = store
         self.store_problem = store_problem
-        """What was wrong with the store: `open` has restored it from its copy, `read` reads the copy in its place."""
+        """What was wrong with the store: `open` has restored it from its copy, `read` reads the copy instead."""
         self._lock = lock
         self._copy_seconds = copy_seconds
         self._copied_at = time.monotonic()

@@ -60,7 +60,7 @@ def _lock(lock: filelock.BaseFileLock, folder: Path) -> None:
         if not isinstance(lock, _OS_LOCKS):
             raise refused from None
         raise
-    except NotImplementedError:  # Older versions of `filelock`, in place of the fallback.
+    except NotImplementedError:  # Older versions of `filelock`, instead of the fallback.
         raise refused from None
     except OSError as error:
         if error.errno in _NO_LOCKS:

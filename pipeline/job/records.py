@@ -88,7 +88,7 @@ class OutputRecord:
     """The output as it was written.
 
     `sha256`: hash of the file, None where the output is a folder. `substituted`: indices of the frames that could not
-    be painted, in whose place the film shows the nearest painted frame.
+    be painted; the film shows the nearest painted frame instead.
     """
 
     sha256: str | None

@@ -57,7 +57,7 @@ class JobStatus:
 
 
 def status_of(job: Job) -> JobStatus:
-    """Returns how far the job is."""
+    """Returns the job's progress."""
     recipe = job.recipe
     ((total, done, seconds, spent, iterations, content, style, variation),) = job.store.read(
         "SELECT COUNT(*), COUNT(sha256), AVG(seconds), TOTAL(seconds), TOTAL(iterations), "

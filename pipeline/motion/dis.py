@@ -50,7 +50,7 @@ class DisFlow:
     the colours of the frame, and strokes warped from there need fewer changes.
 
     SIFT and the first DIS see frames with their local contrast equalised. The last DIS sees plain grey values: the
-    equalisation differs from frame to frame, which costs sub-pixel precision (0.08 in place of 0.05 px on a slow
+    equalisation differs from frame to frame, which costs sub-pixel precision (0.08 instead of 0.05 px on a slow
     rotation).
 
     Measured on Sintel's market_5 (motion of 27 px in the median and 133 at most) and cave_2 (15, 46), with a painting

@@ -1,6 +1,6 @@
 """Local affine fits of flow: from sparse vectors to a dense field, robustly.
 
-After the interpolation of EpicFlow (Revaud et al. 2015), with distance in the plane in place of its edges.
+After the interpolation of EpicFlow (Revaud et al. 2015), with distance in the plane instead of its edges.
 """
 
 import cv2
@@ -25,7 +25,7 @@ _CELLS = 48
 def refit_flow(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     """`flow` (a → b, `H×W×2`) with its inconsistent pixels fitted to the consistent ones around them.
 
-    Consistent with `back` (b → a), see `consistent_pixels`. Returned as it is where too few pixels are.
+    Consistent with `back` (b → a), see `consistent_pixels`. Returned unchanged where too few pixels are.
     """
     height, width = size = size_of(flow)
     consistent = consistent_pixels(flow, back)

@@ -10,7 +10,7 @@ import numpy as np
 from .flow import flow_targets
 
 _STEPS = (8, 4, 2, 1)
-"""Distances in working pixels from which a pixel may take its flow, one after the other."""
+"""Distances in working pixels from which a pixel may take its flow, tried in order."""
 
 _DILATION = 9
 """Side of the square by which the inconsistent pixels are dilated: DIS errs on both sides of a border."""

@@ -56,7 +56,7 @@ def unchanged_mask(content: np.ndarray, other: np.ndarray, flow: np.ndarray, thr
 
 
 def erode(mask: torch.Tensor) -> np.ndarray:
-    """A `1×1×H×W` mask less the pixels beside a change, which may belong to it: `H×W` float32."""
+    """A `1×1×H×W` mask without the pixels next to a change, which may belong to it: `H×W` float32."""
     radius = round(2 * COLOR_BLUR)
     # Values from a half on count as static: hardly any motion is noise too.
     eroded = -functional.max_pool2d(-(2 * mask).clamp(max=1), 2 * radius + 1, stride=1, padding=radius)

@@ -41,7 +41,7 @@ class Checkpoint:
         """
         stop = self.should_stop is not None and self.should_stop()
         if stop or now - saved_at >= self.seconds:
-            # A full disk is no reason to give up the frame.
+            # A full disk is no reason to fail the frame.
             with contextlib.suppress(StorageError):
                 self.save(snapshot(), task)
             saved_at = now
@@ -78,7 +78,7 @@ class Checkpoint:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def remove(self) -> None:
-        """Deletes the file if it is there."""
+        """Deletes the file if it exists."""
         if self.path.exists():
             storage.remove(self.path)
 

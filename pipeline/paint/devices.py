@@ -1,4 +1,4 @@
-"""Compute devices: picking them by name, and the context in which everything is computed on them."""
+"""Compute devices: selection by name, and the context for computing on them."""
 
 import contextlib
 from collections.abc import Iterator

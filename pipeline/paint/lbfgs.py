@@ -195,7 +195,7 @@ class Lbfgs(Minimizer):
 
     def release(self, slot: int) -> None:
         super().release(slot)
-        # An empty slot goes on being evaluated, at the same point.
+        # An empty slot is still evaluated, at the same point.
         self._state["direction"][slot] = 0
 
     def snapshot(self, slot: int = 0) -> dict[str, torch.Tensor]:

@@ -34,7 +34,7 @@ class Minimizer(ABC):
     `start` is B×3×H×W in [0, 1], one picture for each slot. With a `rule` all of them begin at once; without one
     the slots are empty until `begin`. A picture that is done leaves its slot to another. The batch keeps its shape
     whatever part of it is in use: the same sums are made in the same order, so a picture has the same bits
-    whichever pictures are beside it.
+    whichever pictures share its batch.
 
     `_state` holds everything that belongs to a picture, as tensors with the slots along their first dimension.
     `snapshot` copies one slot of it between two steps; `restore` in a new minimizer continues to the same bits.

@@ -59,7 +59,7 @@ class Outcome:
 
 
 def stop_reason(trace: Sequence[Losses], rule: StopRule) -> StopReason | None:
-    """Why the rule stops a picture with this trace now; None where it goes on."""
+    """Why the rule stops a picture with this trace now; None where it continues."""
     done = len(trace)
     if done >= rule.iterations:
         return StopReason.ITERATIONS

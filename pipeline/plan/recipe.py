@@ -42,7 +42,7 @@ def make_recipe(inputs: Inputs, weights_sha256: str) -> dict[str, Any]:
 
 
 def _hashed_settings(inputs: Inputs, weights_sha256: str) -> dict[str, Any]:
-    """The settings with hashes in place of paths, and without the texts for people."""
+    """The settings with hashes instead of paths, without `description` and `tuned_for`."""
     settings, flow = to_values(inputs.settings), inputs.settings.flow
     for key in ("description", "tuned_for"):
         settings.pop(key)

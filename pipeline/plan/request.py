@@ -149,7 +149,7 @@ class Request:
 
     @property
     def job_folder(self) -> Path:
-        """The folder that records how far the job is."""
+        """The folder that records the job's progress."""
         return self.job if self.job is not None else default_folder(self.output)
 
     def to_values(self) -> dict[str, Any]:

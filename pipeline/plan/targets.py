@@ -21,7 +21,7 @@ def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
 
 
 def check_output_is_free(inputs: Inputs) -> None:
-    """Raises `OutputError` where the output exists and may not be overwritten, or is a folder in place of a file."""
+    """Raises `OutputError` where the output exists and may not be overwritten, or is a folder instead of a file."""
     output = inputs.request.output
     if not inputs.to_one_file:
         if output.exists() and not output.is_dir():
@@ -49,7 +49,7 @@ def check_paintings_are_free(inputs: Inputs, frames: Sequence[PlannedFrame]) -> 
 
 
 def clear_comparisons(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
-    """With `force` removes the files in place of which comparisons are written; raises `OutputError` without."""
+    """With `force` removes the files that comparisons replace; raises `OutputError` without."""
     if inputs.to_video:
         paths = [comparison_path(inputs.request.output)]
     else:

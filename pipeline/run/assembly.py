@@ -99,7 +99,7 @@ def write_film(
     on_frame: Callable[[int], None],
     reader: FrameReader | None = None,
 ) -> Sequence[str]:
-    """Writes a film, beside its content where a `reader` of that is given; returns a line for all that was left out.
+    """Writes a film, beside its content where a `reader` is given; returns a line for everything left out.
 
     `on_frame` is called with the number of frames written. Sound and subtitles that are too broken to be copied are
     left out, since the paintings are worth more. Raises what `VideoWriter` raises.

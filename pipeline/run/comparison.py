@@ -22,7 +22,7 @@ from .reader_slots import frame_index_of
 def write_comparisons(job: Job, inputs: Inputs, listener: Listener, stop: StopSignal) -> None:
     """Writes and records the comparisons that are not there yet.
 
-    Raises `Interrupted`, and `OutputError` for a file in their place that has changed or is not the job's.
+    Raises `Interrupted`, and `OutputError` for a file at their path that has changed or is not the job's.
     """
     target = comparison_path(inputs.request.output)
 

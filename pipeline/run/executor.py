@@ -1,7 +1,7 @@
-"""The contract of executors: what they are handed, and what they hand back.
+"""The contract of executors: the assignments they get and the reports they return.
 
-An executor runs assignments wherever it likes, and knows nothing of jobs, files and order. `PainterSpec` is all that a
-worker gets besides its tasks, so a picture has the same bits whichever executor paints it.
+An executor runs assignments on any device or machine, and does not know about jobs, files or order. `PainterSpec` is
+all that a worker gets besides its tasks, so a picture has the same bits whichever executor paints it.
 """
 
 from collections.abc import Callable, Mapping

@@ -41,7 +41,7 @@ from .saver import Saver
 
 @dataclass(frozen=True)
 class LoopLimits:
-    """When the loop gives up, and how long it waits."""
+    """When the loop fails, and how long it waits."""
 
     tries: Mapping[type[ImpastoError], int] = field(default_factory=lambda: {OutOfMemoryError: 2, WorkerLostError: 3})
     """Tries of a frame by the error it ends in. Any other error comes again, as a task is a pure function of its
@@ -210,7 +210,7 @@ class FrameLoop:
 
     def _may_retry(self, in_flight: FrameInFlight) -> bool:
         """Whether a frame can be tried again now. Frames on their last try, after workers were lost with their whole
-        batches, go one at a time: else a frame that kills its worker fails all those beside it."""
+        batches, go one at a time: else a frame that kills its worker fails all others in its batch."""
         last = self._limits.tries[WorkerLostError]
         return in_flight.tries < last or all(other.tries < last for other in self._in_flight.values())
 
@@ -285,7 +285,7 @@ class FrameLoop:
         elif isinstance(result, PaintedFrame):
             self._take_painted(Painted(in_flight, result, report.seconds), report.width)
         elif isinstance(result, Interrupted):
-            # Its checkpoint is on the disk, and it goes on from there when the job is resumed.
+            # Its checkpoint is on the disk, and it continues from there when the job is resumed.
             self._chains[self._chain_keys[frame.index]].append(frame)
         else:
             self._take_error(in_flight, result)

@@ -24,8 +24,8 @@ def write_output(
 ) -> None:
     """Writes and records the output, unless that is done already.
 
-    A film has all its frames even where some failed: the nearest painting is shown in their place. Raises
-    `Interrupted`, `OutputError` for a file in its place that is not the job's, and what the writer raises.
+    A film has all its frames even where some failed: the nearest painting is shown instead. Raises
+    `Interrupted`, `OutputError` for a file at its path that is not the job's, and what the writer raises.
     """
     output = inputs.request.output
     if not inputs.to_video:

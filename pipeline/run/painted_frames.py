@@ -15,7 +15,7 @@ from .in_flight import Painted, key_of
 class PaintedFrames:
     """Looks up paintings by pass and index, whether they are saved or still in memory.
 
-    A frame starts from the painting before it as it is in memory, which for PNG is what will be on the disk.
+    A frame starts from the previous painting as it is in memory, which for PNG is what will be on the disk.
     """
 
     def __init__(self, job: Job) -> None:

@@ -44,7 +44,7 @@ class PictureWriter:
         self._strip = strip
         self._plot = plot
         self._lost: set[str] = set()
-        """Kinds of metadata of whose loss the user has been told."""
+        """Kinds of metadata whose loss has been reported to the user."""
 
     def save(self, painted: Painted, notify: Notify) -> Painted:
         """Writes a painting and records its frame as done; returns it with the losses of the file.
@@ -85,7 +85,7 @@ class PictureWriter:
         return dataclasses.replace(painted, saved_losses=losses)
 
     def _write(self, frame: FrameRecord, image: np.ndarray, alpha: np.ndarray | None, notify: Notify) -> None:
-        """Writes the picture. A file that has appeared in its place since the job began is kept."""
+        """Writes the picture. A file that has appeared at its path since the job began is kept."""
         extras = Extras(alpha) if self._content.is_film else self._extras(frame, notify)
         extras = extras.at_size(size_of(image))
         if self._plan.may_overwrite(frame.path, self._job.folder) or not frame.path.exists():

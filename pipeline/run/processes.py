@@ -24,13 +24,13 @@ START_SECONDS = 300.0
 """A worker that has not loaded its encoder by then is given up."""
 
 START_TRIES = 3
-"""How many workers are started in the place of a lost one while each ends as it starts."""
+"""How many workers are started to replace a lost one while each ends as it starts."""
 
 
 class ProcessExecutor:
     """One process for each of `devices`, where one device may be named more than once.
 
-    When a worker ends, `WorkerLostError` is reported for each of its assignments, and another takes its place. Workers
+    When a worker ends, `WorkerLostError` is reported for each of its assignments, and another replaces it. Workers
     end with this process, however that ends.
     """
 
@@ -101,7 +101,7 @@ class ProcessExecutor:
             worker.send(None)
 
     def _replace(self, worker: "_WorkerProcess") -> list[Report]:
-        """Starts a worker in the place of one that has ended; returns a report for each assignment that was lost."""
+        """Starts a worker to replace one that has ended; returns a report for each assignment that was lost."""
         index, reason = self._workers.index(worker), worker.child.exit_reason()
         for tries_left in reversed(range(START_TRIES)):
             self._workers[index] = fresh = _WorkerProcess(worker.device)

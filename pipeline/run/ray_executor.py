@@ -33,7 +33,7 @@ PROGRESS_SECONDS = 0.5
 """How often the workers are asked for their progress."""
 
 START_SECONDS = 600.0
-"""If no worker has loaded its encoder by then, the executor gives up."""
+"""If no worker has loaded its encoder by then, the executor raises an error."""
 
 CONNECT_SECONDS = 10.0
 """How long to wait for the head of the cluster."""

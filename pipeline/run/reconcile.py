@@ -48,7 +48,7 @@ def _restore_cleaned_frames(job: Job, inputs: Inputs, listener: Listener) -> Non
 
 
 def _unfinished_paths(inputs: Inputs, frames: Sequence[FrameRecord]) -> list[Path]:
-    """Files of which a run that was killed may have left a partial copy beside them."""
+    """Files next to which a killed run may have left partial copies."""
     output = inputs.request.output
     paths = [frame.path for frame in frames if frame.state is not FrameState.DONE]
     if inputs.to_video:

@@ -25,7 +25,7 @@ class Worker:
     """Paints assignments in the order in which they come, as many pictures of one size in a batch as the job plans.
 
     Once `stop` is set, frames with a checkpoint save it after their iteration and report `Interrupted`. Where memory
-    runs out, the batch goes on with half as many pictures, each from where it was.
+    runs out, the batch continues with half as many pictures, each from where it was.
     """
 
     def __init__(self, spec: PainterSpec, device: torch.device, stop: threading.Event) -> None:
@@ -96,7 +96,7 @@ class Worker:
             done = self._batch.step()
         except OutOfMemoryError as raised:
             error = without_traceback(raised)
-        # A frame that is done may be one whose second try found no memory beside the others.
+        # A frame that is done may be one whose second try found no memory next to the others.
         short = [ticket for ticket, result in done.items() if isinstance(result, OutOfMemoryError)]
         if (error is not None or short) and not self._halve_width(size):
             done = done if error is None else dict.fromkeys(tickets, error)
