@@ -134,15 +134,17 @@ class Parent:
     def send(self, message: Any) -> None:
         """Sends a message, which takes until the parent has read most of it. Ends this process if the parent has."""
         try:
-            _send(self._connection, message)
-        except (BrokenPipeError, ConnectionResetError):
+            with _ended_is_eof():
+                _send(self._connection, message)
+        except EOFError:
             os._exit(0)
 
     def receive(self) -> Any:
         """The parent's next message. Ends this process if the parent has ended."""
         try:
-            return _receive(self._connection)
-        except (EOFError, ConnectionResetError):
+            with _ended_is_eof():
+                return _receive(self._connection)
+        except EOFError:
             os._exit(0)
 
     def listen(self, handle: Callable[[Any], None]) -> None:
@@ -181,10 +183,13 @@ def _ended_is_eof() -> Iterator[None]:
     """Raises `EOFError` for each error that says that the other end has closed, and `TimeoutError` for silence."""
     try:
         yield
-    except (BrokenPipeError, ConnectionResetError) as error:
-        raise EOFError from error
     except BlockingIOError as error:
         raise TimeoutError from error
+    except OSError as error:
+        # `Connection` raises one without a number where the other end closes in the middle of a message.
+        if isinstance(error, BrokenPipeError | ConnectionResetError) or error.errno is None:
+            raise EOFError from error
+        raise
 
 
 def _command(module: str, function: str, arguments: tuple[Any, ...]) -> list[str]:
