@@ -32,6 +32,8 @@ def request(**changes: Any) -> Request:
         ({"address": "here:1"}, "`address` is that of a Ray cluster: it goes with `executor='ray'`"),
         ({"batch": 0}, "`batch` 0 is out of range: a whole number from 1, or none for automatic"),
         ({"segments": -1}, "`segments` -1 is out of range: a whole number from 1, or none for automatic"),
+        ({"batch": True}, "`batch` True is out of range: a whole number from 1, or none for automatic"),
+        ({"segments": "2"}, "`segments` '2' is out of range: a whole number from 1, or none for automatic"),
         ({"mode": "film"}, "`mode` 'film' is not one of auto, sequence, photos"),
         ({"rate": Fraction(0)}, "`rate` 0 is out of range: over 0, at most 1000"),
         ({"rate": Fraction(2001, 2)}, "`rate` 2001/2 is out of range: over 0, at most 1000"),

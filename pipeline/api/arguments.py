@@ -1,7 +1,7 @@
 """Arguments of the API → what the pipeline takes; what does not fit is refused with the argument's name."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -39,15 +39,20 @@ def job_request(
     from ..media.codecs import Encoding
     from ..plan.request import FrameRange, Request
 
+    if not isinstance(frames, str | FrameRange | None):
+        raise UsageError(f"frames is a {type(frames).__name__}: give 'A:B' or a FrameRange")
+    if not isinstance(encoding, Encoding | None):
+        raise UsageError(f"encoding is a {type(encoding).__name__}: give an Encoding, as Encoding('hevc', crf=20)")
+
     return Request(
         content=as_paths(content, "content"),
         styles=as_paths(style, "style"),
-        output=Path(output),
+        output=as_path(output, "output"),
         settings=load_changed_settings(config, settings, size, weights),
-        style_weights=tuple(style_weights),
+        style_weights=as_weights(style_weights),
         frames=FrameRange() if frames is None else FrameRange.parse(frames) if isinstance(frames, str) else frames,
         rate=None if rate is None else _rate(rate),
-        job=None if job is None else Path(job),
+        job=None if job is None else as_path(job, "job"),
         encoding=encoding or Encoding(),
         **fields,
     )
@@ -74,7 +79,7 @@ def load_changed_settings(
     if size is not None:
         overrides.append(("size", size))
     if weights is not None:
-        overrides.append(("encoder.weights", os.fspath(weights)))
+        overrides.append(("encoder.weights", str(as_path(weights, "weights"))))
     return load_settings(os.fspath(config), overrides)
 
 
@@ -86,6 +91,23 @@ def as_paths(value: StrPath | Sequence[StrPath], what: str) -> tuple[Path, ...]:
     if not values:
         raise UsageError(f"{what} is an empty list: give one path or more")
     return tuple(map(Path, values))
+
+
+def as_path(value: StrPath, what: str) -> Path:
+    """One path. Raises `UsageError` for anything else."""
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{what} is a {type(value).__name__}: give a path")
+    return Path(value)
+
+
+def as_weights(values: object) -> tuple[float, ...]:
+    """The weights of styles as floats. Raises `UsageError` for anything but numbers in a list, tuple or array."""
+    try:
+        if isinstance(values, Iterable) and not isinstance(values, str):
+            return tuple(map(float, values))
+    except (TypeError, ValueError):
+        pass
+    raise UsageError(f"style_weights {values!r} is not a list of numbers: give one for each style")
 
 
 def _rate(value: Fraction | float | str) -> Fraction:

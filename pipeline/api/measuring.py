@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..events import Losses
-from .arguments import StrPath, as_paths, load_changed_settings
+from .arguments import StrPath, as_path, as_paths, as_weights, load_changed_settings
 
 if TYPE_CHECKING:
     from ..report.summary import Measured, Summary
@@ -64,11 +64,11 @@ def measure(
 
     pictures = tuple(
         measured_pictures(
-            Path(result),
-            Path(content),
+            as_path(result, "result"),
+            as_path(content, "content"),
             as_paths(style, "style"),
             load_changed_settings(config, settings, None, weights),
-            tuple(style_weights),
+            as_weights(style_weights),
             pick_device(device),
             photos=photos,
             flow_folder=None if flow_folder is None else Path(flow_folder),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..events import FrameProgress, FrameStarted, Listener, Losses, Notice, ignore
-from .arguments import StrPath, load_changed_settings
+from .arguments import StrPath, as_weights, load_changed_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,7 +111,7 @@ def _painter(
     from ..pictures import size_of
 
     styles = _several(style)
-    blend = style_blend(style_weights, len(styles))
+    blend = style_blend(as_weights(style_weights), len(styles))
     arrays = [to_array(each, "style") for each in styles]
     for each in arrays:
         require_size(size_of(each), settings.style.layers, "style")

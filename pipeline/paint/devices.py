@@ -16,6 +16,8 @@ def pick_devices(name: str) -> tuple[torch.device, ...]:
 
     Raises `DeviceError` for a name that is none of these and for a device that this machine lacks.
     """
+    if not isinstance(name, str):
+        raise DeviceError(f"device {name!r} is not a name: use auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     gpus = tuple(torch.device("cuda", index) for index in range(count))
     if name == "auto":

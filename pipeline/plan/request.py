@@ -138,8 +138,8 @@ class Request:
         if self.address is not None and self.executor != "ray":
             raise UsageError("`address` is that of a Ray cluster: it goes with `executor='ray'`")
         for name, count in (("batch", self.batch), ("segments", self.segments)):
-            if count is not None and count < 1:
-                raise UsageError(f"`{name}` {count} is out of range: a whole number from 1, or none for automatic")
+            if count is not None and (type(count) is not int or count < 1):
+                raise UsageError(f"`{name}` {count!r} is out of range: a whole number from 1, or none for automatic")
         if self.mode not in get_args(Mode):
             raise UsageError(f"`mode` {self.mode!r} is not one of {', '.join(get_args(Mode))}")
         if self.rate is not None and not 0 < self.rate <= MOST_RATE:
