@@ -45,7 +45,9 @@ def measure(
     cold: Annotated[
         int,
         typer.Option(
-            metavar="N", min=0, help="Compare with cold starts of N iterations, which takes long; 0 compares none."
+            metavar="N",
+            min=0,
+            help="Also paint every K-th frame anew, N iterations each, to compare with. Slow.",
         ),
     ] = 0,
     cold_every: Annotated[

@@ -83,7 +83,7 @@ OutputOption = Annotated[
 ]
 SizeOption = Annotated[
     int | None,
-    typer.Option("--size", metavar="N", help="Longest side of the result, in pixels. Default: that of the content."),
+    typer.Option("--size", metavar="N", help="Reduce to at most N pixels on the longer side; never enlarged."),
 ]
 IterationsOption = Annotated[
     str | None,

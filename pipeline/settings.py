@@ -6,6 +6,8 @@ files and `--set KEY=VALUE`.
 
 How a setting reaches the losses, with `total_variation.weight` as an example, and so what to change to add one:
 
+(`docs/architecture.md` has the tests and pages that go with it.)
+
 1. `TotalVariationSettings` below has the field `weight`, with default, bounds and description.
 2. `LossWeights` in `paint/objective.py`, the plain numbers that the losses take, has the field `total_variation`, and
    `loss_weights` in `paint/painter.py` copies the setting into it.
@@ -13,7 +15,7 @@ How a setting reaches the losses, with `total_variation.weight` as an example, a
 4. `total_variation` in `paint/losses.py` is the loss itself, a function of tensors alone.
 
 A new setting needs a line in 1 to 3, and one in 4 if it changes the formula. No more is needed for `--set`, files, the
-help and the job's fingerprint, which follow from the field. The settings of the optimizer go from `paint/optimizers.py`
+help and the job's recipe, which follow from the field. The settings of the optimizer go from `paint/optimizers.py`
 to its constructor; those of the encoder from `Painter` to `Encoder`; those of iterations, starts, temporal loss and
 passes become `FrameTask`s in `run`; those of shots and flow are used by `plan` and `motion`.
 """
@@ -292,7 +294,7 @@ class Settings(Section):
         None,
         ge=16,
         le=65_536,
-        description="Longest side of the painting, in pixels; none keeps the content's size.",
+        description="The longer side is reduced to so many pixels, never enlarged; none keeps the content's size.",
     )
     encoder: EncoderSettings = EncoderSettings()
     content: ContentSettings = ContentSettings()
