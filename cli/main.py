@@ -1,6 +1,7 @@
 """The `impasto` command: the typer application with all its commands."""
 
 import dataclasses
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -53,6 +54,8 @@ for command in (stylize, resume, status, verify, clean, measure, configs, doctor
 
 def main() -> NoReturn:
     """Runs the command line of this process and exits with its code."""
+    if sys.stdout is None:  # The shell closed it (`>&-`): what would be printed is dropped.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     app(obj=CommandState(owns_process=True))
     raise SystemExit(0)
 

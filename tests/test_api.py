@@ -481,3 +481,9 @@ def test_painting_lowers_the_measured_objective(content_array: np.ndarray, style
     )
     assert after.objective < before.objective
     assert before.content == 0
+
+
+def test_a_command_without_stdout_ends_well() -> None:
+    script = "import sys; sys.stdout = None; sys.argv[1:] = ['configs']; from impasto.cli.main import main; main()"
+    done = in_fresh_process(script)
+    assert (done.returncode, done.stderr) == (0, "")
