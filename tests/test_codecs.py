@@ -14,7 +14,7 @@ from impasto.media.containers import OUTPUT_SUFFIXES
 from impasto.media.timing import Timing
 from impasto.media.video_reader import probe, read_frames, scan
 from impasto.media.video_writer import VideoWriter
-from tests.clips import number, numbered
+from tests.support.clips import number, numbered
 from tests.support.seeds import numpy_stream
 
 PAIRS = [(name, suffix) for name, codec in CODECS.items() for suffix in codec.suffixes]

@@ -37,8 +37,8 @@ from impasto.plan import request as request_module
 from impasto.presets import load_settings
 from impasto.run import job_run
 from samples import scenes
-from tests import faults
 from tests.conftest import TINY
+from tests.support import faults
 from tests.support.seeds import python_stream
 
 ROOT = Path(__file__).resolve().parent.parent

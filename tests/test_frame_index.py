@@ -21,8 +21,8 @@ from impasto.plan.inputs import read_inputs
 from impasto.plan.request import FrameRange
 from impasto.run import job_run
 from impasto.run.frame_loop import FrameLoop
-from tests import mutants
-from tests.clips import H264, ffmpeg, moving_source, sine
+from tests.support import mutants
+from tests.support.clips import H264, ffmpeg, moving_source, sine
 from tests.test_run import request, settings
 
 FRAMES = 60

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzzing import FORBIDDEN, Fuzzer, Outcome, wholes
-from tests.mutants import MUTATIONS, Mutant, Seed, in_turn, make_seeds, mutants
+from tests.support.fuzzing import FORBIDDEN, Fuzzer, Outcome, wholes
+from tests.support.mutants import MUTATIONS, Mutant, Seed, in_turn, make_seeds, mutants
 
 PHOTOS, FILMS, OTHERS = 7, 5, 4
 """Of each format."""

@@ -21,9 +21,9 @@ from impasto.plan.request import Request
 from impasto.presets import load_settings
 from impasto.run.job_run import stylize
 from impasto.settings import Settings
-from tests.clips import H264, ffmpeg, moving_source, numbered, sine
 from tests.conftest import TINY
-from tests.mutants import make_seeds
+from tests.support.clips import H264, ffmpeg, moving_source, numbered, sine
+from tests.support.mutants import make_seeds
 
 Paint = Callable[..., list[Event]]
 

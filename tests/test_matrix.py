@@ -24,8 +24,8 @@ from impasto.media.ffmpeg import ffmpeg_path
 from impasto.plan.request import Request
 from impasto.presets import load_settings
 from impasto.run.job_run import stylize
-from tests.clips import ffmpeg
 from tests.conftest import TINY
+from tests.support.clips import ffmpeg
 from tests.support.seeds import python_stream
 from tests.support.unpainted import unpainted
 

@@ -32,7 +32,7 @@ from impasto.media.tracks import read_tracks
 from impasto.media.video_reader import probe, read_frames, scan
 from impasto.media.video_writer import VideoWriter
 from impasto.storage import TEMPORARY_MARK
-from tests.clips import H264, ffmpeg, moving_source, number, numbered, sine
+from tests.support.clips import H264, ffmpeg, moving_source, number, numbered, sine
 from tests.support.seeds import numpy_stream
 
 NTSC = Fraction(30000, 1001)

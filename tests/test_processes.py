@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from impasto.media import ffmpeg, video_reader
-from tests.clips import numbered
 from tests.conftest import TINY
+from tests.support.clips import numbered
 from tests.support.seeds import numpy_stream
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,7 +11,7 @@ from impasto.media.timing import Timing
 from impasto.media.tracks import Track, Tracks, read_tracks
 from impasto.media.video_reader import scan
 from impasto.media.video_writer import VideoWriter
-from tests.clips import H264, ffmpeg, moving_source, numbered, sine
+from tests.support.clips import H264, ffmpeg, moving_source, numbered, sine
 
 SUBTITLES = """1
 00:00:00,200 --> 00:00:00,900

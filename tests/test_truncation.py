@@ -8,7 +8,7 @@ import pytest
 from impasto.errors import InputError
 from impasto.media import video_reader
 from impasto.media.truncation import truncation_reason
-from tests.mutants import Seed, make_seeds
+from tests.support.mutants import Seed, make_seeds
 
 TELLING = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".ts", ".wmv", ".flv", ".ogv", ".gif")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from tests import faults
 from tests.benchmarks.common import show
+from tests.support import faults
 
 POSITIONS = 200
 KILLS = 20
@@ -25,7 +25,7 @@ SEED = 5
 
 
 def run() -> None:
-    import tests.warm  # noqa: F401  (weights are read once, not for each of hundreds of runs)
+    import tests.support.warm  # noqa: F401  (weights are read once, not for each of hundreds of runs)
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:

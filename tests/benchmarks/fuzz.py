@@ -12,8 +12,8 @@ from collections import Counter
 from pathlib import Path
 
 from tests.benchmarks.common import machine, show
-from tests.fuzzing import FORBIDDEN, Finding, Fuzzer, Outcome
-from tests.mutants import Seed, in_turn, make_seeds, mutants
+from tests.support.fuzzing import FORBIDDEN, Finding, Fuzzer, Outcome
+from tests.support.mutants import Seed, in_turn, make_seeds, mutants
 
 ALLOWED = (Outcome.WHOLE, Outcome.PART, Outcome.REFUSED)
 SHOWN = 20

@@ -19,7 +19,7 @@ from impasto.media.frame_reader import SEEK_MIN_FRAMES
 from impasto.media.video_reader import read_frames, scan
 from impasto.plan.scheduler import Chain, ScheduledFrame, simulate
 from tests.benchmarks.common import ROOT, show
-from tests.clips import ffmpeg
+from tests.support.clips import ffmpeg
 from tests.test_scheduler import film, idle_share, switches
 
 MILLION = """

@@ -18,7 +18,7 @@ from PIL import Image
 
 from impasto.media import image_colors, image_file
 from samples import scenes
-from tests.clips import H264, ffmpeg, moving_source, sine
+from tests.support.clips import H264, ffmpeg, moving_source, sine
 from tests.support.flow_files import write_flo
 
 Kind = Literal["photo", "video", "style", "flow"]

@@ -26,9 +26,9 @@ from PIL import Image
 
 from impasto.media.image_file import ANIMATED_SUFFIXES, HEIF_SUFFIXES, IMAGE_SUFFIXES
 from impasto.paint.encoder_weights import load_weights
-from tests.mutants import Mutant, Seed, in_turn
+from tests.support.mutants import Mutant, Seed, in_turn
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 HANG_SECONDS = 100.0
 """A job that takes longer hangs; one of a few frames of 64×48 pixels takes one second, a folder of photos some."""
 
@@ -360,7 +360,7 @@ class Fuzzer:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home), "TMPDIR": str(temporary)}
         with self._messages.open("ab") as messages:
             return subprocess.Popen(
-                [sys.executable, "-c", "from tests.fuzzing import serve; serve()"],
+                [sys.executable, "-c", "from tests.support.fuzzing import serve; serve()"],
                 bufsize=0,
                 cwd=current,
                 env={**environment, "OMP_NUM_THREADS": "1"},

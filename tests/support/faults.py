@@ -45,7 +45,7 @@ from samples import scenes
 from tests.conftest import TINY
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tests.faults", "tests.warm"])
+SERVER.set_forkserver_preload(["tests.support.faults", "tests.support.warm"])
 
 SIZE = (48, 64)
 CALLS = (
