@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import impasto
 from impasto import events
+from impasto.api.arguments import load_changed_settings
 from impasto.cli.main import app
 from impasto.media.images import read_image, write_image
 from impasto.plan.request import Request
@@ -487,3 +488,11 @@ def test_a_command_without_stdout_ends_well() -> None:
     script = "import sys; sys.stdout = None; sys.argv[1:] = ['configs']; from impasto.cli.main import main; main()"
     done = in_fresh_process(script)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_nested_section_changes_its_own_keys_only() -> None:
+    nested = impasto.load_settings("gatys2016")
+    changes = {"style": {"weight": 3}, "content": {"layers": {"relu3_1": 1}}}
+    changed = load_changed_settings("gatys2016", changes, None, None)
+    assert changed.style == nested.style.model_copy(update={"weight": 3.0})
+    assert changed.content.layers == {"relu3_1": 1} and changed.content.weight == nested.content.weight

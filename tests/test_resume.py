@@ -43,7 +43,7 @@ from impasto.run.job_run import resume, stylize
 from impasto.storage import TEMPORARY_MARK
 from samples import scenes
 from tests.support.seeds import python_stream
-from tests.test_run import footage, of_kind, request, settings, tree, write_clip, write_frames
+from tests.test_run import footage, notices, of_kind, request, settings, tree, write_clip, write_frames
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = multiprocessing.get_context("forkserver")
@@ -861,3 +861,17 @@ def test_a_finished_job_with_a_frame_to_paint_again_is_not_cleaned(
     assert asked.output.read_bytes() == film and tree(asked.job_folder / "frames") == before
     with Job.open(asked.job_folder) as job:
         clean_job(job)
+
+
+def test_a_cleaned_job_misses_its_comparison_only_where_it_is_gone(tmp_path: Path, style_file: Path) -> None:
+    write_clip(tmp_path / "in.mp4", footage(3))
+    asked = request(tmp_path / "in.mp4", style_file, tmp_path / "o.mp4", settings=settings(), compare=True)
+    stylize(asked)
+    with Job.open(asked.job_folder) as job:
+        clean_job(job)
+    events: list[Event] = []
+    resume(asked.job_folder, events.append)
+    assert "cleaned away" not in notices(events)
+    (tmp_path / "o-compare.mp4").unlink()
+    resume(asked.job_folder, events.append)
+    assert "cleaned away" in notices(events)

@@ -1,7 +1,7 @@
 """Arguments of the API → what the pipeline takes; what does not fit is refused with the argument's name."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -72,15 +72,24 @@ def load_changed_settings(
     if changes is not None and not isinstance(changes, Mapping):
         raise SettingsError(f"settings is a {type(changes).__name__}: give a dict, as {{'style.weight': 300}}")
     overrides: list[tuple[str, Any]] = []
-    for key, value in (changes or {}).items():
-        if not isinstance(key, str):
-            raise SettingsError(f"setting {key!r} is no dotted key, as in 'style.weight'")
+    for key, value in _dotted(changes or {}):
         overrides.append((key, os.fspath(value) if isinstance(value, os.PathLike) else value))
     if size is not None:
         overrides.append(("size", size))
     if weights is not None:
         overrides.append(("encoder.weights", str(as_path(weights, "weights"))))
     return load_settings(os.fspath(config), overrides)
+
+
+def _dotted(changes: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(Dotted key, value) of each change: a nested section changes its own keys only, and layers as a whole."""
+    for key, value in changes.items():
+        if not isinstance(key, str):
+            raise SettingsError(f"setting {key!r} is no dotted key, as in 'style.weight'")
+        if isinstance(value, Mapping) and key.rpartition(".")[2] != "layers":
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def as_paths(value: StrPath | Sequence[StrPath], what: str) -> tuple[Path, ...]:

@@ -222,8 +222,10 @@ class JobRun:
         if not self.inputs.request.compare:
             return
         if job.is_cleaned:
-            text = "the job's frames were cleaned away: for `compare` start over with `force`"
-            notify(job, self.listener, text)
+            written = job.comparisons
+            if not written or not all(path.exists() for path in written):
+                text = "the job's frames were cleaned away: for `compare` start over with `force`"
+                notify(job, self.listener, text)
         elif not (failed and self.inputs.to_video):
             write_comparisons(job, self.inputs, self.listener, self.stop)
 
