@@ -126,7 +126,7 @@ def test_workers_that_are_killed_cost_their_frames(material: Path, tmp_path: Pat
     stylize(spread, listener)
     assert killed
     assert hashes(spread) == hashes(asked(material, material / "inline"))
-    assert "was lost" in notices(events) and "tried once more" in notices(events)
+    assert "was lost" in notices(events) and "tried again" in notices(events)
     assert len(of_kind(events, FrameDone)) == 8
 
 
@@ -138,7 +138,7 @@ def painting(machines: Any) -> list[int]:
         with contextlib.suppress(OSError, ValueError):
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             name = (entry / "cmdline").read_bytes()
-            if parent in raylets and name.startswith(b"ray::_Painter") and b"__init__" not in name:
+            if parent in raylets and name.startswith(b"ray::_Actor") and b"__init__" not in name:
                 found.append(int(entry.name))
     return found
 
