@@ -37,6 +37,8 @@ def load_settings(config: str = "default", overrides: Sequence[str | tuple[str, 
     Raises `SettingsError` for a missing preset or file, invalid YAML, an unknown key, and a value of the wrong type
     or out of range; the message says what is allowed.
     """
+    if not isinstance(config, str):
+        raise SettingsError(f"config is a {type(config).__name__}: give the name of a preset or the path of a file")
     values = _read_values(config, ())
     for override in overrides:
         _set_value(values, *(_read_override(override) if isinstance(override, str) else override))

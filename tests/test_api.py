@@ -490,6 +490,21 @@ def test_a_command_without_stdout_ends_well() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_what_no_call_can_mean_is_named(tmp_path: Path) -> None:
+    for call in (impasto.status, impasto.verify, impasto.clean, impasto.resume):
+        with pytest.raises(impasto.UsageError, match="job is a NoneType"):
+            call(None)  # type: ignore[operator]
+    with pytest.raises(impasto.SettingsError, match="config is a NoneType"):
+        impasto.load_settings(None)  # type: ignore[arg-type]
+    with pytest.raises(impasto.SettingsError, match="whole numbers"):
+        impasto.FrameRange("a")  # type: ignore[arg-type]
+    with pytest.raises(impasto.UsageError, match="NUL"):
+        impasto.status("a\0b")
+    for more in ({"cold_iterations": -1}, {"cold_iterations": 1, "cold_every": 0}):
+        with pytest.raises(impasto.UsageError, match="cold_"):
+            impasto.measure("a.png", content="b.png", style="c.png", **more)
+
+
 def test_a_nested_section_changes_its_own_keys_only() -> None:
     nested = impasto.load_settings("gatys2016")
     changes = {"style": {"weight": 3}, "content": {"layers": {"relu3_1": 1}}}

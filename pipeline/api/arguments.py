@@ -106,6 +106,8 @@ def as_path(value: StrPath, what: str) -> Path:
     """One path. Raises `UsageError` for anything else."""
     if not isinstance(value, str | os.PathLike):
         raise UsageError(f"{what} is a {type(value).__name__}: give a path")
+    if "\0" in os.fsdecode(value):
+        raise UsageError(f"{what} {value!r} holds a NUL character: give a path without")
     return Path(value)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..events import JobDone, Listener, StopSignal, ignore
-from .arguments import StrPath, job_request
+from .arguments import StrPath, as_path, job_request
 
 if TYPE_CHECKING:
     from ..job.status import JobStatus
@@ -131,7 +131,7 @@ def resume(
     """
     from ..run import job_run
 
-    return job_run.resume(Path(job), on_event or ignore, stop, device, executor, address)
+    return job_run.resume(as_path(job, "job"), on_event or ignore, stop, device, executor, address)
 
 
 def status(job: StrPath) -> "JobStatus":
@@ -139,7 +139,7 @@ def status(job: StrPath) -> "JobStatus":
     from ..job.job import Job
     from ..job.status import status_of
 
-    with Job.read(Path(job)) as open_job:
+    with Job.read(as_path(job, "job")) as open_job:
         return status_of(open_job)
 
 
@@ -151,7 +151,7 @@ def verify(job: StrPath) -> list[str]:
     from ..job.job import Job
     from ..job.verification import find_problems
 
-    with Job.read(Path(job)) as open_job:
+    with Job.read(as_path(job, "job")) as open_job:
         return find_problems(open_job)
 
 
@@ -163,7 +163,7 @@ def clean(job: StrPath) -> list[Path]:
     from ..job.cleaning import clean_job
     from ..job.job import Job
 
-    with Job.open(Path(job)) as open_job:
+    with Job.open(as_path(job, "job")) as open_job:
         return clean_job(open_job)
 
 

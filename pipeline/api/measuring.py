@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageError
 from ..events import Losses
 from .arguments import StrPath, as_path, as_paths, as_weights, load_changed_settings
 
@@ -62,6 +63,9 @@ def measure(
     from ..report.measure import measure as measured_pictures
     from ..report.summary import summarise
 
+    for name, value, least in (("cold_iterations", cold_iterations, 0), ("cold_every", cold_every, 1)):
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise UsageError(f"{name} {value!r}: give a whole number from {least}")
     pictures = tuple(
         measured_pictures(
             as_path(result, "result"),

@@ -40,6 +40,9 @@ class FrameRange:
     stop: int | None = None
 
     def __post_init__(self) -> None:
+        for value in (self.start, 0 if self.stop is None else self.stop):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise SettingsError(f"frame range of {value!r}: frames are whole numbers, as in FrameRange(0, 48)")
         if self.start < 0:
             raise SettingsError(f"frame range {self} starts below 0: frames are counted from 0")
         if self.stop is not None and self.stop <= self.start:
