@@ -146,6 +146,7 @@ ALLOWED = {
     ("media", "tempfile.TemporaryFile"): "the messages of ffmpeg, in a file without a name",
     ("media", "tempfile.NamedTemporaryFile"): "what ffmpeg is told, removed with the writer",
     ("cli", "os.open"): "the null device, in the place of a terminal that was closed",
+    ("cli", "open"): "the null device, in the place of a standard stream that was closed",
     ("media", "write_text"): "a setting of the operating system under /proc",
 }
 """Direct writes outside of `storage`, and why they are none of files that stay."""

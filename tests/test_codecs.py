@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from impasto.errors import MediaError, UsageError
-from impasto.media import codecs
 from impasto.media.codecs import CODECS, Encoding, pixel_formats
 from impasto.media.containers import OUTPUT_SUFFIXES
 from impasto.media.timing import Timing
@@ -173,7 +172,7 @@ def test_an_ffmpeg_without_the_codec_is_told_before_anything_is_painted(
     program.chmod(0o755)
     pixel_formats.cache_clear()
     with monkeypatch.context() as patched:
-        patched.setattr(codecs, "ffmpeg_path", lambda: program)
+        patched.setenv("IMAGEIO_FFMPEG_EXE", str(program))
         with pytest.raises(MediaError, match=r"has no encoder libx264: choose another `codec`"):
             Encoding().require(".mp4")
     pixel_formats.cache_clear()

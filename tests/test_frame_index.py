@@ -2,7 +2,7 @@
 
 import contextlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,16 +170,14 @@ def test_damage_is_raised_and_not_passed_over_by_a_seek(tmp_path: Path) -> None:
         list(frames)
 
 
-def test_damaged_files_are_the_same_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_files_are_the_same_from_anywhere(tmp_path: Path) -> None:
     """What a decoder makes of a damaged frame depends on what it has decoded before."""
     often = {
         name: (suffix, [*options, *([] if suffix == ".gif" or "ProRes" in name else ["-g", "5"])])
         for name, (suffix, options) in mutants.VIDEOS.items()
     }
-    monkeypatch.setattr(mutants, "VIDEOS", often)
-    monkeypatch.setattr(mutants, "FRAME_COUNT", 24)
     outcomes = {True: 0, False: 0}
-    for mutant in mutants.mutants(list(mutants._videos(tmp_path)), {"video": 5}):
+    for mutant in mutants.mutants(list(mutants.videos(tmp_path, often, 24)), {"video": 5}):
         path = tmp_path / mutant.name
         path.write_bytes(mutant.data)
         with contextlib.suppress(InputError):
@@ -197,22 +195,20 @@ def test_damaged_files_are_the_same_from_anywhere(tmp_path: Path, monkeypatch: p
 # Frames of the content
 
 
-def test_frames_of_the_content_are_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_of_the_content_are_sought(tmp_path: Path) -> None:
     path = tmp_path / "in.mkv"
     ffmpeg(*moving_source(seconds=6), *_X264, "-x264-params", "open-gop=1", path)
     index = scan(path).index
     assert index is not None
     truth = list(read_frames(path))
     begun: list[int] = []
-    read = decoding.read_frames
 
-    def noted(path: Path, start: int, **more: object) -> object:
+    def noted(path: Path, start: int, **more: Any) -> Generator[VideoFrame, None, None]:
         begun.append(start)
-        return read(path, start, **more)  # type: ignore[arg-type]
+        return decoding.read_frames(path, start, **more)
 
-    monkeypatch.setattr(decoding, "read_frames", noted)
     film = resolve_content([path], tmp_path / "o.mp4", "auto")
-    with FrameReader(film, index) as reader:
+    with FrameReader(film, index, noted) as reader:
         for place in (100, 101, 103, 40, 45, 45 + SEEK_MIN_FRAMES + 1, 149, 0, 3):
             np.testing.assert_array_equal(reader.read(place)[0], truth[place].image)
         assert begun == [100, 40, 45 + SEEK_MIN_FRAMES + 1, 149, 0]
@@ -220,19 +216,17 @@ def test_frames_of_the_content_are_sought(tmp_path: Path, monkeypatch: pytest.Mo
             reader.read(150)
 
 
-def test_where_seeking_fails_the_frame_is_read_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_seeking_fails_the_frame_is_read_all_the_same(tmp_path: Path) -> None:
     path = make(tmp_path, "in.mp4", CLIPS["h264, closed.mp4"])
     index = scan(path).index
     truth = list(read_frames(path))
-    read = decoding.read_frames
 
-    def crashing(path: Path, start: int, *, index: FrameIndex | None, **more: object) -> object:
+    def crashing(path: Path, start: int, *, index: FrameIndex | None, **more: Any) -> Generator[VideoFrame, None, None]:
         if index is not None:
             raise InputError("its decoder crashed")
-        return read(path, start, **more)  # type: ignore[arg-type]
+        return decoding.read_frames(path, start, **more)
 
-    monkeypatch.setattr(decoding, "read_frames", crashing)
-    with FrameReader(resolve_content([path], tmp_path / "o.mp4", "auto"), index) as reader:
+    with FrameReader(resolve_content([path], tmp_path / "o.mp4", "auto"), index, crashing) as reader:
         np.testing.assert_array_equal(reader.read(40)[0], truth[40].image)
 
 

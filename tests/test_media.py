@@ -21,8 +21,7 @@ import numpy as np
 import pytest
 
 from impasto.errors import ImpastoError, InputError, MediaError, OutputError, StorageError
-from impasto.media import containers, hdr, video_writer
-from impasto.media import ffmpeg as ffmpeg_program
+from impasto.media import containers, hdr
 from impasto.media.codecs import Encoding
 from impasto.media.color import VideoColor
 from impasto.media.containers import OUTPUT_SUFFIXES, is_video_name
@@ -810,7 +809,7 @@ def test_frames_that_do_not_fit(tmp_path: Path) -> None:
 
 
 def test_an_ffmpeg_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_writer, "ffmpeg_path", lambda: tmp_path / "nowhere")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "nowhere"))
     with (
         refused(MediaError, "could not start ffmpeg"),
         VideoWriter(tmp_path / "a.mp4", (48, 64), Timing.constant(25, 1)),
@@ -823,7 +822,7 @@ def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> N
     program = tmp_path / "ffmpeg-fake"
     program.write_text(f"#!{sys.executable}\nimport os, signal, sys, time\n{body}\n")
     program.chmod(0o755)
-    monkeypatch.setattr(video_writer, "ffmpeg_path", lambda: program)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(program))
 
 
 def test_messages_without_end_do_not_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -850,12 +849,12 @@ def test_success_without_a_file_is_no_success(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_ffmpeg_that_will_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_writer, "_KILL_AFTER_SECONDS", 0.3)
     ready = tmp_path / "ready"
     body = f"signal.signal(signal.SIGTERM, signal.SIG_IGN)\nopen({str(ready)!r}, 'w').close()\ntime.sleep(60)"
     fake_ffmpeg(tmp_path, monkeypatch, body)
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "a.mp4", (48, 64), Timing.constant(25, 9)) as writer:
+    impatient = VideoWriter(tmp_path / "a.mp4", (48, 64), Timing.constant(25, 9), kill_after_seconds=0.3)
+    with pytest.raises(KeyboardInterrupt), impatient as writer:
         pid = writer._process.pid
         writer.write(numbered(0))
         while not ready.exists() and time.monotonic() - began < 20:
@@ -958,7 +957,7 @@ def test_a_file_that_may_not_grow_is_told(tmp_path: Path, suffix: str) -> None:
 def test_the_program_is_there_and_tells_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ffmpeg_path().is_file()
     assert re.match(r"N-|n?\d+\.", ffmpeg_version())
-    monkeypatch.setattr(ffmpeg_program, "ffmpeg_path", lambda: tmp_path / "nowhere")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "nowhere"))
     with refused(MediaError, "does not run"):
         ffmpeg_version()
 

@@ -1,6 +1,6 @@
 """Random access to the frames of the content."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Self
 
 import numpy as np
@@ -22,8 +22,14 @@ class FrameReader:
     With the `frame_index` of a video, as `scan_film` gives it, reading begins near the frame that is asked for.
     """
 
-    def __init__(self, content: Content, frame_index: FrameIndex | None = None) -> None:
+    def __init__(
+        self,
+        content: Content,
+        frame_index: FrameIndex | None = None,
+        read_frames: Callable[..., Generator[VideoFrame, None, None]] = decoding.read_frames,
+    ) -> None:
         self._content = content
+        self._read_frames = read_frames
         self._frame_index = frame_index
         self._frames: Generator[VideoFrame, None, None] | None = None
         self._next_index = 0
@@ -53,7 +59,7 @@ class FrameReader:
         if self._frames is None or index < self._next_index or self._should_seek(index):
             self._close()
             # The scan of the content has reported damage.
-            self._frames = decoding.read_frames(
+            self._frames = self._read_frames(
                 self._content.files[0].path, index, accept_damage=True, index=self._frame_index
             )
         for frame in self._frames:

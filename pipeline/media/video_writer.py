@@ -34,7 +34,8 @@ _MIN_TICKS_A_SECOND = 10_000
 _MAX_TICKS_A_SECOND = (1 << 31) - 1
 """Also the most ticks that one packet lasts."""
 
-_KILL_AFTER_SECONDS = 3.0
+KILL_AFTER_SECONDS = 3.0
+"""How long ffmpeg may take to end before it is killed."""
 
 _SAYS_LITTLE = r"Conversion failed|Terminating thread|Task finished|Error opening output file|Nothing was written into"
 """Messages of ffmpeg that follow from others."""
@@ -71,6 +72,7 @@ class VideoWriter:
         tracks: Tracks = Tracks(),
         part: tuple[Fraction, Fraction] | None = None,
         preset: str = "medium",
+        kill_after_seconds: float = KILL_AFTER_SECONDS,
     ) -> None:
         """
         path: the video to write; its ending, one of `OUTPUT_SUFFIXES`, names the container.
@@ -84,7 +86,8 @@ class VideoWriter:
             encoding does not take it.
         tracks: what goes along, see `tracks.read_tracks`.
         part: (start, end) in seconds on the clock of `timing`; None takes all of the tracks.
-        preset: how much time x264 and x265 may take, in their own words.
+        preset: the speed preset of x264 and x265.
+        kill_after_seconds: how long ffmpeg may take to end before it is killed.
 
         Raises `OutputError` for an ending that cannot be written, `UsageError` for an encoding that does not go
         with it.
@@ -110,6 +113,7 @@ class VideoWriter:
         self._channels = 4 if has_alpha else 3
         self._choice = encoding.choose(self._suffix, size, has_alpha)
         self._preset = preset
+        self._kill_after_seconds = kill_after_seconds
         self._tracks = tracks
         self._part = part
         self._state: Literal["new", "open", "failed", "closed"] = "new"
@@ -205,7 +209,7 @@ class VideoWriter:
         if process.poll() is None:
             process.terminate()
             try:
-                process.wait(_KILL_AFTER_SECONDS)
+                process.wait(self._kill_after_seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
         process.wait()
@@ -223,7 +227,7 @@ class VideoWriter:
             if self._process.stdin is not None:
                 self._process.stdin.close()
         try:
-            status = self._process.wait(_KILL_AFTER_SECONDS)
+            status = self._process.wait(self._kill_after_seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()

@@ -91,15 +91,18 @@ VIDEOS: dict[str, tuple[str, list[str]]] = {
 
 def make_seeds(folder: Path) -> list[Seed]:
     """Whole files of every format; `folder` is for what is needed on the way."""
-    return [*_photos(), *_videos(folder), *_animations(), *_styles(), _flow(folder)]
+    return [*_photos(), *videos(folder), *_animations(), *_styles(), _flow(folder)]
 
 
-def _videos(folder: Path) -> Iterator[Seed]:
-    seconds = FRAME_COUNT / 25
+def videos(
+    folder: Path, kinds: Mapping[str, tuple[str, list[str]]] | None = None, frame_count: int = FRAME_COUNT
+) -> Iterator[Seed]:
+    """Whole videos of some kinds (default: all), named with their endings and the arguments of ffmpeg."""
+    seconds = frame_count / 25
     (folder / "words.srt").write_text(_SUBTITLES)
     (folder / "chapters.txt").write_text(_CHAPTERS)
     source = [*moving_source(seconds=seconds), *sine(seconds)]
-    for name, (suffix, options) in VIDEOS.items():
+    for name, (suffix, options) in (VIDEOS if kinds is None else kinds).items():
         path = folder / f"seed{suffix}"
         more: list[str | Path] = []
         if "subtitles" in name:
@@ -113,7 +116,7 @@ def _videos(folder: Path) -> Iterator[Seed]:
             ffmpeg("-display_rotation", "-90", "-i", path, "-c", "copy", turned)
             path = turned
         # Theora's encoder finds that three of the pictures are those before them.
-        yield Seed(name, "video", suffix, path.read_bytes(), FRAME_COUNT - 3 if "Theora" in name else FRAME_COUNT)
+        yield Seed(name, "video", suffix, path.read_bytes(), frame_count - 3 if "Theora" in name else frame_count)
 
 
 def _frame(index: int = 0) -> np.ndarray:
