@@ -79,7 +79,7 @@ def test_a_wheel_holds_one_package(wheel: Path) -> None:
         f"impasto/{path.relative_to(ROOT / folder if folder == 'pipeline' else ROOT).as_posix()}"
         for folder in ("pipeline", "cli", "configs")
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".yaml")
+        if path.suffix in (".py", ".yaml", ".typed")
     }
     assert inside == here
 
