@@ -54,8 +54,9 @@ for command in (stylize, resume, status, verify, clean, measure, configs, doctor
 
 def main() -> NoReturn:
     """Runs the command line of this process and exits with its code."""
-    if sys.stdout is None:  # The shell closed it (`>&-`): what would be printed is dropped.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # The shell closed it (`>&-`, `2>&-`): what would be printed is dropped.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     app(obj=CommandState(owns_process=True))
     raise SystemExit(0)
 
