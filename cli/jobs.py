@@ -28,9 +28,12 @@ def status(context: typer.Context, job: JobArgument, as_json: JsonOption = False
 def verify(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
     """Check every file of a job against its recorded hash, and list the differences."""
     with session(context, as_json=as_json):
-        from ..api import jobs
+        from ..job.job import Job
+        from ..job.status import status_of
+        from ..job.verification import find_problems
 
-        problems, job_status = jobs.verify(job), jobs.status(job)
+        with Job.read(job) as open_job:
+            problems, job_status = find_problems(open_job), status_of(open_job)
         if as_json:
             print_json({"event": "verified", "checked": job_status.done_count, "problems": problems})
         else:
@@ -61,7 +64,7 @@ def clean(
             paths = disposable_files(open_job)
             size = sum(path.lstat().st_size for path in paths)
             if not dry_run:
-                clean_job(open_job)
+                clean_job(open_job, paths)
         if as_json:
             print_json({"event": "cleaned", "files": len(paths), "bytes": size, "dry_run": dry_run})
         else:

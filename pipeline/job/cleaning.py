@@ -25,9 +25,13 @@ def disposable_files(job: Job) -> list[Path]:
     return sorted(found)
 
 
-def clean_job(job: Job) -> list[Path]:
-    """Removes the job's `disposable_files` and returns them; the output and the frames' recorded figures stay."""
-    disposable = disposable_files(job)
+def clean_job(job: Job, disposable: list[Path] | None = None) -> list[Path]:
+    """Removes the job's `disposable_files` and returns them; the output and the frames' recorded figures stay.
+
+    A caller who has found them already hands them in: finding them hashes the output.
+    """
+    if disposable is None:
+        disposable = disposable_files(job)
     # Recorded first: after a crash in between, files that are gone are not missed.
     job.record_cleaned()
     storage.remove(*disposable)
