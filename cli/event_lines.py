@@ -46,6 +46,9 @@ def summary_lines(event: JobDone) -> list[str]:
     if event.failed:
         lines.append(f"{done} of {event.frame_count} done; failed:")
         lines += [f"  {line}" for line in event.failed]
+    if event.not_kept:
+        lines.append("not kept:")
+        lines += [f"  {line}" for line in event.not_kept]
     paths: list[tuple[str, Path]] = [
         ("output", event.output),
         *(("plot", plot) for plot in event.plots),

@@ -66,5 +66,6 @@ def event_with_flags(event: AnyEvent) -> AnyEvent:
     if isinstance(event, FrameFailed):
         return dataclasses.replace(event, message=with_flags(event.message))
     if isinstance(event, JobDone):
-        return dataclasses.replace(event, failed=tuple(map(with_flags, event.failed)))
+        failed, not_kept = (tuple(map(with_flags, lines)) for lines in (event.failed, event.not_kept))
+        return dataclasses.replace(event, failed=failed, not_kept=not_kept)
     return event

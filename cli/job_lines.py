@@ -32,6 +32,7 @@ def print_dry_run(plan: "DryRun") -> None:
             f"{format_duration(plan.seconds_per_iteration)} at this size, {format_count(plan.workers, 'worker')}",
         ),
     ]
+    rows += [("not kept" if row == 0 else "", with_flags(line)) for row, line in enumerate(plan.not_kept)]
     print_rows(rows, 8)
     if plan.disk_bytes > plan.disk_free_bytes:
         print_line("not enough disk space", style="red")
@@ -62,6 +63,7 @@ def print_status(status: "JobStatus") -> None:
     if status.losses is not None:
         rows.append(("objective", f"{format_loss(status.losses.objective)} (mean)"))
     rows += [("failed", f"{name}: {with_flags(message)}") for name, message in status.failed]
+    rows += [("not kept" if row == 0 else "", with_flags(line)) for row, line in enumerate(status.not_kept)]
     print_rows(rows, 9)
 
 

@@ -5,10 +5,11 @@ The pipeline prints nothing. The live view, the `--json` lines and the Python AP
 
 import dataclasses
 import math
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,15 @@ class Losses:
     def total(self) -> float:
         """The sum that the optimizer minimises."""
         return self.objective + self.temporal
+
+    @classmethod
+    def mean(cls, losses: Sequence[Self]) -> Self:
+        """The means of the terms of the objective over several pictures, at least one."""
+        return cls(
+            content=statistics.fmean(item.content for item in losses),
+            style=statistics.fmean(item.style for item in losses),
+            total_variation=statistics.fmean(item.total_variation for item in losses),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +145,8 @@ class JobDone:
     """Mean over the painted frames."""
     iterations: int
     seconds: float
+    not_kept: tuple[str, ...] = ()
+    """A line for everything of the content that the output could not keep."""
 
 
 Event: TypeAlias = (

@@ -827,10 +827,13 @@ def test_photos_keep_their_transparency_and_metadata(tmp_path: Path, style_file:
 
     events: list[Event] = []
     own = request(tmp_path / "in", style_file, tmp_path / "bare", image_format="jpg", strip=True)
-    stylize(own, events.append)
+    done = stylize(own, events.append)
     assert set(tree(tmp_path / "bare")) == {"a.jpg", "b.jpg"}
     assert image_metadata.read_extras(tmp_path / "bare" / "a.jpg") == image_metadata.Extras()
-    assert notices(events).count("no transparency") == 1
+    assert notices(events).count("the transparency is left out") == 1
+    # The summary counts every file, also those of an earlier run.
+    assert done.not_kept == ("a.png and 1 more: the transparency is left out: .jpg files hold none",)
+    assert resume(own.job_folder).not_kept == done.not_kept
     assert stylize(own).painted_count == 0
     with pytest.raises(JobMismatchError, match="strip"):
         stylize(dataclasses.replace(own, strip=False))

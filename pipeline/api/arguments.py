@@ -67,8 +67,6 @@ def load_changed_settings(
     """
     from ..presets import load_settings
 
-    if not isinstance(config, str | os.PathLike):
-        raise SettingsError(f"config is a {type(config).__name__}: give the name of a preset or the path of a file")
     if changes is not None and not isinstance(changes, Mapping):
         raise SettingsError(f"settings is a {type(changes).__name__}: give a dict, as {{'style.weight': 300}}")
     overrides: list[tuple[str, Any]] = []
@@ -78,7 +76,7 @@ def load_changed_settings(
         overrides.append(("size", size))
     if weights is not None:
         overrides.append(("encoder.weights", str(as_path(weights, "weights"))))
-    return load_settings(os.fspath(config), overrides)
+    return load_settings(os.fspath(config) if isinstance(config, os.PathLike) else config, overrides)
 
 
 def _dotted(changes: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
@@ -23,12 +22,7 @@ class Measurement:
     @property
     def losses(self) -> Losses:
         """Weighted losses, mean over the pictures."""
-        count = len(self.pictures)
-        return Losses(
-            sum(picture.losses.content for picture in self.pictures) / count,
-            sum(picture.losses.style for picture in self.pictures) / count,
-            sum(picture.losses.total_variation for picture in self.pictures) / count,
-        )
+        return Losses.mean([picture.losses for picture in self.pictures])
 
 
 def measure(
@@ -75,7 +69,7 @@ def measure(
             as_weights(style_weights),
             pick_device(device),
             photos=photos,
-            flow_folder=None if flow_folder is None else Path(flow_folder),
+            flow_folder=None if flow_folder is None else as_path(flow_folder, "flow_folder"),
             cold_iterations=cold_iterations,
             cold_every=COLD_EVERY if cold_every is None else cold_every,
         )

@@ -35,7 +35,7 @@ from .folder import (
 from .lock import acquire_lock
 from .records import FrameRecord, FrameState, OutputRecord, PlannedFrame
 from .repair import OWNER_KEY, open_to_read, repair_store
-from .schema import COMPARISONS
+from .schema import COMPARISONS, NOT_KEPT
 from .store import (
     READ_TIMEOUT_SECONDS,
     STORE_NAME,
@@ -93,6 +93,7 @@ class Job:
         frames: Iterable[PlannedFrame],
         *,
         frame_index: str | None = None,
+        not_kept: Iterable[tuple[str, str]] = (),
         replace: bool = False,
         copy_seconds: float = COPY_SECONDS,
     ) -> Self:
@@ -101,6 +102,7 @@ class Job:
         `recipe`: what decides the result, compared on resume. `invocation`: what was asked for and where the inputs
         are, so that the job can be resumed from its folder alone. `plan`: how it is done, as `ExecutionPlan` writes it.
         `frame_index`: the content's frames as `FrameIndex` writes them, where it is a video that can be sought.
+        `not_kept`: what the output cannot keep, see `record_not_kept`.
         With `replace`, what an earlier job left in the folder is removed; without, `JobError` is raised.
         """
         try:
@@ -121,7 +123,8 @@ class Job:
             # Under another name until it is complete: a folder with a job.db has all its frames in it.
             temporary = storage.temporary_beside(folder / STORE_NAME)
             with translated_errors(folder):
-                create_store(temporary, meta, map(_planned_row, frames))
+                lost = ({"text": to_text(text), "name": to_text(name)} for text, name in dict.fromkeys(not_kept))
+                create_store(temporary, meta, map(_planned_row, frames), lost)
             storage.move(temporary, folder / STORE_NAME)
             return cls._owned(folder, lock, copy_seconds=copy_seconds)
         except BaseException:
@@ -355,6 +358,22 @@ class Job:
         """The files written for `--compare`, each with its hash."""
         rows = self.store.read("SELECT path, sha256 FROM comparisons ORDER BY path")
         return {Path(from_text(row["path"])): row["sha256"] for row in rows}
+
+    def record_not_kept(self, text: str, name: str = "") -> bool:
+        """Records what the output cannot keep of the content's file `name`, empty where there is only one; returns
+        whether the same text was not recorded before of any file."""
+        with self.store.transaction():
+            is_new = not self.store.read("SELECT 1 FROM not_kept WHERE text = ? LIMIT 1", (to_text(text),))
+            self.store.put(NOT_KEPT, {"text": to_text(text), "name": to_text(name)})
+        return is_new
+
+    @property
+    def not_kept(self) -> dict[str, tuple[str, ...]]:
+        """What the output could not keep of the content, each with the names of the files that it concerns."""
+        names: dict[str, list[str]] = {}
+        for row in self.store.read("SELECT text, name FROM not_kept"):
+            names.setdefault(from_text(row["text"]), []).append(from_text(row["name"]))
+        return {text: tuple(filter(None, files)) for text, files in names.items()}
 
     @property
     def is_cleaned(self) -> bool:

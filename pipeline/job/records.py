@@ -16,6 +16,7 @@ or have changed, and those that FAILED.
 The job is finished when every frame of every pass is DONE and the output is complete under its name: `Job.is_finished`.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -93,3 +94,15 @@ class OutputRecord:
 
     sha256: str | None
     substituted: tuple[int, ...] = ()
+
+
+def not_kept_lines(not_kept: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """A line for everything that is not kept, with the files that it concerns where there are several."""
+
+    def line(text: str, names: Sequence[str]) -> str:
+        if not names:
+            return text
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        return f"{names[0]}{more}: {text}"
+
+    return tuple(line(text, names) for text, names in not_kept.items())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """SQLite's `user_version` of a store with these tables; a store with another one is refused."""
 
 CHECKSUM = "checksum"
@@ -110,7 +110,9 @@ FRAMES = Table(
 
 COMPARISONS = Table("comparisons", 1, {"path": "TEXT NOT NULL", "sha256": "TEXT NOT NULL"})
 
-TABLES = (META, FRAMES, COMPARISONS)
+NOT_KEPT = Table("not_kept", 2, {"text": "TEXT NOT NULL", "name": "TEXT NOT NULL"})
+
+TABLES = (META, FRAMES, COMPARISONS, NOT_KEPT)
 
 ROW_COUNTS_KEY = "row_counts"
 """The row of `meta` that holds the number of rows of each table, its own included."""

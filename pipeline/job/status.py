@@ -7,7 +7,7 @@ from pathlib import Path
 from ..events import Losses
 from .job import Job
 from .lock import running_owner
-from .records import FrameState
+from .records import FrameState, not_kept_lines
 from .repair import OWNER_KEY
 from .store import STORE_NAME
 
@@ -54,6 +54,8 @@ class JobStatus:
     """The recorded owner whose process has crashed or was killed, or None."""
     stalled_seconds: float | None
     """For how long its owner has finished nothing, where it is stalled."""
+    not_kept: tuple[str, ...]
+    """A line for everything of the content that the output could not keep."""
 
 
 def status_of(job: Job) -> JobStatus:
@@ -85,6 +87,7 @@ def status_of(job: Job) -> JobStatus:
         owner=owner,
         lost_owner=lost_owner,
         stalled_seconds=_stalled_seconds(job) if owner is not None else None,
+        not_kept=not_kept_lines(job.not_kept),
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from .. import storage
 from ..errors import JobError, StorageError
 from .integrity import START_OVER, damage, shorten
-from .schema import FRAMES, META, ROW_COUNTS_KEY, SCHEMA_VERSION, TABLES, Table
+from .schema import FRAMES, META, NOT_KEPT, ROW_COUNTS_KEY, SCHEMA_VERSION, TABLES, Table
 
 STORE_NAME = "job.db"
 COPY_NAME = "job.copy"
@@ -53,7 +53,12 @@ def from_bytes(data: bytes) -> sqlite3.Connection:
     return connection
 
 
-def create_store(path: Path, meta: Mapping[str, str], frames: Iterable[Mapping[str, object]]) -> None:
+def create_store(
+    path: Path,
+    meta: Mapping[str, str],
+    frames: Iterable[Mapping[str, object]],
+    not_kept: Iterable[Mapping[str, object]] = (),
+) -> None:
     """Makes a store with these rows. Raises `sqlite3.Error` and `OSError`."""
     with contextlib.closing(connect_to_write(path)) as connection, connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -61,8 +66,9 @@ def create_store(path: Path, meta: Mapping[str, str], frames: Iterable[Mapping[s
         connection.execute("BEGIN")
         for table in TABLES:
             connection.execute(table.definition)
-        inserted = connection.executemany(FRAMES.insert, map(FRAMES.row, frames)).rowcount
-        counts = {**{table.name: 0 for table in TABLES}, FRAMES.name: max(inserted, 0), META.name: len(meta) + 1}
+        counts = {**{table.name: 0 for table in TABLES}, META.name: len(meta) + 1}
+        for table, rows_of in ((FRAMES, frames), (NOT_KEPT, not_kept)):
+            counts[table.name] = max(connection.executemany(table.insert, map(table.row, rows_of)).rowcount, 0)
         rows = {**meta, ROW_COUNTS_KEY: json.dumps(counts)}
         connection.executemany(META.insert, (META.row({"key": key, "value": value}) for key, value in rows.items()))
 

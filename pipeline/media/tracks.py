@@ -148,6 +148,10 @@ class Tracks:
         notes += [f"{what} is left out" for what in self.unknown]
         return arguments, notes
 
+    def notes(self, suffix: str) -> list[str]:
+        """A line for each thing that a container with this ending cannot hold as it is."""
+        return self.arguments(suffix, None)[1]
+
     def _audio_arguments(self, suffix: str, part: tuple[str, str] | None) -> tuple[list[str], list[str]]:
         arguments, notes = [], []
         for audio in self.audio:

@@ -8,6 +8,7 @@ from ..events import Listener, Notice, Scanning, StopSignal
 from ..job.folder import FRAMES_NAME
 from ..job.records import PlannedFrame
 from ..layers import require_size
+from ..media import decoding
 from ..media.content import ContentKind
 from ..pictures import fit_within
 from .execution_plan import FilmPlan
@@ -25,19 +26,18 @@ def plan_film(inputs: Inputs, listener: Listener, stop: StopSignal, worker_count
     Raises `InputError` and `UsageError` for content that cannot be painted or encoded, `Interrupted` on a stop.
     """
     scan = _scan(inputs, listener, stop)
-    for text in _notices(inputs, scan):
+    not_kept = tuple(_not_kept(inputs, scan))
+    for text in (*_notices(inputs, scan), *not_kept):
         listener(Notice(text))
-    settings, path = inputs.settings, inputs.content.files[0].path
+    settings = inputs.settings
     size = fit_within(scan.size, settings.size)
-    require_size(size, settings.layers, f"the content {path}")
-    if inputs.to_video:
-        # Now, since the encoder is started only when all frames are painted.
-        inputs.request.encoding.choose(inputs.request.output.suffix.lower(), size, scan.has_alpha)
+    require_size(size, settings.layers, f"the content {inputs.content.files[0].path}")
     segments = _divide(inputs, scan, worker_count, listener)
     if choose_flow_method(settings.flow, inputs.devices[0]) == "files":
         check_flow_files(settings, inputs.passes, [shot.frames for shot in scan.shots], segments, size)
     frames = tuple(_frames(inputs, scan, segments))
-    return FramePlan(frames, (size,) * len(frames), _film_plan(scan, segments), segments, scan.index)
+    lost = tuple((text, "") for text in not_kept)
+    return FramePlan(frames, (size,) * len(frames), _film_plan(scan, segments), segments, scan.index, lost)
 
 
 def _scan(inputs: Inputs, listener: Listener, stop: StopSignal) -> ContentScan:
@@ -63,12 +63,24 @@ def _notices(inputs: Inputs, scan: ContentScan) -> Iterator[str]:
     wanted = inputs.request.frames.stop
     if wanted is not None and wanted > stop:
         yield f"{path} ends with frame {stop - 1}: frames {scan.first}:{stop} are painted"
+
+
+def _not_kept(inputs: Inputs, scan: ContentScan) -> Iterator[str]:
+    """What the output cannot keep of the film, as far as that is known before it is written."""
+    path = inputs.content.files[0].path
     if scan.damage:
         yield f"{path} is damaged, and its good frames are painted: {scan.damage}"
     if scan.interlaced_count:
         yield f"{path} is interlaced: the two fields of a frame are made one picture (bwdif)"
     if scan.info is not None and scan.info.hdr:
         yield f"{path} is of high dynamic range ({scan.info.hdr}): it is reduced to standard (BT.709, 8 bits)"
+    if inputs.to_video:
+        suffix = inputs.request.output.suffix.lower()
+        size = fit_within(scan.size, inputs.settings.size)
+        yield from inputs.request.encoding.choose(suffix, size, scan.has_alpha).notes
+        if inputs.content.kind is ContentKind.VIDEO:
+            tracks = decoding.read_tracks(path)
+            yield from (tracks.without_metadata() if inputs.request.strip else tracks).notes(suffix)
 
 
 def _divide(inputs: Inputs, scan: ContentScan, worker_count: int, listener: Listener) -> Segments:

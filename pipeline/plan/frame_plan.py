@@ -31,6 +31,10 @@ class FramePlan:
     frame_index: FrameIndex | None = None
     """Times and checksums of all frames of a video."""
 
+    not_kept: tuple[tuple[str, str], ...] = ()
+    """(What the output cannot keep of the content, the name of the file that it concerns; empty where there is only
+    one.)"""
+
     @cached_property
     def pixels(self) -> tuple[int, ...]:
         """The number of pixels of each painting."""

@@ -72,12 +72,12 @@ class Film:
             yield side_by_side(reader.read(frame.index)[0], read_image(shown.path))
 
 
-def film_of(job: Job, inputs: Inputs) -> Film:
+def film_of(job: Job, inputs: Inputs, plan: ExecutionPlan) -> Film:
     """The film of a job as far as it is painted, with the tracks of the video that it was painted from."""
-    plan = ExecutionPlan.from_values(job.plan).film
-    assert plan is not None
+    film = plan.film
+    assert film is not None
     frames = tuple(frame for frame in job.frames() if frame.pass_number == 0)
-    timing = plan.timing(tuple(frame.pts for frame in frames if frame.pts is not None))
+    timing = film.timing(tuple(frame.pts for frame in frames if frame.pts is not None))
     tracks = Tracks()
     if inputs.content.kind is ContentKind.VIDEO:
         tracks = decoding.read_tracks(inputs.content.files[0].path)
@@ -85,10 +85,10 @@ def film_of(job: Job, inputs: Inputs) -> Film:
         frames,
         tuple(_shown(frames)),
         timing,
-        plan.color,
-        plan.has_alpha,
+        film.color,
+        film.has_alpha,
         tracks.without_metadata() if inputs.request.strip else tracks,
-        timing.span_seconds if plan.is_partial else None,
+        timing.span_seconds if film.is_partial else None,
     )
 
 

@@ -12,6 +12,7 @@ from ..job.job import Job
 from ..job.records import FrameRecord, FrameState
 from ..media.frame_reader import FrameReader
 from ..media.images import read_image, write_image
+from ..plan.execution_plan import ExecutionPlan
 from ..plan.inputs import Inputs
 from ..plan.request import comparison_path
 from ..plan.targets import picture_comparison_path
@@ -19,7 +20,7 @@ from . import assembly
 from .reader_slots import frame_index_of
 
 
-def write_comparisons(job: Job, inputs: Inputs, listener: Listener, stop: StopSignal) -> None:
+def write_comparisons(job: Job, inputs: Inputs, plan: ExecutionPlan, listener: Listener, stop: StopSignal) -> None:
     """Writes and records the comparisons that are not there yet.
 
     Raises `Interrupted`, and `OutputError` for a file at their path that has changed or is not the job's.
@@ -32,15 +33,21 @@ def write_comparisons(job: Job, inputs: Inputs, listener: Listener, stop: StopSi
 
     with FrameReader(inputs.content, frame_index_of(job)) as reader:
         if inputs.to_video:
-            _write_film(job, inputs, reader, target, listener, check_stop)
+            _write_film(job, inputs, plan, reader, target, listener, check_stop)
         else:
             _write_pictures(job, inputs, reader, target, listener, check_stop)
 
 
 def _write_film(
-    job: Job, inputs: Inputs, reader: FrameReader, target: Path, listener: Listener, check_stop: Callable[[], None]
+    job: Job,
+    inputs: Inputs,
+    plan: ExecutionPlan,
+    reader: FrameReader,
+    target: Path,
+    listener: Listener,
+    check_stop: Callable[[], None],
 ) -> None:
-    film = assembly.film_of(job, inputs)
+    film = assembly.film_of(job, inputs, plan)
 
     def on_frame(written: int) -> None:
         check_stop()

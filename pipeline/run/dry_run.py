@@ -1,6 +1,6 @@
 """What a job would do, how long it would take and how much disk space: measured, with nothing written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from .. import storage
 from ..errors import InputError
 from ..events import Listener, StopSignal, ignore
 from ..job.folder import is_job
+from ..job.records import not_kept_lines
 from ..layers import require_size
 from ..media.frame_reader import FrameReader
 from ..paint.costs import iteration_seconds
@@ -69,6 +70,9 @@ class DryRun:
     output: Path
     job: Path
 
+    not_kept: tuple[str, ...]
+    """A line for everything of the content that the output cannot keep, as far as that is known before painting."""
+
 
 def dry_run(request: Request, listener: Listener = ignore, *, weights_loader: WeightsLoader = load_weights) -> DryRun:
     """Reads the content and times a few iterations; writes nothing. Raises what `stylize` raises before it paints."""
@@ -107,7 +111,15 @@ def dry_run(request: Request, listener: Listener = ignore, *, weights_loader: We
         workers=len(devices),
         output=request.output,
         job=request.job_folder,
+        not_kept=not_kept_lines(_by_text(plan.not_kept)),
     )
+
+
+def _by_text(not_kept: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for text, name in not_kept:
+        names.setdefault(text, []).extend([name] if name else [])
+    return names
 
 
 def _first_readable(inputs: Inputs, plan: FramePlan) -> tuple[str, np.ndarray]:

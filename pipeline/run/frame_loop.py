@@ -70,6 +70,7 @@ class FrameLoop:
     def __init__(
         self,
         job: Job,
+        plan: ExecutionPlan,
         content: Content,
         settings: Settings,
         start_picture: np.ndarray | None,
@@ -85,6 +86,7 @@ class FrameLoop:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._job = job
+        self._plan = plan
         self._content = content
         self._settings = settings
         self._start_picture = start_picture
@@ -97,7 +99,6 @@ class FrameLoop:
         self._make_estimators = make_estimators
         self._plot = plot
         self._sleep = sleep
-        self._plan = ExecutionPlan.from_values(job.plan)
         self._passes = settings.passes.count if content.is_film else 1
         self._painted = PaintedFrames(job)
         self._widths: dict[Size, int] = {}

@@ -101,7 +101,7 @@ class JobRun:
             failed = [frame for frame in job.frames() if frame.state is not FrameState.DONE]
             _remove_intermediate_files(job, failed)
             write_output(job, inputs, plan, failed, self.listener, self.stop)
-            self._compare(job, failed)
+            self._compare(job, plan, failed)
             summary = summarise(job, inputs, failed, painted_count, time.perf_counter() - began)
             self.listener(summary)
             job.log(f"ended: {summary.frame_count - len(failed)} of {summary.frame_count} frames done")
@@ -145,6 +145,7 @@ class JobRun:
             plan_execution(inputs, plan, make_painter).to_values(),
             plan.frames,
             frame_index=None if plan.frame_index is None else plan.frame_index.to_text(),
+            not_kept=plan.not_kept,
             replace=request.force,
         )
 
@@ -160,6 +161,7 @@ class JobRun:
             return 0
         loop = self.loop_factory(
             job,
+            plan,
             inputs.content,
             inputs.settings,
             inputs.start_picture,
@@ -218,7 +220,7 @@ class JobRun:
             begun = f"the job was begun with {', '.join(changed)}"
             notify(job, self.listener, f"{begun}: frames painted from here on may differ in their last bits")
 
-    def _compare(self, job: Job, failed: Sequence[FrameRecord]) -> None:
+    def _compare(self, job: Job, plan: ExecutionPlan, failed: Sequence[FrameRecord]) -> None:
         if not self.inputs.request.compare:
             return
         if job.is_cleaned:
@@ -227,7 +229,7 @@ class JobRun:
                 text = "the job's frames were cleaned away: for `compare` start over with `force`"
                 notify(job, self.listener, text)
         elif not (failed and self.inputs.to_video):
-            write_comparisons(job, self.inputs, self.listener, self.stop)
+            write_comparisons(job, self.inputs, plan, self.listener, self.stop)
 
 
 def _remove_intermediate_files(job: Job, unfinished: Sequence[FrameRecord]) -> None:

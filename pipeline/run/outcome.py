@@ -1,13 +1,12 @@
 """What came of a run: a summary, and an error where frames failed."""
 
-import statistics
 from collections.abc import Sequence
 
 from ..errors import FrameError, ImpastoError, PartialError
 from ..events import JobDone, Losses
 from ..job.folder import PLOTS_NAME
 from ..job.job import Job
-from ..job.records import FrameRecord, FrameState
+from ..job.records import FrameRecord, FrameState, not_kept_lines
 from ..plan.inputs import Inputs
 
 
@@ -25,9 +24,10 @@ def summarise(job: Job, inputs: Inputs, failed: Sequence[FrameRecord], painted_c
         painted_count=painted_count,
         failed=tuple(f"{frame.name}: {frame.error or 'not painted'}" for frame in failed),
         plots=tuple(sorted((job.folder / PLOTS_NAME).glob("*.png"))),
-        losses=_mean_losses(losses),
+        losses=Losses.mean(losses) if losses else None,
         iterations=sum(frame.iterations or 0 for frame in done),
         seconds=seconds,
+        not_kept=not_kept_lines(job.not_kept),
     )
 
 
@@ -51,14 +51,4 @@ def failure(job: Job, inputs: Inputs, failed: Sequence[FrameRecord], summary: Jo
     return PartialError(
         f"{len(failed)} of {summary.frame_count} {what}s could not be painted (first: {summary.failed[0]}); "
         f"{rest}; fix what can be fixed and run: {resume}"
-    )
-
-
-def _mean_losses(losses: Sequence[Losses]) -> Losses | None:
-    if not losses:
-        return None
-    return Losses(
-        content=statistics.fmean(item.content for item in losses),
-        style=statistics.fmean(item.style for item in losses),
-        total_variation=statistics.fmean(item.total_variation for item in losses),
     )

@@ -11,7 +11,7 @@ from ..job.records import FrameRecord, FrameState, OutputRecord
 from ..plan.execution_plan import ExecutionPlan
 from ..plan.inputs import Inputs
 from . import assembly
-from .notices import notify
+from .notices import notify, notify_not_kept
 
 
 def write_output(
@@ -53,7 +53,7 @@ def _write_film(
         is_own = earlier is not None and file_problem(output, earlier.sha256) is None
         if not is_own and not plan.may_overwrite(output, job.folder):
             raise OutputError(f"output {output} has appeared since the job began: move it away and resume")
-    film = assembly.film_of(job, inputs)
+    film = assembly.film_of(job, inputs, plan)
 
     def on_frame(written: int) -> None:
         if stop.requested and written < film.timing.frame_count:
@@ -62,7 +62,7 @@ def _write_film(
 
     staged = job.folder / f"output{output.suffix}"
     for note in assembly.write_film(film, staged, inputs.request.encoding, on_frame):
-        notify(job, listener, note)
+        notify_not_kept(job, lambda text: notify(job, listener, text), note)
     record = OutputRecord(storage.hash_file(staged), substituted)
     job.expect_output(record)
     storage.move(staged, output)

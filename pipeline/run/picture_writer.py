@@ -20,6 +20,7 @@ from ..pictures import size_of
 from ..plan.execution_plan import ExecutionPlan
 from ..report.plots import plot_losses
 from .in_flight import Painted
+from .notices import notify_not_kept
 from .saver import Notify
 
 LossPlotter = Callable[[Sequence[Losses], Path, str], None]
@@ -43,8 +44,6 @@ class PictureWriter:
         self._plan = plan
         self._strip = strip
         self._plot = plot
-        self._lost: set[str] = set()
-        """Kinds of metadata whose loss has been reported to the user."""
 
     def save(self, painted: Painted, notify: Notify) -> Painted:
         """Writes a painting and records its frame as done; returns it with the losses of the file.
@@ -105,12 +104,7 @@ class PictureWriter:
         extras = decoding.read_extras(self._content.files[frame.index].path)
         if self._strip:
             extras = extras.without_metadata()
+        name = frame.name if len(self._content.files) > 1 else ""
         for kind in extras.lost_in(frame.path.suffix):
-            text = f"{frame.path.suffix} files hold no {kind}: that of {frame.name} is left out"
-            if kind in self._lost:
-                self._job.log(text)
-            else:
-                several = len(self._content.files) > 1
-                notify(f"{text}, and so on (the log names each)" if several else text)
-                self._lost.add(kind)
+            notify_not_kept(self._job, notify, f"the {kind} is left out: {frame.path.suffix} files hold none", name)
         return extras
