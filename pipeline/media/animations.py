@@ -24,8 +24,9 @@ class Animation:
     """An animated image that is open for reading; a context manager with the same public members as `OpenVideo`."""
 
     time_base = _ANIMATION_TICK
-    interlaced_count = 0
+    jump_count = 0
     has_unique_times = False
+    stores_durations = True
     last_end_ticks: int | None = None
 
     def __init__(self, path: Path) -> None:
@@ -73,6 +74,10 @@ class Animation:
             except InputError as error:
                 self.damage.append(f"the next one cannot be decoded ({error})")
                 return
+
+    def not_kept(self) -> Iterator[str]:
+        """A line for everything that reading the pictures could not keep as it is."""
+        return iter(())
 
     def damage_summary(self, frame_count: int) -> str:
         return f"{frame_count_text(frame_count)} can be read, and {self.damage[0]}"

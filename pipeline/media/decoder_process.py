@@ -22,7 +22,7 @@ import numpy as np
 
 from ..child_processes import Parent
 from ..errors import ImpastoError
-from . import image_metadata, images, tracks, video_reader
+from . import image_metadata, images, rebased_tracks, tracks, video_reader
 from .frame_index import FrameIndex
 from .video_info import VideoScan
 
@@ -86,6 +86,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "read_extras": lambda _, path: image_metadata.read_extras(path),
     "probe": lambda answers, path: video_reader.probe(path, answers.alive),
     "read_tracks": lambda _, path: tracks.read_tracks(path),
+    "write_rebased_tracks": lambda _, path, target: rebased_tracks.write_rebased_tracks(path, target),
     "scan": _scan,
     "read_frames": _read_frames,
 }

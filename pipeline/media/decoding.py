@@ -64,6 +64,11 @@ def read_tracks(path: Path) -> Tracks:
     return cast(Tracks, _single("video", "read_tracks", path))
 
 
+def write_rebased_tracks(path: Path, target: Path) -> None:
+    """See `rebased_tracks.write_rebased_tracks`."""
+    _single("video", "write_rebased_tracks", path, target.absolute())
+
+
 def scan(path: Path, consumer: Callable[[int, np.ndarray], None]) -> VideoScan:
     """See `video_reader.scan`; `consumer` is called in this process."""
     with contextlib.closing(_answers("video", "scan", path)) as answers:
@@ -92,9 +97,9 @@ def warm_up() -> None:
     _pool.warm_up()
 
 
-def _single(kind: str, function: str, path: Path) -> Any:
+def _single(kind: str, function: str, path: Path, *arguments: Any) -> Any:
     """The result of a function that yields nothing."""
-    with contextlib.closing(_answers(kind, function, path)) as answers:
+    with contextlib.closing(_answers(kind, function, path, *arguments)) as answers:
         try:
             next(answers)
         except StopIteration as end:

@@ -29,15 +29,23 @@ class Timing:
             raise ValueError("the times of a video ascend strictly")
 
     @classmethod
-    def constant(cls, rate: Fraction | int, frame_count: int, start_seconds: Fraction | int = 0) -> "Timing":
-        """`frame_count` frames at a constant `rate`, the first at `start_seconds`."""
+    def constant(
+        cls,
+        rate: Fraction | int,
+        frame_count: int,
+        start_seconds: Fraction | int = 0,
+        last_seconds: Fraction | None = None,
+    ) -> "Timing":
+        """`frame_count` frames at a constant `rate`, the first at `start_seconds`; the last stays for `last_seconds`,
+        by default as long as the others."""
         rate, start = Fraction(rate), Fraction(start_seconds)
         if rate <= 0:
             raise ValueError(f"the rate is {rate} frames a second: it must be positive")
-        ticks_a_second = math.lcm(rate.numerator, start.denominator)
+        last = 1 / rate if last_seconds is None else last_seconds
+        ticks_a_second = math.lcm(rate.numerator, start.denominator, last.denominator)
         step, first = int(ticks_a_second / rate), int(start * ticks_a_second)
         times = tuple(range(first, first + frame_count * step, step))
-        return cls(Fraction(1, ticks_a_second), times, rate, step)
+        return cls(Fraction(1, ticks_a_second), times, rate, int(last * ticks_a_second))
 
     @property
     def frame_count(self) -> int:
@@ -52,6 +60,17 @@ class Timing:
     def end_seconds(self) -> Fraction:
         """When the last frame ends; where its duration is unknown, it lasts as long as the one before."""
         return (self.times[-1] + self._last_ticks) * self.time_base
+
+    @property
+    def last_seconds(self) -> Fraction | None:
+        """How long the last frame stays; None where that is unknown."""
+        return None if self.last_duration is None else self.last_duration * self.time_base
+
+    @property
+    def states_last(self) -> bool:
+        """Whether the last frame stays for a time that does not follow from those before it."""
+        is_regular = self.rate is not None and self.last_seconds == 1 / self.rate
+        return self.last_duration is not None and not is_regular
 
     @property
     def span_seconds(self) -> tuple[Fraction, Fraction]:

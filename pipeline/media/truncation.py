@@ -11,8 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+_LAST_PAGE = 4
+"""The flag of the page that ends a stream of an Ogg file."""
+
 _TAIL_BYTES = 1 << 17
 """Holds the last page of an Ogg file, of which none is longer than 65 307 bytes."""
+
+
+class _UnstatedError(Exception):
+    """The file does not say where it ends, or is broken in another way."""
 
 
 def truncation_reason(path: Path) -> str | None:
@@ -20,6 +27,21 @@ def truncation_reason(path: Path) -> str | None:
 
     Known are MP4 and MOV, Matroska and WebM, AVI, ASF (WMV), FLV, Ogg, MPEG transport streams and GIF.
     """
+    try:
+        return _what_is_missing(path)
+    except _UnstatedError:
+        return None
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a media file says where it ends, and ends there."""
+    try:
+        return _what_is_missing(path) is None
+    except _UnstatedError:
+        return False
+
+
+def _what_is_missing(path: Path) -> str | None:
     try:
         with open(path, "rb") as file:
             length = file.seek(0, os.SEEK_END)
@@ -30,9 +52,9 @@ def truncation_reason(path: Path) -> str | None:
             for magic, look in _KINDS.items():
                 if head.startswith(magic):
                     return look(file, head, length)
-    except (OSError, struct.error, IndexError, ValueError):
-        return None  # Cut off within its header, which its decoder sees.
-    return None
+    except (OSError, struct.error, IndexError, ValueError) as error:
+        raise _UnstatedError from error  # Cut off within its header, which its decoder sees.
+    raise _UnstatedError
 
 
 def _shorter(length: int, declared: int) -> str | None:
@@ -52,7 +74,7 @@ def _iso(file: BinaryIO, _: bytes, length: int) -> str | None:
         if size == 1:
             (size,) = struct.unpack_from(">Q", header, 8)
         if size < 8 or (offset + size > length and header[4:8] not in _TOP_ATOMS):
-            return None  # To the end, broken, or none: some put their own words behind a file.
+            raise _UnstatedError  # To the end, broken, or none: some put their own words behind a file.
         offset += size
     return _shorter(length, offset)
 
@@ -61,11 +83,12 @@ def _matroska(_: BinaryIO, head: bytes, length: int) -> str | None:
     header_bytes, start = _ebml_number(head, 4)
     segment = start + header_bytes
     if head[segment : segment + 4] != b"\x18\x53\x80\x67":
-        return None
+        raise _UnstatedError
     size, start = _ebml_number(head, segment + 4)
     width = start - segment - 4
-    is_unknown = size == (1 << 7 * width) - 1  # As a stream is recorded.
-    return None if is_unknown else _shorter(length, start + size)
+    if size == (1 << 7 * width) - 1:
+        raise _UnstatedError  # As a stream is recorded.
+    return _shorter(length, start + size)
 
 
 def _ebml_number(data: bytes, offset: int) -> tuple[int, int]:
@@ -78,22 +101,26 @@ def _ebml_number(data: bytes, offset: int) -> tuple[int, int]:
 def _avi(_: BinaryIO, head: bytes, length: int) -> str | None:
     (size,) = struct.unpack_from("<I", head, 4)
     # A recorder that was stopped leaves 0 or all ones, and some count these first eight bytes as well.
-    return None if head[8:12] != b"AVI " or size in (length, 0xFFFFFFFF) else _shorter(length, 8 + size)
+    if head[8:12] != b"AVI " or size in (0, length, 0xFFFFFFFF):
+        raise _UnstatedError
+    return _shorter(length, 8 + size)
 
 
 def _asf(_: BinaryIO, head: bytes, length: int) -> str | None:
     offset = head.index(_ASF_FILE_PROPERTIES)
     (size,) = struct.unpack_from("<Q", head, offset + 40)
     (flags,) = struct.unpack_from("<I", head, offset + 88)
-    return None if flags & 1 else _shorter(length, size)  # 1: broadcast, of unknown length.
+    if flags & 1:
+        raise _UnstatedError  # Broadcast, of unknown length.
+    return _shorter(length, size)
 
 
 def _flv(_: BinaryIO, head: bytes, length: int) -> str | None:
     offset = head.find(b"\0\x08filesize\0")
-    if offset < 0:
-        return None
-    (size,) = struct.unpack_from(">d", head, offset + 11)
-    return _shorter(length, int(size)) if 0 < size < 1 << 50 else None
+    (size,) = struct.unpack_from(">d", head, offset + 11) if offset >= 0 else (0.0,)
+    if not 0 < size < 1 << 50:
+        raise _UnstatedError
+    return _shorter(length, int(size))
 
 
 def _ogg(file: BinaryIO, _: bytes, length: int) -> str | None:
@@ -102,20 +129,24 @@ def _ogg(file: BinaryIO, _: bytes, length: int) -> str | None:
     tail = file.read()
     page = tail.rfind(b"OggS")
     if page < 0 or page + 27 > len(tail):
-        return None
+        raise _UnstatedError
     count = tail[page + 26]
     lengths = tail[page + 27 : page + 27 + count]
     is_cut = len(lengths) < count or page + 27 + count + sum(lengths) > len(tail)
+    if not is_cut and not tail[page + 5] & _LAST_PAGE:
+        raise _UnstatedError
     return "the file ends within a page" if is_cut else None
 
 
 def _transport_stream(file: BinaryIO, head: bytes, length: int) -> str | None:
     packet = 188
     if len(head) < 4 * packet or any(head[offset] != 0x47 for offset in range(0, 4 * packet, packet)):
-        return None
+        raise _UnstatedError
     file.seek(length - length % packet)
     # What does not begin as a packet, as zeros that fill a block of the disk, is none that was cut.
-    return f"the file ends within a packet of {packet} bytes" if file.read(1) == b"G" else None
+    if file.read(1) != b"G":
+        raise _UnstatedError
+    return f"the file ends within a packet of {packet} bytes"
 
 
 def _gif(file: BinaryIO, head: bytes, length: int) -> str | None:
@@ -132,7 +163,7 @@ def _gif(file: BinaryIO, head: bytes, length: int) -> str | None:
         elif block == b",":
             offset += 11 + _palette_bytes(file.read(9)[8])
         else:
-            return None  # Not cut off but broken.
+            raise _UnstatedError  # Not cut off but broken.
         while True:
             file.seek(offset)
             if not (size := file.read(1)):

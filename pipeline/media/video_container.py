@@ -3,7 +3,7 @@
 import contextlib
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,11 +18,22 @@ from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
 from ..errors import InputError
-from . import hdr
+from . import hdr, transport_stream
+from .broadcast_clock import BroadcastClock
 from .color import SWSCALE_MATRICES, VideoColor, color_of, hdr_transfer
 from .containers import MAX_PIXELS, error_reason, open_container, too_large, video_stream
-from .orientation import display_matrix, sample_aspect, swaps_sides, turn_upright
-from .truncation import truncation_reason
+from .orientation import (
+    display_matrix,
+    displayed_size,
+    fit_inside,
+    padded,
+    sample_aspect,
+    swaps_sides,
+    turn_upright,
+)
+from .picture_filters import Frames, TimedFrame, cropped, deinterlaced
+from .stream_facts import crop_of
+from .truncation import is_complete, truncation_reason
 from .video_info import DecodedPicture, VideoInfo, frame_count_text
 
 _END_TOLERANCE_SECONDS = Fraction(1, 4)
@@ -69,10 +80,7 @@ class _Extent:
 class DecodedFrame:
     source: "OpenVideo"
     frame: av.VideoFrame
-
-    @property
-    def duration(self) -> int | None:
-        return self.frame.duration or None
+    duration: int | None
 
     def rgb(self, max_width: int | None = None) -> np.ndarray:
         return self.source.to_rgb(self.frame, max_width)
@@ -93,7 +101,7 @@ class OpenVideo:
         self._alive = alive
         self._reported = reported
         self.damage: list[str] = []
-        self.interlaced_count = 0
+        self.interlaced_count = self.jump_count = self.resized_count = self.barred_count = 0
         self.has_unique_times = True
         """Whether each frame so far came as it was decoded, with a time of its own, after that of the one before."""
         self.key_times: set[int] = set()
@@ -109,17 +117,19 @@ class OpenVideo:
             self._stream = video_stream(self._container, self.path)
             self.time_base = self._time_base()
             self._alpha_decoder = _alpha_decoder(self._stream)
-            self._decoded = self._deinterlaced(self._decode())
+            self._crop = crop_of(self.path, self._stream.index)
+            self._decoded = self._filtered(deinterlaced(self._decode(), self.time_base, self._count_interlaced))
             stack.callback(self._stop_decoding)
             try:
-                self._first: tuple[int | None, av.VideoFrame] | None = next(self._decoded)
+                self._first: TimedFrame | None = next(self._decoded)
             except StopIteration:
                 reason = f" ({self.damage[0]})" if self.damage else ""
                 raise InputError(
                     f"cannot read video {self.path}: not one of its frames can be decoded{reason}; get it again"
                 ) from None
-            self._matrix = display_matrix(self._first[1])
-            self.info = self._describe(self._first[1])
+            self._matrix = display_matrix(self._first.frame) or (1, 0, 0, 1)
+            self._aspect = sample_aspect(self._stream)
+            self.info = self._describe(self._first.frame)
             self._stack = stack.pop_all()
         return self
 
@@ -134,13 +144,15 @@ class OpenVideo:
         index, last = 0, None
         timed, self._first = self._first, None
         while timed is not None:
-            ticks, frame = timed
-            self.has_unique_times &= ticks is not None and (last is None or ticks > last) and not self.interlaced_count
+            ticks = timed.ticks
+            self.has_unique_times &= ticks is not None and (last is None or ticks > last)
+            self.has_unique_times &= not self.interlaced_count and not self.jump_count
             if ticks is None:
                 ticks = 0 if last is None else last + step
             elif last is not None and ticks <= last:
                 ticks = last + 1  # Two frames at one time are still two frames, and no container holds them so.
-            yield index, ticks, DecodedFrame(self, frame)
+            self._count_shape(timed.frame)
+            yield index, ticks, DecodedFrame(self, timed.frame, timed.duration)
             index, last = index + 1, ticks
             timed = next(self._decoded, None)
 
@@ -156,11 +168,11 @@ class OpenVideo:
         except av.error.FFmpegError:
             return
         self._alpha_decoder = _alpha_decoder(self._stream)
-        self._decoded = self._decode()
-        for timed, frame in self._decoded:
-            if frame.interlaced_frame:
+        self._decoded = self._filtered(self._decode())
+        for timed in self._decoded:
+            if timed.frame.interlaced_frame:
                 return
-            yield timed, DecodedFrame(self, frame)
+            yield timed.ticks, DecodedFrame(self, timed.frame, timed.duration)
 
     def _stop_decoding(self) -> None:
         self._decoded.close()
@@ -188,14 +200,43 @@ class OpenVideo:
         more = f", and {len(self.damage) - 1} more such errors" if len(self.damage) > 1 else ""
         return f"{frame_count_text(frame_count, of)} can be read, and {self.damage[0]}{more}"
 
+    @property
+    def stores_durations(self) -> bool:
+        """Whether the container says how long each frame stays; of others libavformat gives the usual time."""
+        return self._container.format.name.startswith(("mov", "matroska", "gif"))
+
+    def not_kept(self) -> Iterator[str]:
+        """A line for everything that reading the pictures could not keep as it is; complete after the last frame."""
+        if self.interlaced_count:
+            yield "the video is interlaced: the two fields of a frame are made one picture (bwdif)"
+        if self.info.hdr:
+            yield f"the video is of high dynamic range ({self.info.hdr}): it is reduced to standard (BT.709, 8 bits)"
+        if self.jump_count:
+            times = "once" if self.jump_count == 1 else f"{self.jump_count} times"
+            yield f"the clock of the video jumps {times}: picture and sound go on where they were, without a gap"
+        if self.resized_count:
+            how = "reduced or enlarged to its size"
+            if self.barred_count:
+                how += f", {self.barred_count} of them of another shape between black bars"
+            which = frame_count_text(self.resized_count)
+            yield f"{which} of the video {_are(self.resized_count)} not of the size of the first: {how}"
+        if self._crop is not None:
+            edges = ", ".join(f"{count} {edge}" for edge, count in vars(self._crop).items() if count)
+            yield f"the pixels that the container crops are not painted ({edges})"
+
     def to_rgb(self, frame: av.VideoFrame, max_width: int | None = None) -> np.ndarray:
-        """A decoded frame as an upright `H×W×3` uint8 RGB array of the displayed size, or reduced to `max_width`."""
-        height, width = self.info.size
+        """A decoded frame as an upright `H×W×3` uint8 RGB array of the displayed size, or reduced to `max_width`.
+
+        A frame of another shape than the first keeps it, between black bars.
+        """
+        size = height, width = self.info.size
         interpolation = _INTERPOLATION
         if max_width is not None and width > max_width:
-            height, width = max(1, round(height * max_width / width)), max_width
+            size = max(1, round(height * max_width / width)), max_width
             interpolation = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-        if swaps_sides(self._matrix):
+        matrix = self._matrix_of(frame)
+        height, width = fit_inside(self._displayed_size(frame, matrix), size)
+        if swaps_sides(matrix):
             height, width = width, height
         color = color_of(frame, self._stream)
         reduced = hdr_transfer(color)
@@ -210,74 +251,56 @@ class OpenVideo:
             interpolation=interpolation,
         )
         image = converted.to_ndarray()
-        return turn_upright(hdr.to_standard(image, reduced) if reduced else image, self._matrix)
+        return padded(turn_upright(hdr.to_standard(image, reduced) if reduced else image, matrix), size)
 
     def alpha(self, frame: av.VideoFrame) -> np.ndarray | None:
         """The alpha of a decoded frame, `H×W` uint8, at the size of `to_rgb`; None where all is opaque."""
         if not any(component.is_alpha for component in frame.format.components):
             return None
-        height, width = self.info.size
-        if swaps_sides(self._matrix):
+        matrix = self._matrix_of(frame)
+        height, width = fit_inside(self._displayed_size(frame, matrix), self.info.size)
+        if swaps_sides(matrix):
             height, width = width, height
         converted = frame.reformat(width=width, height=height, format="rgba", interpolation=_INTERPOLATION)
-        alpha = turn_upright(converted.to_ndarray()[..., 3], self._matrix)
+        alpha = padded(turn_upright(converted.to_ndarray()[..., 3], matrix), self.info.size)
         return None if alpha.min() == 255 else alpha
 
-    def _deinterlaced(
-        self, decoded: Generator[tuple[int | None, av.VideoFrame], None, None]
-    ) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
-        """The frames with interlaced ones deinterlaced, one for one; the filter looks one frame ahead."""
-        graph: av.filter.Graph | None = None
-        waiting: deque[int | None] = deque()
-        with contextlib.closing(decoded):
-            for ticks, frame in decoded:
-                self.interlaced_count += bool(frame.interlaced_frame)
-                if graph is None and not frame.interlaced_frame:
-                    yield ticks, frame
-                    continue
-                if graph is None:
-                    graph = self._deinterlacer(frame)
-                waiting.append(ticks)
-                # By its own count: a frame without a time stamp is one all the same.
-                frame.pts, frame.time_base = len(waiting), self.time_base
-                graph.push(frame)
-                yield from self._ready(graph, waiting)
-        if graph is not None:
-            graph.push(None)
-            yield from self._ready(graph, waiting)
+    def _matrix_of(self, frame: av.VideoFrame) -> tuple[int, int, int, int]:
+        # Of a container that turns the film, later frames may not say so again.
+        return display_matrix(frame) or self._matrix
 
-    def _deinterlacer(self, frame: av.VideoFrame) -> av.filter.Graph:
-        graph = av.filter.Graph()
-        source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=self.time_base)
-        bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
-        sink = graph.add("buffersink")
-        source.link_to(bwdif)
-        bwdif.link_to(sink)
-        graph.configure()
-        return graph
+    def _displayed_size(self, frame: av.VideoFrame, matrix: tuple[int, int, int, int]) -> tuple[int, int]:
+        return displayed_size(frame.height, frame.width, self._aspect, matrix)
 
-    def _ready(
-        self, graph: av.filter.Graph, waiting: deque[int | None]
-    ) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
-        while waiting:
-            try:
-                frame = graph.pull()
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return
-            yield waiting.popleft(), cast(av.VideoFrame, frame)
+    def _count_shape(self, frame: av.VideoFrame) -> None:
+        size = self._displayed_size(frame, self._matrix_of(frame))
+        self.resized_count += size != self.info.size
+        self.barred_count += fit_inside(size, self.info.size) != self.info.size
 
-    def _decode(self) -> Generator[tuple[int | None, av.VideoFrame], None, None]:
-        """(Time in ticks or None, frame) of every whole frame; `damage` gets a line for what is not."""
+    def _count_interlaced(self) -> None:
+        self.interlaced_count += 1
+
+    def _filtered(self, decoded: Frames) -> Frames:
+        """The frames without what the container crops."""
+        if self._crop is None:
+            return decoded
+        context = self._stream.codec_context
+        return cropped(decoded, self.time_base, self._crop, (context.height, context.width))
+
+    def _decode(self) -> Frames:
+        """Every whole frame; `damage` gets a line for what is not."""
         # AVI has no presentation times: its packets come at regular ones, in the order of decoding. The frames, put in
         # the order of presentation, take these one by one; guessing from the codec's reordering skips one.
         without_times = self._container.format.name == "avi"
         self.has_unique_times &= not without_times
         arrivals: deque[int] = deque()
-        extent = _Extent()
+        extent, clock = _Extent(), BroadcastClock(self._container)
         packets = 0
         try:
             for packet in self._container.demux():
                 self._alive()
+                if not clock.rebase(packet):
+                    continue
                 extent.add(packet)
                 if packet.stream.index != self._stream.index:
                     continue
@@ -290,7 +313,7 @@ class OpenVideo:
                     continue
                 if without_times and packet.dts is not None and packet.size:
                     arrivals.append(packet.dts)
-                if packet.is_corrupt:
+                if packet.is_corrupt and not self._is_whole(packet):
                     self._note(f"the file ends or breaks inside the frame at {_seconds(packet)}")
                     continue
                 try:
@@ -304,10 +327,17 @@ class OpenVideo:
                     if frame.is_corrupt:
                         self._note(f"the frame at {_seconds(frame)} is incomplete")
                         continue
-                    yield ticks, frame
+                    yield TimedFrame(ticks, frame.duration or None, frame)
+                self.jump_count = clock.jump_count
         except av.error.FFmpegError as error:
             self._note(f"the file cannot be read on after {float(extent.end_seconds):.3f} s ({error_reason(error)})")
         self._note_what_is_missing(packets, extent)
+
+    def _is_whole(self, packet: "av.Packet[Any]") -> bool:
+        """Whether a frame that the demuxer calls corrupt lies whole at the seam of two files."""
+        if self._container.format.name != "mpegts" or packet.pos is None:
+            return False
+        return transport_stream.is_whole(self.path, self._stream.id, packet.pos)
 
     def _note_what_is_missing(self, packets: int, extent: "_Extent") -> None:
         """Compares what was read with what the header promises: a file that is cut between two frames decodes
@@ -316,14 +346,27 @@ class OpenVideo:
         listed = len(self._stream.index_entries) if self._container.format.name.startswith("mov") else 0
         if packets < listed and not self.damage:
             self._note(f"{listed - packets} of its {listed} frames are missing at the end of the file")
+        if listed and packets >= listed and self._stream.duration:
+            # Which sample says how long the last frame stays depends on the order of decoding.
+            self.last_end_ticks = (self._stream.start_time or 0) + self._stream.duration
+            extent.end_seconds = max(extent.end_seconds, self.last_end_ticks * self.time_base)
         declared, end = _declared_end(self._container), extent.end_seconds
         tolerance = max(_END_TOLERANCE_SECONDS, extent.longest_gap_seconds(self._stream.index))
-        if declared is not None and end < declared - tolerance:
-            self._note(f"the file ends at {float(end):.3f} s where its header says {float(declared):.3f} s")
+        if declared is not None and end < declared - tolerance and not self.jump_count:
+            if self._may_hold(declared - end):
+                self.last_end_ticks = int(declared / self.time_base)
+            else:
+                self._note(f"the file ends at {float(end):.3f} s where its header says {float(declared):.3f} s")
         if not self.damage and (what := truncation_reason(self.path)):
             self._note(what)
         if (report := self._reported()) and not self.damage:
             self._note(f"its decoder reports: {report}")
+
+    def _may_hold(self, seconds: Fraction) -> bool:
+        """Whether the last frame is held for the time that the header promises beyond it: where the file is whole, and
+        the container says in no other way how long a frame stays."""
+        is_silent = self._container.format.name in ("avi", "flv", "asf", "ogg")
+        return is_silent and not self.damage and seconds <= LONGEST_STEP_SECONDS and is_complete(self.path)
 
     def _note(self, what: str) -> None:
         if len(self.damage) < 1000:
@@ -336,12 +379,7 @@ class OpenVideo:
 
     def _describe(self, first: av.VideoFrame) -> VideoInfo:
         stream, container = self._stream, self._container
-        height, width = first.height, first.width
-        aspect = sample_aspect(stream)
-        if aspect > 1:
-            width = round(width * aspect)
-        elif aspect < 1:
-            height = round(height / aspect)
+        height, width = displayed_size(first.height, first.width, self._aspect, (1, 0, 0, 1))
         if width * height > MAX_PIXELS:
             raise too_large(self.path, width, height)
         a, b, c, d = self._matrix
@@ -366,9 +404,13 @@ class OpenVideo:
             has_audio=len(container.streams.audio) > 0,
             color=VideoColor("bt709", "tv", "bt709", "bt709") if reduced else color,
             hdr=hdr.TRANSFERS[reduced] if reduced else None,
-            sample_aspect=aspect,
+            sample_aspect=self._aspect,
             codec=stream.codec_context.codec.canonical_name,
         )
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _seconds(item: Any) -> str:

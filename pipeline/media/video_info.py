@@ -12,6 +12,9 @@ from .color import VideoColor
 from .frame_index import FrameIndex
 from .timing import Timing
 
+_ROUNDED_SECONDS = Fraction(1, 500)
+"""By how much containers round the duration of a frame: movie clocks have ticks of a millisecond and more."""
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -102,8 +105,11 @@ class VideoScan:
     has_alpha: bool
     """Whether any frame is transparent anywhere."""
 
-    interlaced_count: int
-    """Frames of two fields, from two moments, which were made one."""
+    not_kept: tuple[str, ...] = ()
+    """A line for everything that reading the pictures could not keep as it is."""
+
+    has_jumps: bool = False
+    """Whether the clock of the file jumps: `times` are on one time line all the same."""
 
     index: FrameIndex | None = None
     """Identifies its frames after a seek; None where that is not possible, or there is no key frame to seek."""
@@ -118,10 +124,13 @@ class VideoScan:
         """The timing to write these frames with.
 
         Where the rate is constant, times are multiples of it: time stamps that the container rounded
-        (Matroska keeps milliseconds) become exact again.
+        (Matroska keeps milliseconds) become exact again. A last frame that is held stays as long as in the file.
         """
         if self.rate is not None:
-            return Timing.constant(self.rate, self.frame_count, self.times[0] * self.time_base)
+            last = None if self.last_duration is None else self.last_duration * self.time_base
+            if last is not None and abs(last - 1 / self.rate) <= max(2 * self.time_base, _ROUNDED_SECONDS):
+                last = None
+            return Timing.constant(self.rate, self.frame_count, self.times[0] * self.time_base, last)
         return Timing(self.time_base, self.times, None, self.last_duration)
 
 

@@ -145,17 +145,21 @@ def scan(
             last_duration = picture.duration
             if consumer is not None:
                 consumer(index, picture.rgb(SCAN_WIDTH))
+        rate = _constant_rate(times, source.time_base, source.info.rate)
+        if rate is not None and not source.stores_durations:
+            last_duration = None
         if times and source.last_end_ticks is not None:
             last_duration = max(last_duration or 0, source.last_end_ticks - times[-1]) or None
         return VideoScan(
             info=source.info,
             time_base=source.time_base,
             times=tuple(times),
-            rate=_constant_rate(times, source.time_base, source.info.rate),
+            rate=rate,
             last_duration=last_duration,
             damage=source.damage_summary(len(times)) if source.damage else None,
             has_alpha=has_alpha,
-            interlaced_count=source.interlaced_count,
+            has_jumps=source.jump_count > 0,
+            not_kept=tuple(source.not_kept()),
             index=frame_index if source.has_unique_times and any(frame_index.keys) else None,
         )
 

@@ -34,6 +34,9 @@ _MIN_TICKS_A_SECOND = 10_000
 _MAX_TICKS_A_SECOND = (1 << 31) - 1
 """Also the most ticks that one packet lasts."""
 
+_MOST_GIF_DELAY = 65_535
+"""Hundredths of a second that a picture of a GIF may stay."""
+
 KILL_AFTER_SECONDS = 3.0
 """How long ffmpeg may take to end before it is killed."""
 
@@ -326,7 +329,7 @@ class VideoWriter:
         # What the streams say of themselves, as their language, goes with them.
         arguments += ["-map_metadata:g", f"{told}:g", "-map_chapters", told]
         # Bit-exact: no version, date or random number in the file, so the same frames give the same bytes.
-        return [*arguments, "-map", "0:v:0", "-copyts", "-fps_mode", "passthrough", "-enc_time_base", "demux"]
+        return [*arguments, "-map", "0:v:0", "-copyts", "-fps_mode", "passthrough", "-enc_time_base:v", "demux"]
 
     def _output_arguments(self) -> list[str]:
         part = None
@@ -351,7 +354,9 @@ class VideoWriter:
         choice = self._choice
         if self._suffix == ".gif":
             # A palette for each frame, so that no more than a frame is held; one for all would need all of them.
-            return ["-vf", "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"]
+            palette = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
+            last = self.timing.end_seconds - self.timing.times[-1] * self.timing.time_base
+            return ["-vf", palette, "-final_delay", str(min(round(100 * last), _MOST_GIF_DELAY) if last else -1)]
         color = self._color
         shown = "pc" if choice.is_full_range else "tv"
         scale = (
@@ -365,14 +370,14 @@ class VideoWriter:
             f":color_primaries={color.primaries}:color_trc={color.transfer}"
         )
         arguments = ["-vf", f"{scale},format={choice.pixel_format},{tags}", *choice.arguments(self._preset)]
-        if self.timing.rate is None and self.timing.last_duration is not None:
+        if self.timing.states_last and self.timing.last_seconds is not None:
             # The pipe carries no durations, and the last frame has no next one to end it. MP4 takes the duration
             # from the last packet, which is the last frame only without reordering.
             if choice.codec.reorders:
                 arguments += ["-bf", "0"]
             last = Fraction(self._ticks[-1], self._ticks_a_second)
             longest = Fraction(_MAX_TICKS_A_SECOND, self._ticks_a_second)
-            duration = min(self.timing.last_duration * self.timing.time_base, longest)
+            duration = min(self.timing.last_seconds, longest)
             half_tick = Fraction(1, 2 * self._ticks_a_second)
             is_last = f"gt(PTS*TB\\,{_decimal(last - half_tick)})"
             arguments += [

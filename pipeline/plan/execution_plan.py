@@ -45,6 +45,9 @@ class FilmPlan:
     has_alpha: bool
     """Whether any frame of the content has transparent pixels."""
 
+    has_jumps: bool
+    """Whether the clock of a video jumps, so that its sound has to be put on one time line."""
+
     color: VideoColor | None
     """The colour tags of a video; None for a sequence of images."""
 
@@ -88,6 +91,7 @@ class FilmPlan:
             last_duration=values["last_duration"],
             is_partial=values["is_partial"],
             has_alpha=values["has_alpha"],
+            has_jumps=values["has_jumps"],
             color=None if color is None else VideoColor(**color),
             color_mean=tuple(values["color_mean"]),
             color_covariance=tuple(map(tuple, values["color_covariance"])),

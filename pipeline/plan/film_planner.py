@@ -69,11 +69,8 @@ def _not_kept(inputs: Inputs, scan: ContentScan) -> Iterator[str]:
     """What the output cannot keep of the film, as far as that is known before it is written."""
     path = inputs.content.files[0].path
     if scan.damage:
-        yield f"{path} is damaged, and its good frames are painted: {scan.damage}"
-    if scan.interlaced_count:
-        yield f"{path} is interlaced: the two fields of a frame are made one picture (bwdif)"
-    if scan.info is not None and scan.info.hdr:
-        yield f"{path} is of high dynamic range ({scan.info.hdr}): it is reduced to standard (BT.709, 8 bits)"
+        yield f"the video is damaged, and its good frames are painted: {scan.damage}"
+    yield from scan.not_kept
     if inputs.to_video:
         suffix = inputs.request.output.suffix.lower()
         size = fit_within(scan.size, inputs.settings.size)
@@ -133,6 +130,7 @@ def _film_plan(scan: ContentScan, segments: Segments) -> FilmPlan:
         last_duration=scan.timing.last_duration,
         is_partial=scan.is_partial,
         has_alpha=scan.has_alpha,
+        has_jumps=scan.has_jumps,
         color=None if scan.info is None else scan.info.color,
         color_mean=tuple(scan.colors.mean.tolist()),
         color_covariance=tuple(tuple(row) for row in scan.colors.covariance.tolist()),

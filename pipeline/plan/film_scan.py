@@ -48,8 +48,11 @@ class ContentScan:
     has_alpha: bool
     """Whether any frame has transparent pixels."""
 
-    interlaced_count: int
-    """How many frames of a video are interlaced."""
+    not_kept: tuple[str, ...]
+    """A line for everything that reading the pictures of a video could not keep as it is."""
+
+    has_jumps: bool
+    """Whether the clock of a video jumps."""
 
     info: VideoInfo | None
     """What the file of a video declares; None for a sequence."""
@@ -103,7 +106,8 @@ def scan_film(
         is_partial=len(wanted) < count,
         damage=scan.damage,
         has_alpha=scan.has_alpha,
-        interlaced_count=scan.interlaced_count,
+        not_kept=scan.not_kept,
+        has_jumps=scan.has_jumps,
         info=scan.info,
         colors=colors.statistics(),
         index=scan.index,
@@ -118,7 +122,8 @@ class _FileScan:
     timing: Timing
     has_alpha: bool
     damage: str | None = None
-    interlaced_count: int = 0
+    not_kept: tuple[str, ...] = ()
+    has_jumps: bool = False
     info: VideoInfo | None = None
     index: FrameIndex | None = None
 
@@ -131,7 +136,8 @@ def _scan_video(path: Path, consume: Consume) -> _FileScan:
         timing=scan.timing,
         has_alpha=scan.has_alpha,
         damage=scan.damage,
-        interlaced_count=scan.interlaced_count,
+        not_kept=scan.not_kept,
+        has_jumps=scan.has_jumps,
         info=scan.info,
         index=scan.index,
     )

@@ -1,5 +1,6 @@
 """Painted frames → a film, alone or beside its content."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -13,7 +14,7 @@ from ..errors import MediaError, StorageError
 from ..job.folder import file_problem
 from ..job.job import Job
 from ..job.records import FrameRecord, FrameState
-from ..media import decoding
+from ..media import decoding, rebased_tracks
 from ..media.codecs import Encoding
 from ..media.color import VideoColor
 from ..media.content import ContentKind
@@ -72,37 +73,44 @@ class Film:
             yield side_by_side(reader.read(frame.index)[0], read_image(shown.path))
 
 
-def film_of(job: Job, inputs: Inputs, plan: ExecutionPlan) -> Film:
-    """The film of a job as far as it is painted, with the tracks of the video that it was painted from."""
+@contextlib.contextmanager
+def open_film(job: Job, inputs: Inputs, plan: ExecutionPlan) -> Iterator[Film]:
+    """The film of a job as far as it is painted, with the tracks of the video that it was painted from.
+
+    Tracks that had to be put on one time line are in a file in the job's folder, which is removed in the end.
+    """
     film = plan.film
     assert film is not None
     frames = tuple(frame for frame in job.frames() if frame.pass_number == 0)
     timing = film.timing(tuple(frame.pts for frame in frames if frame.pts is not None))
-    tracks = Tracks()
-    if inputs.content.kind is ContentKind.VIDEO:
-        tracks = decoding.read_tracks(inputs.content.files[0].path)
-    return Film(
-        frames,
-        tuple(_shown(frames)),
-        timing,
-        film.color,
-        film.has_alpha,
-        tracks.without_metadata() if inputs.request.strip else tracks,
-        timing.span_seconds if film.is_partial else None,
-    )
+    tracks, rebased = Tracks(), job.folder / f"tracks{rebased_tracks.SUFFIX}"
+    try:
+        if inputs.content.kind is ContentKind.VIDEO:
+            tracks = _tracks_of(inputs.content.files[0].path, rebased if film.has_jumps else None)
+        yield Film(
+            frames,
+            tuple(_shown(frames)),
+            timing,
+            film.color,
+            film.has_alpha,
+            tracks.without_metadata() if inputs.request.strip else tracks,
+            timing.span_seconds if film.is_partial else None,
+        )
+    finally:
+        storage.remove(rebased)
 
 
 def write_film(
     film: Film,
     path: Path,
     encoding: Encoding,
-    on_frame: Callable[[int], None],
+    on_frame: Callable[[int, int], None],
     reader: FrameReader | None = None,
 ) -> Sequence[str]:
     """Writes a film, beside its content where a `reader` is given; returns a line for everything left out.
 
-    `on_frame` is called with the number of frames written. Sound and subtitles that are too broken to be copied are
-    left out, since the paintings are worth more. Raises what `VideoWriter` raises.
+    `on_frame` is called with the number of frames written and of all. Sound and subtitles that are too broken to be
+    copied are left out, since the paintings are worth more. Raises what `VideoWriter` raises.
     """
     try:
         return _write(film, path, encoding, on_frame, reader)
@@ -117,6 +125,15 @@ def write_film(
 def side_by_side(content: np.ndarray, painting: np.ndarray) -> np.ndarray:
     """Content | painting, H×W×3 uint8 each, as H×2W×3; the content is resized to the painting."""
     return np.hstack([resize(content, size_of(painting)), painting])
+
+
+def _tracks_of(path: Path, rebased: Path | None) -> Tracks:
+    """The tracks of a video; with a path, on one time line, in a file that is put there."""
+    tracks = decoding.read_tracks(path)
+    if rebased is None or not tracks.has_streams:
+        return tracks
+    decoding.write_rebased_tracks(path, rebased)
+    return replace(tracks, source=rebased)
 
 
 def _check_painting(frame: FrameRecord) -> None:
@@ -138,7 +155,7 @@ def _shown(frames: Sequence[FrameRecord]) -> Iterator[FrameRecord]:
 
 
 def _write(
-    film: Film, path: Path, encoding: Encoding, on_frame: Callable[[int], None], reader: FrameReader | None
+    film: Film, path: Path, encoding: Encoding, on_frame: Callable[[int, int], None], reader: FrameReader | None
 ) -> Sequence[str]:
     pictures = film.paintings() if reader is None else film.comparisons(reader)
     first = next(pictures)
@@ -153,10 +170,10 @@ def _write(
         part=film.part,
     ) as writer:
         writer.write(first)
-        on_frame(1)
+        on_frame(1, film.timing.frame_count)
         for written, picture in enumerate(pictures, start=2):
             writer.write(picture)
-            on_frame(written)
+            on_frame(written, film.timing.frame_count)
     return writer.notes
 
 

@@ -47,14 +47,14 @@ def _write_film(
     listener: Listener,
     check_stop: Callable[[], None],
 ) -> None:
-    film = assembly.film_of(job, inputs, plan)
-
-    def on_frame(written: int) -> None:
+    def on_frame(written: int, frame_count: int) -> None:
         check_stop()
-        listener(Assembling(target, written, film.timing.frame_count))
+        listener(Assembling(target, written, frame_count))
 
     def write(path: Path) -> None:
-        for note in assembly.write_film(film, path, inputs.request.encoding, on_frame, reader):
+        with assembly.open_film(job, inputs, plan) as film:
+            notes = assembly.write_film(film, path, inputs.request.encoding, on_frame, reader)
+        for note in notes:
             # Logged only: the output's own notes, which were shown, say the same but for the double width.
             job.log(f"{target}: {note}")
 

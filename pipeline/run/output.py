@@ -53,15 +53,16 @@ def _write_film(
         is_own = earlier is not None and file_problem(output, earlier.sha256) is None
         if not is_own and not plan.may_overwrite(output, job.folder):
             raise OutputError(f"output {output} has appeared since the job began: move it away and resume")
-    film = assembly.film_of(job, inputs, plan)
-
-    def on_frame(written: int) -> None:
-        if stop.requested and written < film.timing.frame_count:
-            raise Interrupted(f"stopped while writing {output}; continue with: impasto resume {job.folder}")
-        listener(Assembling(output, written, film.timing.frame_count))
-
     staged = job.folder / f"output{output.suffix}"
-    for note in assembly.write_film(film, staged, inputs.request.encoding, on_frame):
+
+    def on_frame(written: int, frame_count: int) -> None:
+        if stop.requested and written < frame_count:
+            raise Interrupted(f"stopped while writing {output}; continue with: impasto resume {job.folder}")
+        listener(Assembling(output, written, frame_count))
+
+    with assembly.open_film(job, inputs, plan) as film:
+        notes = assembly.write_film(film, staged, inputs.request.encoding, on_frame)
+    for note in notes:
         notify_not_kept(job, lambda text: notify(job, listener, text), note)
     record = OutputRecord(storage.hash_file(staged), substituted)
     job.expect_output(record)

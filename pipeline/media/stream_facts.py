@@ -1,0 +1,94 @@
+"""Facts of a container's streams that PyAV does not expose, as the ffmpeg program reports them.
+
+Only files whose header holds one of the names of such a fact are looked at, since most have none.
+"""
+
+import os
+import re
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import MediaError
+from .containers import CONTAINERS, PROTOCOLS, file_url
+from .ffmpeg import ffmpeg_path
+
+_TIMEOUT_SECONDS = 20
+_MOST_HEADER_BYTES = 1 << 26
+_MATROSKA_HEAD_BYTES = 1 << 16
+
+_MOV_NAMES = (b"clap",)
+_MATROSKA_IDS = (b"\x54\xaa", b"\x54\xbb", b"\x54\xcc", b"\x54\xdd")
+"""PixelCropBottom, Top, Left and Right."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Stored pixels at each edge that the container asks players not to show."""
+
+    top: int = 0
+    bottom: int = 0
+    left: int = 0
+    right: int = 0
+
+
+def crop_of(path: Path, stream_index: int) -> Crop | None:
+    """The cropping that MP4, MOV (`clap`) or Matroska (PixelCrop) asks for; None where there is none."""
+    for line in _side_data(path).get(stream_index, ()):
+        if found := re.fullmatch(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", line):
+            crop = Crop(*map(int, found.groups()))
+            return crop if crop != Crop() else None
+    return None
+
+
+def _side_data(path: Path) -> dict[int, list[str]]:
+    """The lines that ffmpeg prints for the side data of each stream, by the stream's index."""
+    if not _may_hold_facts(path):
+        return {}
+    arguments = ["-hide_banner", "-nostdin", "-protocol_whitelist", PROTOCOLS, "-format_whitelist", CONTAINERS]
+    try:
+        command = [str(ffmpeg_path()), *arguments, "-i", file_url(path)]
+        # It ends with an error, as it is given nothing to write.
+        done = subprocess.run(
+            command, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError, MediaError):
+        return {}
+    lines: dict[int, list[str]] = {}
+    index: int | None = None
+    for line in done.stderr.decode("utf-8", "replace").splitlines():
+        if found := re.match(r"  Stream #0:(\d+)", line):
+            index = int(found[1])
+        elif index is not None and line.startswith("      "):
+            lines.setdefault(index, []).append(line.strip())
+    return lines
+
+
+def _may_hold_facts(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_MATROSKA_HEAD_BYTES)
+            if head.startswith(b"\x1a\x45\xdf\xa3"):
+                return any(name in head for name in _MATROSKA_IDS)
+            header = _movie_header(file)
+    except (OSError, struct.error):
+        return False
+    return any(name in header for name in _MOV_NAMES)
+
+
+def _movie_header(file: BinaryIO) -> bytes:
+    """The atom `moov` of an MP4 or MOV file; empty where there is none."""
+    offset, length = 0, file.seek(0, os.SEEK_END)
+    while offset + 8 <= length:
+        file.seek(offset)
+        start = file.read(16)
+        size, name = struct.unpack(">I4s", start[:8])
+        if size == 1:
+            (size,) = struct.unpack(">Q", start[8:])
+        if name == b"moov" or size < 8:
+            file.seek(offset)
+            return file.read(min(size, _MOST_HEADER_BYTES)) if name == b"moov" else b""
+        offset += size
+    return b""
