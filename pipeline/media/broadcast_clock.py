@@ -25,6 +25,9 @@ _STRAY_SECONDS = Fraction(2)
 _TOGETHER_SECONDS = Fraction(1, 2)
 """So far apart two streams may end before a jump; farther apart, one of them begins later after it."""
 
+_MOST_DELAY_SECONDS = Fraction(2)
+"""From decoding a picture to showing it."""
+
 _DEFAULT_STEP = Fraction(1, 50)
 """Between two packets of a stream that does not say how long they last."""
 
@@ -41,6 +44,9 @@ class _StreamClock:
     """How long that packet lasts."""
 
     longest_gap: Fraction = Fraction(0)
+
+    delay: int = 0
+    """Ticks from decoding its last packet to showing it."""
 
     @property
     def expected(self) -> Fraction:
@@ -85,11 +91,22 @@ class BroadcastClock:
         stream.longest_gap = max(stream.longest_gap, shown - stream.last)
         stream.last, stream.step = shown, step
         self._end = shown + step if self._end is None else max(self._end, shown + step)
+        self._mend_presentation(packet, stream)
         if stream.offset:
             ticks = round(stream.offset / base)
             packet.dts = None if packet.dts is None else packet.dts + ticks
             packet.pts = None if packet.pts is None else packet.pts + ticks
         return True
+
+    def _mend_presentation(self, packet: "av.Packet[Any]", stream: _StreamClock) -> None:
+        """At a jump, the last picture before it may get the presentation time of the first one after it."""
+        if packet.pts is None or packet.dts is None or not packet.time_base:
+            return
+        delay = packet.pts - packet.dts
+        if 0 <= delay * packet.time_base <= _MOST_DELAY_SECONDS:
+            stream.delay = delay
+        else:
+            packet.pts = packet.dts + stream.delay
 
     def _follow(self, stream: _StreamClock, time: Fraction, *, is_picture: bool) -> None:
         """Decides by which offset a packet at `time` of the file's clock continues its stream."""

@@ -38,7 +38,8 @@ def crop_of(path: Path, stream_index: int) -> Crop | None:
     """The cropping that MP4, MOV (`clap`) or Matroska (PixelCrop) asks for; None where there is none."""
     for line in _side_data(path).get(stream_index, ()):
         if found := re.fullmatch(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", line):
-            crop = Crop(*map(int, found.groups()))
+            left, right, top, bottom = map(int, found.groups())
+            crop = Crop(top, bottom, left, right)
             return crop if crop != Crop() else None
     return None
 
