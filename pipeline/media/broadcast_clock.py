@@ -3,7 +3,7 @@
 MPEG transport and program streams are cut and appended byte by byte, and a transmitter may set its clock anew: the
 time stamps of all streams then go back, or far ahead, from one packet to the next. Players go on where they were. So
 does this: from a jump on, every stream is shifted by the same time, so that the pictures follow each other without a
-gap and sound stays with them.
+gap and sound stays with them. People append Matroska files in the same way, whose players show what follows too.
 """
 
 from dataclasses import dataclass
@@ -58,7 +58,8 @@ class BroadcastClock:
 
     def __init__(self, container: InputContainer) -> None:
         self.jump_count = 0
-        self._may_jump = bool(container.format.flags & _MAY_JUMP)
+        self._is_broadcast = bool(container.format.flags & _MAY_JUMP)
+        self._may_jump = self._is_broadcast or container.format.name.startswith("matroska")
         self._pictures = {stream.index for stream in container.streams.video}
         self._sound = {stream.index for stream in container.streams.audio}
         self._streams: dict[int, _StreamClock] = {}
@@ -74,7 +75,8 @@ class BroadcastClock:
 
         Sound that overlaps what was there before the jump, by more than half a packet, is not.
         """
-        stamp = packet.dts if packet.dts is not None else packet.pts
+        # Matroska has no decoding times, and those that libavformat makes up are wrong behind a jump.
+        stamp = packet.dts if self._is_broadcast and packet.dts is not None else packet.pts
         if not self._may_jump or stamp is None or not packet.time_base:
             return True
         index, base = packet.stream_index, packet.time_base
@@ -84,14 +86,15 @@ class BroadcastClock:
         if stream is None:
             stream = self._streams[index] = _StreamClock(self._offset, time + self._offset - step, step)
         else:
-            self._follow(stream, time, is_picture=index in self._pictures)
+            self._follow(stream, time, index, may_jump=self._is_broadcast or packet.is_keyframe)
         shown = time + stream.offset
         if self.jump_count and index in self._sound and shown < stream.expected - stream.step / 2:
             return False
         stream.longest_gap = max(stream.longest_gap, shown - stream.last)
-        stream.last, stream.step = shown, step
+        stream.last, stream.step = shown if self._is_broadcast else max(stream.last, shown), step
         self._end = shown + step if self._end is None else max(self._end, shown + step)
-        self._mend_presentation(packet, stream)
+        if self._is_broadcast:
+            self._mend_presentation(packet, stream)
         if stream.offset:
             ticks = round(stream.offset / base)
             packet.dts = None if packet.dts is None else packet.dts + ticks
@@ -108,10 +111,10 @@ class BroadcastClock:
         else:
             packet.pts = packet.dts + stream.delay
 
-    def _follow(self, stream: _StreamClock, time: Fraction, *, is_picture: bool) -> None:
+    def _follow(self, stream: _StreamClock, time: Fraction, index: int, *, may_jump: bool) -> None:
         """Decides by which offset a packet at `time` of the file's clock continues its stream."""
         assert self._end is not None
-        end = self._end
+        end, is_picture = self._end, index in self._pictures
         is_late = stream.offset != self._offset
         is_nearer = is_late and abs(time + self._offset - end) < abs(time + stream.offset - end)
         if is_nearer and self._fits(stream, time + self._offset, _STRAY_SECONDS):
@@ -119,7 +122,9 @@ class BroadcastClock:
             stream.offset = self._offset
             self._align(stream, time, is_picture=is_picture)
             return
-        if self._fits(stream, time + stream.offset, stream.step / 2):
+        # Subtitles and data come in any order, and so do pictures by the times at which they are shown.
+        may_jump = may_jump and (is_picture or index in self._sound)
+        if not may_jump or self._fits(stream, time + stream.offset, stream.step / 2):
             return
         self.jump_count += 1
         self._offset = stream.offset = stream.expected - time

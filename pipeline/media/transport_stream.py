@@ -12,6 +12,9 @@ _BODY = 188
 _STRIDES = (188, 192, 204)
 """Bytes from one packet to the next: plain, with a time code before it (M2TS), with a checksum behind it."""
 
+_TIME_CODE = 4
+"""Bytes of a time code; a packet of M2TS begins with it."""
+
 _MOST_BYTES = 1 << 25
 """Of the file, looked at for one picture."""
 
@@ -47,8 +50,9 @@ def _packets(path: Path, position: int) -> Iterator[tuple[bytes, bool]]:
     with open(path, "rb") as file:
         file.seek(position)
         data = file.read(_MOST_BYTES)
-    stride = next((size for size in _STRIDES if len(data) > size and data[0] == data[size] == _SYNC), _BODY)
-    for offset in range(0, len(data) - _BODY + 1, stride):
+    forms = ((begin, size) for begin in (0, _TIME_CODE) for size in _STRIDES if begin + size < len(data))
+    begin, stride = next((form for form in forms if data[form[0]] == data[sum(form)] == _SYNC), (0, _BODY))
+    for offset in range(begin, len(data) - _BODY + 1, stride):
         header = data[offset : offset + 4]
         if header[0] != _SYNC:
             return
