@@ -1,6 +1,5 @@
 """Frames that are not of the size of the first, and edges that the container does not show."""
 
-import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from impasto.media import stream_facts
 from impasto.media.video_reader import probe, read_frames, scan
-from tests.support.clips import H264, ffmpeg
+from tests.support.clips import H264, ffmpeg, with_clap
 
 RED, BLUE = "color=c=0xff0000", "color=c=0x0000ff"
 
@@ -79,23 +78,6 @@ def test_a_frame_of_another_size_and_the_same_shape_fills_the_picture(tmp_path: 
     assert "5 frames" in text and "bars" not in text
     large = [frame.image for frame in read_frames(path)][-1]
     assert is_color(large[1, 1], (255, 255, 255)) and is_color(large[32, 48], (0, 0, 255))
-
-
-def with_clap(source: Path, target: Path, width: int, height: int, across: int, down: int) -> None:
-    """Adds the clean aperture of a MOV: so many pixels, whose centre lies so far from that of the picture."""
-    box = struct.pack(">I4s8i", 40, b"clap", width, 1, height, 1, across, 1, down, 1)
-    data = bytearray(source.read_bytes())
-    # The atoms around grow with it. They come after the frames, whose offsets stay.
-    assert data.index(b"mdat") < data.index(b"moov")
-    entry = data.index(b"avc1")
-    begin = 0
-    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
-        begin = data.index(name, begin)
-        (size,) = struct.unpack_from(">I", data, begin - 4)
-        struct.pack_into(">I", data, begin - 4, size + len(box))
-    (size,) = struct.unpack_from(">I", data, entry - 4)
-    end = entry - 4 + size - len(box)
-    target.write_bytes(data[:end] + box + data[end:])
 
 
 @pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])

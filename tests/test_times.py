@@ -1,9 +1,6 @@
 """Times beyond even and ascending: clocks that jump, last frames that stay, sound with a clock of its own."""
 
 import itertools
-import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +14,6 @@ from PIL import Image
 
 from impasto.media import rebased_tracks, transport_stream, truncation
 from impasto.media.codecs import Encoding
-from impasto.media.ffmpeg import ffmpeg_path
 from impasto.media.timing import Timing
 from impasto.media.tracks import read_tracks
 from impasto.media.video_reader import read_frames, scan
@@ -26,7 +22,7 @@ from impasto.plan.request import Request
 from impasto.presets import load_settings
 from impasto.run.job_run import resume, stylize
 from tests.conftest import TINY
-from tests.support.clips import H264, ffmpeg, moving_source, number, numbered, sine
+from tests.support.clips import H264, end_by_ffmpeg, ffmpeg, moving_source, number, numbered, sine
 from tests.support.unpainted import unpainted
 
 TENTH = Fraction(1, 10)
@@ -68,23 +64,6 @@ def sound_seconds(path: Path) -> float:
     with av.open(str(path)) as container:
         rate = container.streams.audio[0].codec_context.sample_rate
         return sum(frame.samples for frame in container.decode(audio=0)) / rate
-
-
-def end_by_ffmpeg(path: Path) -> Fraction:
-    """When the pictures of a file end, which has nothing else or is copied without it, as the ffmpeg program says."""
-    alone = path.with_name(f"alone{path.suffix}")
-    with av.open(str(path)) as container:
-        if len(container.streams) > 1:
-            ffmpeg("-i", path, "-map", "0:v:0", "-c", "copy", "-copyts", alone)
-        else:
-            shutil.copy(path, alone)
-    done = subprocess.run([str(ffmpeg_path()), "-i", str(alone)], check=False, capture_output=True, text=True)
-    found = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)(?:, start: (-?\d+\.\d+))?", done.stderr)
-    assert found is not None, done.stderr
-    hours, minutes, seconds, start = found.groups()
-    # Of Matroska it is the time at which the file ends.
-    begin = Fraction(0) if path.suffix in (".mkv", ".webm") else Fraction(start or 0)
-    return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds) + begin
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,13 @@
 """Clips to test with, made by the ffmpeg program, and pictures that tell their own number."""
 
+import re
+import shutil
+import struct
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 
 from impasto.media.ffmpeg import ffmpeg_path
@@ -35,3 +40,37 @@ def sine(seconds: float = 2) -> list[str]:
 
 
 H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
+
+
+def with_clap(source: Path, target: Path, width: int, height: int, across: int, down: int) -> None:
+    """Adds the clean aperture of a MOV: so many pixels, whose centre lies so far from that of the picture."""
+    box = struct.pack(">I4s8i", 40, b"clap", width, 1, height, 1, across, 1, down, 1)
+    data = bytearray(source.read_bytes())
+    # The atoms around grow with it. They come after the frames, whose offsets stay.
+    assert data.index(b"mdat") < data.index(b"moov")
+    entry = data.index(b"avc1")
+    begin = 0
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        begin = data.index(name, begin)
+        (size,) = struct.unpack_from(">I", data, begin - 4)
+        struct.pack_into(">I", data, begin - 4, size + len(box))
+    (size,) = struct.unpack_from(">I", data, entry - 4)
+    end = entry - 4 + size - len(box)
+    target.write_bytes(data[:end] + box + data[end:])
+
+
+def end_by_ffmpeg(path: Path) -> Fraction:
+    """When the pictures of a file end, which has nothing else or is copied without it, as the ffmpeg program says."""
+    alone = path.with_name(f"alone{path.suffix}")
+    with av.open(str(path)) as container:
+        if len(container.streams) > 1:
+            ffmpeg("-i", path, "-map", "0:v:0", "-c", "copy", "-copyts", alone)
+        else:
+            shutil.copy(path, alone)
+    done = subprocess.run([str(ffmpeg_path()), "-i", str(alone)], check=False, capture_output=True, text=True)
+    found = re.search(r"Duration: (\d+):(\d+):(\d+\.\d+)(?:, start: (-?\d+\.\d+))?", done.stderr)
+    assert found is not None, done.stderr
+    hours, minutes, seconds, start = found.groups()
+    # Of Matroska it is the time at which the file ends.
+    begin = Fraction(0) if path.suffix in (".mkv", ".webm") else Fraction(start or 0)
+    return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds) + begin
