@@ -90,7 +90,10 @@ class BroadcastClock:
         shown = time + stream.offset
         if self.jump_count and index in self._sound and shown < stream.expected - stream.step / 2:
             return False
-        stream.longest_gap = max(stream.longest_gap, shown - stream.last)
+        gap = shown - stream.last
+        stream.longest_gap = max(stream.longest_gap, gap)
+        if index in self._pictures and gap > 0:
+            step = gap  # How long a picture lasts is guessed by some demuxers, as half of it.
         stream.last, stream.step = shown if self._is_broadcast else max(stream.last, shown), step
         self._end = shown + step if self._end is None else max(self._end, shown + step)
         if self._is_broadcast:
