@@ -36,6 +36,7 @@ FLAGS = {
     "size": "--size",
     "strip": "--strip",
     "style_weights": "--style-weight",
+    "video_stream": "--video-stream",
     "stylize(force=True)": "stylize --force",
 }
 

@@ -105,6 +105,15 @@ FramesOption = Annotated[
     str | None,
     typer.Option(metavar="A:B", help="Paint only frames A to B-1, counted from 0.", rich_help_panel=VIDEO_PANEL),
 ]
+VideoStreamOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Paint stream N of a video with several. Default: the one that players show.",
+        rich_help_panel=VIDEO_PANEL,
+    ),
+]
 FpsOption = Annotated[
     str | None,
     typer.Option(

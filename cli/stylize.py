@@ -39,6 +39,7 @@ from .options import (
     StripOption,
     StyleOption,
     StyleWeightOption,
+    VideoStreamOption,
     WeightsOption,
 )
 from .output import print_json
@@ -67,6 +68,7 @@ def stylize(
     fps: FpsOption = None,
     cuts: CutsOption = None,
     segments: SegmentsOption = "auto",
+    video_stream: VideoStreamOption = None,
     image_format: FormatOption = None,
     strip: StripOption = False,
     codec: CodecOption = None,
@@ -102,6 +104,7 @@ def stylize(
             address=address,
             batch=parse_count("--batch", batch),
             segments=parse_count("--segments", segments),
+            video_stream=video_stream,
             mode="sequence" if sequence else "photos" if photos else "auto",
             frames=FrameRange() if frames is None else FrameRange.parse(frames),
             rate=None if fps is None else parse_rate(fps),

@@ -61,6 +61,16 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    """Changes bytes of a file that is not finished yet, in place. Raises `StorageError`."""
+    try:
+        with open(path, "r+b") as file:
+            file.seek(offset)
+            file.write(data)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
 def move(source: Path, target: Path) -> None:
     """Renames a complete file durably, or copies it when `target` is on another disk. Raises `StorageError`."""
     try:

@@ -143,6 +143,8 @@ ALLOWED = {
     ("child_processes", "tempfile.TemporaryFile"): "the last messages of a child, in a file without a name",
     ("run", "tempfile.TemporaryDirectory"): "the copy of this package for a cluster, removed once it is sent",
     ("run", "shutil.copytree"): "the same",
+    ("media", "open"): "a header of MP4 or MOV, to the temporary name that storage hands out",
+    ("media", "shutil.copyfileobj"): "the frames behind it, the same",
     ("media", "tempfile.TemporaryFile"): "the messages of ffmpeg, in a file without a name",
     ("media", "tempfile.NamedTemporaryFile"): "what ffmpeg is told, removed with the writer",
     ("cli", "os.open"): "the null device, in the place of a terminal that was closed",

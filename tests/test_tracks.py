@@ -1,5 +1,6 @@
 """What goes along with the pictures arrives, in its place, or is named."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,67 @@ def test_subtitles_that_are_pictures_go_where_they_can() -> None:
     _, notes = tracks.arguments(".mp4", None)
     assert notes == ["subtitles of the kind hdmv_pgs_subtitle are left out: mp4 does not hold them"]
     arguments, notes = tracks.arguments(".mkv", None)
-    assert arguments == ["-map", "1:s:1", "-c:s:0", "copy"] and notes == []
+    assert arguments == ["-map", "1:s:1", "-c:s:0", "copy", "-disposition:s:0", "0"] and notes == []
+
+
+MARKED: dict[str, list[tuple[str | None, str | None, set[str]]]] = {
+    "a": [("deu", None, set()), ("fra", "Comments", {"default", "comment"})],
+    "s": [("deu", None, set()), ("swe", "Signs", {"forced"}), ("glg", None, {"hearing_impaired"})],
+}
+"""Language, title and dispositions of the tracks of sound and subtitles."""
+
+
+def make_marked(path: Path) -> None:
+    (path.parent / "s.srt").write_text(SUBTITLES)
+    inputs = [*moving_source(), *sine(1), *sine(1), *(["-i", path.parent / "s.srt"] * 3)]
+    marks = []
+    for kind, tracks in MARKED.items():
+        for number, (language, title, dispositions) in enumerate(tracks):
+            marks += [f"-disposition:{kind}:{number}", "+".join(sorted(dispositions)) or "0"]
+            marks += [f"-metadata:s:{kind}:{number}", f"language={language}"]
+            marks += [f"-metadata:s:{kind}:{number}", f"title={title}"] if title else []
+    maps = [value for number in range(6) for value in ("-map", str(number))]
+    ffmpeg(*inputs, *maps, *H264, "-c:a", "aac", "-c:s", "srt", *marks, path)
+
+
+def said(path: Path) -> dict[str, list[tuple[str | None, str | None, set[str]]]]:
+    tracks = read_tracks(path)
+    return {
+        kind: [
+            (
+                None if track.language is None else {"ger": "deu", "fre": "fra"}.get(track.language, track.language),
+                track.title,
+                set(track.dispositions) - {"captions"},  # ffmpeg's second name for hearing_impaired in MP4.
+            )
+            for track in some
+        ]
+        for kind, some in (("a", tracks.audio), ("s", tracks.subtitles))
+    }
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+def test_tracks_are_on_or_off_and_named_as_before(tmp_path: Path, suffix: str) -> None:
+    source, path, back = tmp_path / "source.mkv", tmp_path / f"a{suffix}", tmp_path / "back.mkv"
+    make_marked(source)
+    notes = write(path, scan(source).timing, read_tracks(source))
+    if suffix == ".webm":
+        assert sum("has no place for what track" in note for note in notes) == 2
+        assert any("track 1 of sound says: comment" in note for note in notes)
+        assert any("track 2 of subtitles says: hearing_impaired" in note for note in notes)
+    else:
+        assert said(path) == MARKED
+        assert not any("has no place for what" in note for note in notes)
+        # All the frames are where the header says, and from there it goes on.
+        assert scan(path).frame_count == 25
+        write(back, scan(path).timing, read_tracks(path))
+        assert said(back) == MARKED
+
+
+def test_a_language_that_a_container_cannot_name_is_reported(tmp_path: Path, source: Path) -> None:
+    tracks = read_tracks(source)
+    strange = replace(tracks, audio=tuple(replace(track, language="x-elvish") for track in tracks.audio))
+    notes = write(tmp_path / "a.mp4", scan(source).timing, strange)
+    assert "mp4 has no place for what track 0 of sound says: language x-elvish" in notes
 
 
 @pytest.mark.parametrize(("layout", "kept"), [("5.1(side)", "5.1"), ("4.1", "5.1"), ("2.1", "stereo")])

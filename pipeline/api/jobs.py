@@ -31,6 +31,7 @@ def stylize(
     address: str | None = None,
     batch: int | None = None,
     segments: int | None = None,
+    video_stream: int | None = None,
     mode: "Mode" = "auto",
     frames: "str | FrameRange | None" = None,
     rate: Fraction | float | str | None = None,
@@ -56,6 +57,8 @@ def stylize(
     executor: "auto", "inline" (in this process), "processes" or "ray"; `address` is that of a Ray cluster.
     batch: pictures of one size that a device paints side by side; None decides by what pays.
     segments: parts in which each long shot is painted at the same time; None decides by the devices.
+    video_stream: the stream of pictures to paint, by its index in the file, of a video with several; None takes the
+        one that players show.
     mode: "sequence" takes images as the frames of one video, "photos" as independent, "auto" decides by the output.
     frames: part of a video or sequence, as "0:48" (from 0, end excluded) or a `FrameRange`.
     rate: frames per second of a video that is made from images, as 24, "30000/1001" or a `Fraction`.
@@ -94,6 +97,7 @@ def dry_run(
     address: str | None = None,
     batch: int | None = None,
     segments: int | None = None,
+    video_stream: int | None = None,
     mode: "Mode" = "auto",
     frames: "str | FrameRange | None" = None,
     rate: Fraction | float | str | None = None,

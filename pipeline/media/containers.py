@@ -77,11 +77,13 @@ def file_url(path: Path) -> str:
     return f"file:{path.absolute()}"
 
 
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is not an attached cover, ready to decode."""
-    for stream in container.streams.video:
-        if stream.disposition & Disposition.attached_pic or stream.codec_context is None:
-            continue
+def video_stream(container: InputContainer, path: Path, index: int | None = None) -> VideoStream:
+    """The stream of pictures that players show, or the one with this index in the file, ready to decode.
+
+    Players show the one that is marked as the default, and of several the one that has more frames and a higher bit
+    rate (libavformat's `av_find_best_stream`); never a cover.
+    """
+    if (stream := _chosen_stream(container, path, index)) is not None:
         context = stream.codec_context
         if context.width * context.height > MAX_PIXELS:
             raise too_large(path, context.width, context.height)
@@ -90,6 +92,31 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         return stream
     held = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
     raise InputError(f"cannot read video {path}: it holds no stream of pictures (it holds: {held})")
+
+
+def _chosen_stream(container: InputContainer, path: Path, index: int | None) -> VideoStream | None:
+    there = [stream for stream in container.streams.video if _holds_film(stream)]
+    if index is None:
+        best = container.streams.best("video")
+        return next(
+            (stream for stream in there if best is not None and stream.index == best.index), next(iter(there), None)
+        )
+    for stream in there:
+        if stream.index == index:
+            return stream
+    numbers = ", ".join(describe_stream(stream) for stream in there) or "none"
+    raise InputError(f"`video_stream` {index} of {path} is no stream of pictures: it has {numbers}")
+
+
+def _holds_film(stream: VideoStream) -> bool:
+    still = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    return stream.codec_context is not None and not stream.disposition & still
+
+
+def describe_stream(stream: VideoStream) -> str:
+    """A stream of pictures in a few words: `stream 0 (640×480, h264)`."""
+    context = stream.codec_context
+    return f"stream {stream.index} ({context.width}×{context.height}, {context.codec.canonical_name})"
 
 
 def too_large(path: Path, width: int, height: int) -> InputError:

@@ -47,6 +47,9 @@ class Content:
     skipped: int = 0
     renamed: tuple[ContentFile, ...] = ()
 
+    video_stream: int | None = None
+    """Index in the file of the stream of pictures that is painted; None for the one that players show."""
+
     @property
     def is_film(self) -> bool:
         """Whether the frames follow each other in time."""

@@ -63,17 +63,25 @@ class Answers:
         signal.alarm(self._alarm_seconds)
 
 
-def _scan(answers: Answers, path: Path) -> VideoScan:
+def _scan(answers: Answers, path: Path, stream: int | None) -> VideoScan:
     def consumer(index: int, image: np.ndarray) -> None:
         answers.send("item", (index, image))
 
-    return video_reader.scan(path, consumer, answers.alive, answers.read_log)
+    return video_reader.scan(path, consumer, answers.alive, answers.read_log, stream)
 
 
 def _read_frames(
-    answers: Answers, path: Path, start: int, stop: int | None, accept_damage: bool, index: FrameIndex | None
+    answers: Answers,
+    path: Path,
+    start: int,
+    stop: int | None,
+    accept_damage: bool,
+    index: FrameIndex | None,
+    stream: int | None,
 ) -> None:
-    frames = video_reader.read_frames(path, start, stop, accept_damage=accept_damage, index=index, alive=answers.alive)
+    frames = video_reader.read_frames(
+        path, start, stop, accept_damage=accept_damage, index=index, alive=answers.alive, stream=stream
+    )
     for frame in frames:
         answers.send("item", frame)
 
@@ -84,7 +92,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "read_image_and_alpha": lambda _, path: images.read_image_and_alpha(path),
     "is_animated": lambda _, path: images.is_animated(path),
     "read_extras": lambda _, path: image_metadata.read_extras(path),
-    "probe": lambda answers, path: video_reader.probe(path, answers.alive),
+    "probe": lambda answers, path, stream: video_reader.probe(path, answers.alive, stream),
     "read_tracks": lambda _, path: tracks.read_tracks(path),
     "write_rebased_tracks": lambda _, path, target: rebased_tracks.write_rebased_tracks(path, target),
     "scan": _scan,

@@ -54,9 +54,9 @@ def read_extras(path: Path) -> Extras:
     return cast(Extras, _single("image", "read_extras", path))
 
 
-def probe(path: Path) -> VideoInfo:
+def probe(path: Path, stream: int | None = None) -> VideoInfo:
     """See `video_reader.probe`."""
-    return cast(VideoInfo, _single("video", "probe", path))
+    return cast(VideoInfo, _single("video", "probe", path, stream))
 
 
 def read_tracks(path: Path) -> Tracks:
@@ -69,9 +69,9 @@ def write_rebased_tracks(path: Path, target: Path) -> None:
     _single("video", "write_rebased_tracks", path, target.absolute())
 
 
-def scan(path: Path, consumer: Callable[[int, np.ndarray], None]) -> VideoScan:
+def scan(path: Path, consumer: Callable[[int, np.ndarray], None], stream: int | None = None) -> VideoScan:
     """See `video_reader.scan`; `consumer` is called in this process."""
-    with contextlib.closing(_answers("video", "scan", path)) as answers:
+    with contextlib.closing(_answers("video", "scan", path, stream)) as answers:
         while True:
             try:
                 index, image = next(answers)
@@ -87,9 +87,10 @@ def read_frames(
     *,
     accept_damage: bool = False,
     index: FrameIndex | None = None,
+    stream: int | None = None,
 ) -> Generator[VideoFrame, None, None]:
     """See `video_reader.read_frames`."""
-    return _answers("video", "read_frames", path, start, stop, accept_damage, index)
+    return _answers("video", "read_frames", path, start, stop, accept_damage, index, stream)
 
 
 def warm_up() -> None:

@@ -60,7 +60,11 @@ class FrameReader:
             self._close()
             # The scan of the content has reported damage.
             self._frames = self._read_frames(
-                self._content.files[0].path, index, accept_damage=True, index=self._frame_index
+                self._content.files[0].path,
+                index,
+                accept_damage=True,
+                index=self._frame_index,
+                stream=self._content.video_stream,
             )
         for frame in self._frames:
             if frame.index == index:

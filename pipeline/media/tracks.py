@@ -4,9 +4,8 @@ Each is copied where the output's container holds it, converted where it holds a
 named. All of it keeps its place beside the pictures.
 """
 
-import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,11 +14,10 @@ from typing import Any
 import av
 from av.container import InputContainer
 from av.stream import Disposition
-from av.video.stream import VideoStream
 
-from ..errors import InputError
-from .containers import open_container, video_stream
+from .containers import open_container
 from .image_file import ANIMATED_SUFFIXES
+from .mov_tracks import TrackMarks
 
 _PCM = {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8"}
 _AUDIO_KEPT = {
@@ -51,6 +49,30 @@ _SUBTITLES_KEPT = {
 _SUBTITLES_ENCODED = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
 """Text subtitles are converted to these; subtitles that are pictures are copied or left out."""
 
+_BIBLIOGRAPHIC = {
+    "sqi": "alb",
+    "hye": "arm",
+    "eus": "baq",
+    "mya": "bur",
+    "zho": "chi",
+    "ces": "cze",
+    "nld": "dut",
+    "fra": "fre",
+    "kat": "geo",
+    "deu": "ger",
+    "ell": "gre",
+    "isl": "ice",
+    "mkd": "mac",
+    "mri": "mao",
+    "msa": "may",
+    "fas": "per",
+    "ron": "rum",
+    "slk": "slo",
+    "bod": "tib",
+    "cym": "wel",
+}
+"""The languages that have two codes (ISO 639-2, T and B)."""
+
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "writing_library"}
 """Metadata that speaks of the old file, and not of the film."""
 
@@ -77,6 +99,28 @@ class Track:
 
     codec: str
     sample_rate: int = 0
+    language: str | None = None
+    """Three letters, as the file has it; None where it does not say."""
+
+    title: str | None = None
+    dispositions: frozenset[str] = frozenset()
+    """What it is for, and whether it is on unasked (`default`), by ffmpeg's names."""
+
+    def marks(self, stream: str) -> list[str]:
+        """Arguments of ffmpeg that say the same of an output stream, as `s:0`. ffmpeg would switch tracks on itself."""
+        arguments = [f"-disposition:{stream}", "+".join(sorted(self.dispositions)) or "0"]
+        for key, value in (("language", self.language), ("title", self.title)):
+            arguments += [f"-metadata:s:{stream}", f"{key}={value}"] if value else []
+        return arguments
+
+    def lost_marks(self, written: "Track") -> list[str]:
+        """What the track as written does not say of itself."""
+        lost = sorted(self.dispositions - written.dispositions)
+        if self.language and same_language(self.language) != same_language(written.language or ""):
+            lost.append(f"language {self.language}")
+        if self.title and self.title != written.title:
+            lost.append(f"title {self.title}")
+        return lost
 
 
 @dataclass(frozen=True)
@@ -159,9 +203,10 @@ class Tracks:
         for position, audio in enumerate(self.audio):
             if audio.codec in _AUDIO_KEPT[suffix]:
                 arguments += [f"-c:a:{position}", "copy", *_only_within(f"a:{position}", part)]
+                arguments += audio.marks(f"a:{position}")
                 continue
             codec, options = _AUDIO_ENCODED[suffix]
-            arguments += [f"-c:a:{position}", codec, *options]
+            arguments += [f"-c:a:{position}", codec, *options, *audio.marks(f"a:{position}")]
             filters = [] if part is None else [f"atrim=start={part[0]}:end={part[1]}"]
             if codec == "libopus":
                 filters.append(f"aformat=channel_layouts={_OPUS_LAYOUTS}")
@@ -192,9 +237,36 @@ class Tracks:
                 f"-c:s:{position}",
                 codec,
                 *_only_within(f"s:{position}", part),
+                *track.marks(f"s:{position}"),
             ]
             position += 1
         return arguments, notes
+
+    def written(self, suffix: str) -> tuple[Track, ...]:
+        """The tracks that a container with this ending gets, in its order."""
+        if suffix == ".gif":
+            return ()
+        held = _SUBTITLES_KEPT[suffix] | _TEXT
+        return (*self.audio, *(track for track in self.subtitles if track.codec in held))
+
+    def mov_marks(self, suffix: str) -> list[TrackMarks]:
+        """What an MP4 or MOV file has to say of its tracks, the pictures first."""
+        marks = [TrackMarks()]
+        for number, track in enumerate(self.written(suffix)):
+            # Players play the first sound, on or not.
+            is_enabled = None if number < len(self.audio) else "default" in track.dispositions
+            is_plain = re.fullmatch("[a-z]{3}", track.language or "") is not None and suffix == ".mov"
+            language = track.language if is_plain else None
+            marks.append(TrackMarks(is_enabled, language, track.dispositions))
+        return marks
+
+    def lost_marks(self, container: InputContainer, suffix: str) -> Iterator[str]:
+        """A line for each track that says less of itself in the written file."""
+        there = [*_known(container.streams.audio), *_known(container.streams.subtitles)]
+        for number, (track, written) in enumerate(zip(self.written(suffix), there, strict=False)):
+            if lost := track.lost_marks(written):
+                kind = "sound" if number < len(self.audio) else "subtitles"
+                yield f"{suffix[1:]} has no place for what track {track.number} of {kind} says: {', '.join(lost)}"
 
     def lost_metadata(self, written: Mapping[str, str]) -> list[str]:
         """The names of metadata that the written file lacks."""
@@ -207,9 +279,6 @@ def read_tracks(path: Path) -> Tracks:
     if path.suffix.lower() in ANIMATED_SUFFIXES:
         return Tracks()
     with open_container(path) as container:
-        pictures: VideoStream | None = None
-        with contextlib.suppress(InputError):  # A file of sound alone is a source of sound too.
-            pictures = video_stream(container, path)
         chapters = tuple(
             Chapter(
                 Fraction(item["start"]) * item["time_base"],
@@ -227,20 +296,37 @@ def read_tracks(path: Path) -> Tracks:
             attachment_count=len(container.streams.attachments),
             chapters=chapters,
             metadata=_metadata(container.metadata),
-            unknown=tuple(_unknown(container, pictures, has_chapters=bool(chapters))),
+            unknown=tuple(_unknown(container, has_chapters=bool(chapters))),
         )
 
 
 def _known(streams: Sequence[Any]) -> tuple[Track, ...]:
     """The streams of known kinds."""
     return tuple(
-        Track(number, stream.codec_context.codec.canonical_name, getattr(stream.codec_context, "sample_rate", 0) or 0)
+        Track(
+            number,
+            stream.codec_context.codec.canonical_name,
+            getattr(stream.codec_context, "sample_rate", 0) or 0,
+            _language(stream.metadata),
+            stream.metadata.get("title") or stream.metadata.get("name"),
+            frozenset(flag.name for flag in Disposition if flag.name and flag in Disposition(stream.disposition)),
+        )
         for number, stream in enumerate(streams)
         if stream.codec_context is not None
     )
 
 
-def _unknown(container: InputContainer, pictures: VideoStream | None, has_chapters: bool) -> list[str]:
+def _language(metadata: Mapping[str, str]) -> str | None:
+    language = metadata.get("language", "")
+    return language if language not in ("", "und") else None
+
+
+def same_language(code: str) -> str:
+    """The code of a language; of the twenty that have two (ISO 639-2 B and T) always the one."""
+    return _BIBLIOGRAPHIC.get(code, code)
+
+
+def _unknown(container: InputContainer, has_chapters: bool) -> list[str]:
     found = []
     streams: list[Any] = list(container.streams)
     for stream in streams:
@@ -250,8 +336,6 @@ def _unknown(container: InputContainer, pictures: VideoStream | None, has_chapte
         elif stream.type == "video":
             if stream.disposition & Disposition.attached_pic:
                 found.append("the cover picture")
-            elif pictures is None or stream.index != pictures.index:
-                found.append("another stream of pictures")
         elif stream.type == "data":
             name = stream.metadata.get("handler_name", "").strip()
             # MP4 keeps the names of chapters in a stream of their own.

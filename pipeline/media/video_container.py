@@ -13,6 +13,7 @@ from typing import Any, Self, cast
 import av
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
@@ -21,7 +22,7 @@ from ..errors import InputError
 from . import hdr, transport_stream
 from .broadcast_clock import BroadcastClock
 from .color import SWSCALE_MATRICES, VideoColor, color_of, hdr_transfer
-from .containers import MAX_PIXELS, error_reason, open_container, too_large, video_stream
+from .containers import MAX_PIXELS, describe_stream, error_reason, open_container, too_large, video_stream
 from .orientation import (
     display_matrix,
     displayed_size,
@@ -96,8 +97,11 @@ class DecodedFrame:
 class OpenVideo:
     """A video that is open for reading, as a context manager."""
 
-    def __init__(self, path: Path, alive: Callable[[], None], reported: Callable[[], str | None]) -> None:
+    def __init__(
+        self, path: Path, alive: Callable[[], None], reported: Callable[[], str | None], stream: int | None = None
+    ) -> None:
         self.path = path
+        self._stream_index = stream
         self._alive = alive
         self._reported = reported
         self.damage: list[str] = []
@@ -114,7 +118,7 @@ class OpenVideo:
             self._reported()  # What an earlier file gave cause for.
             self._container = open_container(self.path)
             stack.callback(self._container.close)
-            self._stream = video_stream(self._container, self.path)
+            self._stream = video_stream(self._container, self.path, self._stream_index)
             self.time_base = self._time_base()
             self._alpha_decoder = _alpha_decoder(self._stream)
             self._crop = crop_of(self.path, self._stream.index)
@@ -207,6 +211,10 @@ class OpenVideo:
 
     def not_kept(self) -> Iterator[str]:
         """A line for everything that reading the pictures could not keep as it is; complete after the last frame."""
+        for stream in self._container.streams.video:
+            is_cover = stream.disposition & Disposition.attached_pic or stream.codec_context is None
+            if stream.index != self._stream.index and not is_cover:
+                yield f"video {describe_stream(stream)} is not painted: `video_stream={stream.index}` paints it instead"
         if self.interlaced_count:
             yield "the video is interlaced: the two fields of a frame are made one picture (bwdif)"
         if self.info.hdr:

@@ -29,14 +29,14 @@ def _nothing() -> str | None:
     return None
 
 
-def probe(path: Path, alive: Callable[[], None] = _ignore) -> VideoInfo:
+def probe(path: Path, alive: Callable[[], None] = _ignore, stream: int | None = None) -> VideoInfo:
     """What a video says of itself: its header, and its first frame, as rotation and colours may be in that alone.
 
-    The video is the first stream of pictures that is no attached cover image. Raises `InputError` when
+    The video is the stream of pictures that players show, or the one with the index `stream`. Raises `InputError` when
     the file is missing, is no video, has no frame that can be decoded, or claims frames of more than
     `MAX_PIXELS`. `alive` is called with every packet that is read, so that the caller knows that the decoder works.
     """
-    with _source(path, alive) as source:
+    with _source(path, alive, stream=stream) as source:
         return source.info
 
 
@@ -48,6 +48,7 @@ def read_frames(
     accept_damage: bool = False,
     index: FrameIndex | None = None,
     alive: Callable[[], None] = _ignore,
+    stream: int | None = None,
 ) -> Generator[VideoFrame, None, None]:
     """The frames `[start, stop)` of a video in presentation order, each once; `stop` None means to the end.
 
@@ -73,10 +74,10 @@ def read_frames(
         raise ValueError(f"frames [{start}, {stop}) are no range")
     if index is not None and accept_damage and start < index.frame_count:
         stop = index.frame_count if stop is None else min(stop, index.frame_count)
-        start = yield from _read_by_index(path, start, stop, index, alive)
+        start = yield from _read_by_index(path, start, stop, index, alive, stream)
         if start >= stop:
             return
-    with _source(path, alive) as source:
+    with _source(path, alive, stream=stream) as source:
         count = 0
         for position, ticks, picture in source.frames():
             if stop is not None and position >= stop:
@@ -93,13 +94,13 @@ def read_frames(
 
 
 def _read_by_index(
-    path: Path, start: int, stop: int, index: FrameIndex, alive: Callable[[], None]
+    path: Path, start: int, stop: int, index: FrameIndex, alive: Callable[[], None], stream: int | None
 ) -> Generator[VideoFrame, None, int]:
     """Gives the frames from `start` on while they match the index; returns the first that did not."""
     points = list(index.points(start))
     if not points or start >= stop:
         return start
-    with _source(path, alive) as source:
+    with _source(path, alive, stream=stream) as source:
         if isinstance(source, Animation):
             return start
         begin = start
@@ -123,6 +124,7 @@ def scan(
     consumer: Callable[[int, np.ndarray], None] | None = None,
     alive: Callable[[], None] = _ignore,
     reported: Callable[[], str | None] = _nothing,
+    stream: int | None = None,
 ) -> VideoScan:
     """Decodes a video once from end to end: exact count and times of its frames, and whether it is whole.
 
@@ -132,7 +134,7 @@ def scan(
     Raises `InputError` for what `probe` refuses. `alive`: see there. `reported` gives what the decoder has complained
     about since it was last called: where all else seems well, that is the damage.
     """
-    with _source(path, alive, reported) as source:
+    with _source(path, alive, reported, stream) as source:
         times: list[int] = []
         last_duration: int | None = None
         has_alpha = False
@@ -186,6 +188,11 @@ def _constant_rate(times: Sequence[int], time_base: Fraction, declared: Fraction
 
 
 def _source(
-    path: Path, alive: Callable[[], None], reported: Callable[[], str | None] = _nothing
+    path: Path,
+    alive: Callable[[], None],
+    reported: Callable[[], str | None] = _nothing,
+    stream: int | None = None,
 ) -> "OpenVideo | Animation":
-    return Animation(path) if path.suffix.lower() in ANIMATED_SUFFIXES else OpenVideo(path, alive, reported)
+    if path.suffix.lower() in ANIMATED_SUFFIXES:
+        return Animation(path)
+    return OpenVideo(path, alive, reported, stream)

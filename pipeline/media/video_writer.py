@@ -25,6 +25,7 @@ from .codecs import Encoding
 from .color import VideoColor
 from .containers import CONTAINERS, OUTPUT_SUFFIXES, PROTOCOLS, file_url, open_container, video_stream
 from .ffmpeg import ffmpeg_path
+from .mov_tracks import mark_tracks
 from .timing import Timing
 from .tracks import Tracks
 
@@ -202,6 +203,8 @@ class VideoWriter:
             raise self._failure() from error
         if self._process.wait() != 0:
             raise self._failure()
+        if self._suffix in (".mp4", ".mov") and self._temporary.is_file():
+            mark_tracks(self._temporary, self._tracks.mov_marks(self._suffix))
         self._check_result()
         if damage := self._damage_along():
             self.notes.append(f"what goes along with the pictures is damaged: {damage}")
@@ -329,7 +332,18 @@ class VideoWriter:
         # What the streams say of themselves, as their language, goes with them.
         arguments += ["-map_metadata:g", f"{told}:g", "-map_chapters", told]
         # Bit-exact: no version, date or random number in the file, so the same frames give the same bytes.
-        return [*arguments, "-map", "0:v:0", "-copyts", "-fps_mode", "passthrough", "-enc_time_base:v", "demux"]
+        return [
+            *arguments,
+            "-map",
+            "0:v:0",
+            "-disposition:v:0",
+            "default",
+            "-copyts",
+            "-fps_mode",
+            "passthrough",
+            "-enc_time_base:v",
+            "demux",
+        ]
 
     def _output_arguments(self) -> list[str]:
         part = None
@@ -394,6 +408,7 @@ class VideoWriter:
                 base = stream.time_base or Fraction(1, 1000)
                 written = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
                 lost = self._tracks.lost_metadata(container.metadata)
+                self.notes += self._tracks.lost_marks(container, self._suffix)
         except (InputError, av.error.FFmpegError) as error:
             raise MediaError(f"could not write {self.path}: what ffmpeg left cannot be read ({error})") from error
         if len(written) != self.timing.frame_count:

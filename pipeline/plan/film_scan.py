@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 
@@ -91,7 +90,7 @@ def scan_film(
         on_progress(index + 1, declared)
 
     if content.kind is ContentKind.VIDEO:
-        scan = _scan_video(content.files[0].path, consume)
+        scan = _scan_video(content, consume)
     else:
         scan = _scan_sequence(content, rate or DEFAULT_SEQUENCE_RATE, consume)
     count = scan.timing.frame_count
@@ -128,9 +127,10 @@ class _FileScan:
     index: FrameIndex | None = None
 
 
-def _scan_video(path: Path, consume: Consume) -> _FileScan:
-    declared = decoding.probe(path).frame_count_declared
-    scan = decoding.scan(path, lambda _, image: consume(image, declared))
+def _scan_video(content: Content, consume: Consume) -> _FileScan:
+    path, stream = content.files[0].path, content.video_stream
+    declared = decoding.probe(path, stream).frame_count_declared
+    scan = decoding.scan(path, lambda _, image: consume(image, declared), stream)
     return _FileScan(
         size=scan.info.size,
         timing=scan.timing,

@@ -1,7 +1,7 @@
 """Request → inputs: all checks that need no look into the content, and everything small that is read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +81,10 @@ def read_inputs(request: Request) -> Inputs:
     """
     settings = request.settings
     content = resolve_content(request.content, request.output, request.mode, request.image_format)
+    if request.video_stream is not None:
+        if content.kind is not ContentKind.VIDEO:
+            raise UsageError("`video_stream` selects one of several streams of a video: leave it out")
+        content = replace(content, video_stream=request.video_stream)
     _check_formats(request, content)
     _check_paths(request, content)
     inputs = Inputs(

@@ -37,6 +37,7 @@ def make_recipe(inputs: Inputs, weights_sha256: str) -> dict[str, Any]:
         "image_format": request.image_format,
         "strip": request.strip,
         "encoding": dataclasses.asdict(request.encoding),
+        **({} if request.video_stream is None else {"video_stream": request.video_stream}),
         **({} if request.segments is None else {"segments": request.segments}),
     }
 

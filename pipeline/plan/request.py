@@ -104,6 +104,10 @@ class Request:
     segments: int | None = None
     """Segments that each shot is divided into; None for as many as its devices gain by."""
 
+    video_stream: int | None = None
+    """Index, in a video with several streams of pictures, of the one that is painted; None for the one that players
+    show."""
+
     mode: Mode = "auto"
     """Whether images are the frames of a film (`sequence`) or independent (`photos`)."""
 
@@ -143,6 +147,8 @@ class Request:
         for name, count in (("batch", self.batch), ("segments", self.segments)):
             if count is not None and (type(count) is not int or count < 1):
                 raise UsageError(f"`{name}` {count!r} is out of range: a whole number from 1, or none for automatic")
+        if self.video_stream is not None and (type(self.video_stream) is not int or self.video_stream < 0):
+            raise UsageError(f"`video_stream` {self.video_stream!r} is out of range: a whole number from 0")
         if self.mode not in get_args(Mode):
             raise UsageError(f"`mode` {self.mode!r} is not one of {', '.join(get_args(Mode))}")
         if self.rate is not None and not 0 < self.rate <= MOST_RATE:
@@ -177,6 +183,7 @@ class Request:
             "address": self.address,
             "batch": self.batch,
             "segments": self.segments,
+            "video_stream": self.video_stream,
             "mode": self.mode,
             "frames": [self.frames.start, self.frames.stop],
             "rate": None if self.rate is None else str(self.rate),
@@ -200,6 +207,7 @@ class Request:
             address=values["address"],
             batch=values["batch"],
             segments=values.get("segments"),
+            video_stream=values["video_stream"],
             mode=values["mode"],
             frames=FrameRange(*values["frames"]),
             rate=None if values["rate"] is None else Fraction(values["rate"]),
