@@ -98,9 +98,12 @@ def _chosen_stream(container: InputContainer, path: Path, index: int | None) -> 
     there = [stream for stream in container.streams.video if _holds_film(stream)]
     if index is None:
         best = container.streams.best("video")
-        return next(
-            (stream for stream in there if best is not None and stream.index == best.index), next(iter(there), None)
-        )
+
+        def rank(stream: VideoStream) -> tuple[bool, bool, bool]:
+            is_best = best is not None and stream.index == best.index
+            return bool(stream.disposition & Disposition.default), stream.frames != 1, is_best
+
+        return max(there, key=rank, default=None)
     for stream in there:
         if stream.index == index:
             return stream
