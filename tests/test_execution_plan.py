@@ -25,6 +25,7 @@ FILM = FilmPlan(
     last_duration=None,
     is_partial=True,
     has_alpha=False,
+    plays=0,
     has_jumps=False,
     color=VideoColor("bt709", "tv", None, "bt709"),
     color_mean=(0.1, 0.2, 0.3),

@@ -91,7 +91,7 @@ def test_what_the_container_crops_is_not_painted(tmp_path: Path, suffix: str) ->
         path = cropped
     else:
         ffmpeg("-i", cropped, "-c", "copy", path)
-    assert stream_facts.crop_of(path, 0) == stream_facts.Crop(8, 8, 16, 8)
+    assert stream_facts.stream_facts(path, 0).crop == stream_facts.Crop(8, 8, 16, 8)
     assert probe(path).size == (48, 72)
     found = scan(path)
     assert found.not_kept == (

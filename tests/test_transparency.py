@@ -20,6 +20,7 @@ from impasto.plan.request import Request, comparison_path
 from impasto.presets import load_settings
 from impasto.run.job_run import stylize
 from tests.conftest import TINY
+from tests.support.unpainted import unpainted
 
 SIZE = (48, 64)
 DURATIONS = (100, 40, 250)
@@ -186,3 +187,17 @@ def test_encodings_are_for_videos(tmp_path: Path, style_file: Path) -> None:
         painted(tmp_path / "a.png", style_file, tmp_path / "o.png", encoding=Encoding(crf=3))
     with pytest.raises(UsageError, match="does not hold ProRes"):
         painted(animation(tmp_path / "b.webp"), style_file, tmp_path / "o.mp4", encoding=Encoding("prores"))
+
+
+@pytest.mark.parametrize("plays", [0, 1, 2, 5])
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+def test_an_animation_is_played_as_often_as_before(tmp_path: Path, style_file: Path, suffix: str, plays: int) -> None:
+    """A GIF counts repetitions and has no number where it is played once; WebP and APNG count plays."""
+    source, output = tmp_path / f"a{suffix}", tmp_path / "o.gif"
+    pictures = [Image.fromarray(np.full((*SIZE, 3), level, np.uint8)) for level in (50, 200)]
+    loop = {0: {"loop": 0}, 1: {}}.get(plays, {"loop": plays - 1}) if suffix == ".gif" else {"loop": plays}
+    pictures[0].save(source, save_all=True, append_images=pictures[1:], duration=100, **loop)
+    settings = load_settings("default", (*TINY, "size=none", "flow.method=dis", "shots.detect=false"))
+    stylize(Request((source,), (style_file,), output, settings), executor_factory=unpainted)
+    with Image.open(output) as image:
+        assert image.info.get("loop") == {0: 0, 1: None}.get(plays, plays - 1)

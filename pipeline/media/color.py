@@ -30,7 +30,38 @@ class VideoColor:
 
     def matrix_for(self, height: int) -> str:
         """The conversion matrix: that of the file, or the one that players assume for a picture of this height."""
-        return self.matrix if self.matrix in MATRICES else "bt709" if height >= 720 else "smpte170m"
+        if self.matrix in ("chroma-derived-nc", "chroma-derived-c"):
+            derived = _MATRIX_OF_PRIMARIES.get(self.primaries or "")
+        else:
+            derived = self.matrix if self.matrix in MATRICES else None
+        return derived or ("bt709" if height >= 720 else "smpte170m")
+
+    def misunderstood(self) -> str | None:
+        """What of the tags is not understood, so that colours come out wrong; None where all is."""
+        if self.matrix in _UNREAD_MATRICES or (
+            self.matrix in ("chroma-derived-nc", "chroma-derived-c") and self.primaries not in _MATRIX_OF_PRIMARIES
+        ):
+            return f"are coded by the matrix {self.matrix}, which is not converted"
+        if self.matrix in ("bt2020c", "chroma-derived-c"):
+            return f"are of constant luminance ({self.matrix}) and read as if they were not: they are a little off"
+        if self.transfer in _UNREAD_TRANSFERS:
+            return f"follow the transfer function {self.transfer}, which is not converted"
+        if self.primaries == "smpte428":
+            return "are XYZ (smpte428), which is not converted"
+        return None
+
+
+_MATRIX_OF_PRIMARIES = {
+    "bt709": "bt709",
+    "bt470bg": "bt470bg",
+    "smpte170m": "smpte170m",
+    "smpte240m": "smpte240m",
+    "bt2020": "bt2020nc",
+}
+"""What a matrix derived from the primaries is (ITU-T H.273, 8.3)."""
+
+_UNREAD_MATRICES = ("smpte2085", "ictcp", "ipt-c2", "ycgco-re", "ycgco-ro", "reserved")
+_UNREAD_TRANSFERS = ("linear", "log100", "log316", "smpte428")
 
 
 _MATRICES = {
@@ -43,7 +74,13 @@ _MATRICES = {
     8: "ycgco",
     9: "bt2020nc",
     10: "bt2020c",
+    11: "smpte2085",
+    12: "chroma-derived-nc",
+    13: "chroma-derived-c",
     14: "ictcp",
+    15: "ipt-c2",
+    16: "ycgco-re",
+    17: "ycgco-ro",
 }
 _PRIMARIES = {
     1: "bt709",

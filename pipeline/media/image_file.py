@@ -82,8 +82,11 @@ _pillow_limit = _PillowLimit()
 
 
 @contextlib.contextmanager
-def open_image(path: Path) -> Iterator[Image.Image]:
-    """The image with its header read and its size checked. Raises `InputError` for every error inside the context."""
+def open_image(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[Image.Image]:
+    """The image with its header read and its size checked. Raises `InputError` for every error inside the context.
+
+    `formats`: by Pillow's names, those that are tried; None for all that are read.
+    """
     try:
         status = path.stat()
     except OSError as error:
@@ -99,7 +102,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         with _pillow_limit, warnings.catch_warnings():
             # Damaged metadata makes Pillow warn; what is wrong with the picture itself is raised.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_known_formats(path)) as image:
+            with Image.open(path, formats=_known_formats(path) if formats is None else formats) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise image_too_large(path, f"{width}×{height} pixels")

@@ -74,6 +74,25 @@ def is_animated(path: Path) -> bool:
         return False
 
 
+def play_count(path: Path) -> int:
+    """How often an animation (GIF, WebP, APNG) is played, 0 for ever; 0 for other files too.
+
+    The number in a GIF is that of the repetitions, and one without a number is played once. Those of WebP and APNG
+    count every play.
+    """
+    suffix = path.suffix.lower()
+    if suffix != ".gif" and suffix not in ANIMATED_SUFFIXES:
+        return 0
+    try:
+        with open_image(path, formats=("GIF",) if suffix == ".gif" else None) as image:
+            loop = image.info.get("loop")
+            if image.format == "GIF":
+                return 1 if loop is None else int(loop) + 1 if loop else 0
+            return int(loop or 0)
+    except (InputError, ValueError, TypeError):
+        return 0
+
+
 def read_animation(path: Path) -> Generator[AnimationFrame, None, None]:
     """The pictures of an animated WebP or PNG as displayed, each once. One with a duration of 0 is shown for a tenth
     of a second, as in browsers. Raises `InputError` as `read_image` does, also midway.

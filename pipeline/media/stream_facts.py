@@ -19,9 +19,9 @@ _TIMEOUT_SECONDS = 20
 _MOST_HEADER_BYTES = 1 << 26
 _MATROSKA_HEAD_BYTES = 1 << 16
 
-_MOV_NAMES = (b"clap",)
-_MATROSKA_IDS = (b"\x54\xaa", b"\x54\xbb", b"\x54\xcc", b"\x54\xdd")
-"""PixelCropBottom, Top, Left and Right."""
+_MOV_NAMES = (b"clap", b"dvcC", b"dvvC", b"dvwC")
+_MATROSKA_IDS = (b"\x54\xaa", b"\x54\xbb", b"\x54\xcc", b"\x54\xdd", b"\x41\xe7")
+"""PixelCropBottom, Top, Left and Right; BlockAddIDType, which announces Dolby Vision."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,31 @@ class Crop:
     right: int = 0
 
 
-def crop_of(path: Path, stream_index: int) -> Crop | None:
-    """The cropping that MP4, MOV (`clap`) or Matroska (PixelCrop) asks for; None where there is none."""
+@dataclass(frozen=True)
+class StreamFacts:
+    """What the container says of a stream of pictures."""
+
+    crop: Crop | None = None
+    """What MP4 and MOV (`clap`) and Matroska (PixelCrop) crop; None where it is nothing."""
+
+    dolby_vision: str | None = None
+    """A line that says what becomes of Dolby Vision; None where there is none."""
+
+
+def stream_facts(path: Path, stream_index: int) -> StreamFacts:
+    """The facts of a stream; none where the ffmpeg program does not tell."""
+    crop, dolby_vision = None, None
     for line in _side_data(path).get(stream_index, ()):
         if found := re.fullmatch(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", line):
             left, right, top, bottom = map(int, found.groups())
-            crop = Crop(top, bottom, left, right)
-            return crop if crop != Crop() else None
-    return None
+            crop = Crop(top, bottom, left, right) if any((left, right, top, bottom)) else None
+        elif found := re.match(r"DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)", line):
+            dolby_vision = (
+                f"the colours of the video are Dolby Vision (profile {found[1]}), which is not converted"
+                if found[2] == "0"
+                else f"the Dolby Vision (profile {found[1]}) of the video is left out: its base picture is painted"
+            )
+    return StreamFacts(crop, dolby_vision)
 
 
 def _side_data(path: Path) -> dict[int, list[str]]:

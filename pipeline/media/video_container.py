@@ -33,9 +33,10 @@ from .orientation import (
     turn_upright,
 )
 from .picture_filters import Frames, TimedFrame, cropped, deinterlaced
-from .stream_facts import crop_of
+from .stream_facts import stream_facts
 from .truncation import is_complete, truncation_reason
 from .video_info import DecodedPicture, VideoInfo, frame_count_text
+from .ycgco import ycgco_to_rgb
 
 _END_TOLERANCE_SECONDS = Fraction(1, 4)
 """A file that ends this much before its header says is cut off; by a frame or a block of sound, headers are wrong."""
@@ -121,7 +122,7 @@ class OpenVideo:
             self._stream = video_stream(self._container, self.path, self._stream_index)
             self.time_base = self._time_base()
             self._alpha_decoder = _alpha_decoder(self._stream)
-            self._crop = crop_of(self.path, self._stream.index)
+            self._facts = stream_facts(self.path, self._stream.index)
             self._decoded = self._filtered(deinterlaced(self._decode(), self.time_base, self._count_interlaced))
             stack.callback(self._stop_decoding)
             try:
@@ -133,6 +134,7 @@ class OpenVideo:
                 ) from None
             self._matrix = display_matrix(self._first.frame) or (1, 0, 0, 1)
             self._aspect = sample_aspect(self._stream)
+            self._color = color_of(self._first.frame, self._stream)
             self.info = self._describe(self._first.frame)
             self._stack = stack.pop_all()
         return self
@@ -219,6 +221,10 @@ class OpenVideo:
             yield "the video is interlaced: the two fields of a frame are made one picture (bwdif)"
         if self.info.hdr:
             yield f"the video is of high dynamic range ({self.info.hdr}): it is reduced to standard (BT.709, 8 bits)"
+        if what := self._color.misunderstood():
+            yield f"the colours of the video {what}"
+        if self._facts.dolby_vision is not None:
+            yield self._facts.dolby_vision
         if self.jump_count:
             times = "once" if self.jump_count == 1 else f"{self.jump_count} times"
             yield f"the clock of the video jumps {times}: picture and sound go on where they were, without a gap"
@@ -228,8 +234,8 @@ class OpenVideo:
                 how += f", {self.barred_count} of them of another shape between black bars"
             which = frame_count_text(self.resized_count)
             yield f"{which} of the video {_are(self.resized_count)} not of the size of the first: {how}"
-        if self._crop is not None:
-            edges = ", ".join(f"{count} {edge}" for edge, count in vars(self._crop).items() if count)
+        if self._facts.crop is not None:
+            edges = ", ".join(f"{count} {edge}" for edge, count in vars(self._facts.crop).items() if count)
             yield f"the pixels that the container crops are not painted ({edges})"
 
     def to_rgb(self, frame: av.VideoFrame, max_width: int | None = None) -> np.ndarray:
@@ -248,13 +254,17 @@ class OpenVideo:
             height, width = width, height
         color = color_of(frame, self._stream)
         reduced = hdr_transfer(color)
+        is_full = color.range == "pc"
+        if color.matrix == "ycgco" and not frame.format.is_rgb:
+            image = ycgco_to_rgb(frame, (height, width), interpolation, is_full=is_full)
+            return padded(turn_upright(image, matrix), size)
         # swscale takes untagged video of any size for BT.601, so the matrix is always given.
         converted = frame.reformat(
             width=width,
             height=height,
             format="rgb48le" if reduced else "rgb24",
             src_colorspace=None if frame.format.is_rgb else SWSCALE_MATRICES[color.matrix_for(self.info.size[0])],
-            src_color_range=ColorRange.JPEG if color.range == "pc" else ColorRange.MPEG,
+            src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
             dst_color_range=ColorRange.JPEG,
             interpolation=interpolation,
         )
@@ -290,10 +300,10 @@ class OpenVideo:
 
     def _filtered(self, decoded: Frames) -> Frames:
         """The frames without what the container crops."""
-        if self._crop is None:
+        if self._facts.crop is None:
             return decoded
         context = self._stream.codec_context
-        return cropped(decoded, self.time_base, self._crop, (context.height, context.width))
+        return cropped(decoded, self.time_base, self._facts.crop, (context.height, context.width))
 
     def _decode(self) -> Frames:
         """Every whole frame; `damage` gets a line for what is not."""
@@ -397,7 +407,7 @@ class OpenVideo:
             rotation = {(-1, 0): 0, (1, 0): 180, (0, 1): 270, (0, -1): 90}[(a, c)]
         rate = stream.average_rate or stream.guessed_rate or stream.base_rate
         duration = None if container.duration is None else Fraction(container.duration, av.time_base)
-        color = color_of(first, stream)
+        color = self._color
         reduced = hdr_transfer(color)
         return VideoInfo(
             path=self.path,

@@ -108,6 +108,9 @@ class VideoScan:
     not_kept: tuple[str, ...] = ()
     """A line for everything that reading the pictures could not keep as it is."""
 
+    plays: int = 0
+    """How often an animation is played, 0 for ever; of other videos 0."""
+
     has_jumps: bool = False
     """Whether the clock of the file jumps: `times` are on one time line all the same."""
 

@@ -14,6 +14,7 @@ from ..errors import InputError
 from .animations import Animation
 from .frame_index import FrameIndex
 from .image_file import ANIMATED_SUFFIXES
+from .images import play_count
 from .video_container import LONGEST_STEP_SECONDS, DecodedFrame, OpenVideo
 from .video_info import VideoFrame, VideoInfo, VideoScan
 
@@ -160,6 +161,7 @@ def scan(
             last_duration=last_duration,
             damage=source.damage_summary(len(times)) if source.damage else None,
             has_alpha=has_alpha,
+            plays=play_count(path),
             has_jumps=source.jump_count > 0,
             not_kept=tuple(source.not_kept()),
             index=frame_index if source.has_unique_times and any(frame_index.keys) else None,

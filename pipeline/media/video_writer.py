@@ -36,7 +36,7 @@ _MAX_TICKS_A_SECOND = (1 << 31) - 1
 """Also the most ticks that one packet lasts."""
 
 _MOST_GIF_DELAY = 65_535
-"""Hundredths of a second that a picture of a GIF may stay."""
+"""Hundredths of a second that a picture of a GIF may stay; so often may it be repeated, too."""
 
 KILL_AFTER_SECONDS = 3.0
 """How long ffmpeg may take to end before it is killed."""
@@ -74,6 +74,7 @@ class VideoWriter:
         encoding: Encoding = Encoding(),
         has_alpha: bool = False,
         tracks: Tracks = Tracks(),
+        plays: int = 0,
         part: tuple[Fraction, Fraction] | None = None,
         preset: str = "medium",
         kill_after_seconds: float = KILL_AFTER_SECONDS,
@@ -89,6 +90,7 @@ class VideoWriter:
         has_alpha: frames have a fourth channel, 255 where they are opaque; it is dropped, with a note, where the
             encoding does not take it.
         tracks: what goes along, see `tracks.read_tracks`.
+        plays: how often a GIF is played, 0 for ever.
         part: (start, end) in seconds on the clock of `timing`; None takes all of the tracks.
         preset: the speed preset of x264 and x265.
         kill_after_seconds: how long ffmpeg may take to end before it is killed.
@@ -119,6 +121,7 @@ class VideoWriter:
         self._preset = preset
         self._kill_after_seconds = kill_after_seconds
         self._tracks = tracks
+        self._plays = plays
         self._part = part
         self._state: Literal["new", "open", "failed", "closed"] = "new"
 
@@ -370,7 +373,10 @@ class VideoWriter:
             # A palette for each frame, so that no more than a frame is held; one for all would need all of them.
             palette = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
             last = self.timing.end_seconds - self.timing.times[-1] * self.timing.time_base
-            return ["-vf", palette, "-final_delay", str(min(round(100 * last), _MOST_GIF_DELAY) if last else -1)]
+            delay = str(min(round(100 * last), _MOST_GIF_DELAY) if last else -1)
+            # Its number is that of the repetitions; without one it is played once.
+            loop = {0: 0, 1: -1}.get(self._plays, self._plays - 1)
+            return ["-vf", palette, "-final_delay", delay, "-loop", str(min(loop, _MOST_GIF_DELAY))]
         color = self._color
         shown = "pc" if choice.is_full_range else "tv"
         scale = (

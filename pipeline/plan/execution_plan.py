@@ -45,6 +45,9 @@ class FilmPlan:
     has_alpha: bool
     """Whether any frame of the content has transparent pixels."""
 
+    plays: int
+    """How often an animation is played, 0 for ever."""
+
     has_jumps: bool
     """Whether the clock of a video jumps, so that its sound has to be put on one time line."""
 
@@ -91,6 +94,7 @@ class FilmPlan:
             last_duration=values["last_duration"],
             is_partial=values["is_partial"],
             has_alpha=values["has_alpha"],
+            plays=values["plays"],
             has_jumps=values["has_jumps"],
             color=None if color is None else VideoColor(**color),
             color_mean=tuple(values["color_mean"]),

@@ -130,6 +130,7 @@ def _film_plan(scan: ContentScan, segments: Segments) -> FilmPlan:
         last_duration=scan.timing.last_duration,
         is_partial=scan.is_partial,
         has_alpha=scan.has_alpha,
+        plays=scan.plays,
         has_jumps=scan.has_jumps,
         color=None if scan.info is None else scan.info.color,
         color_mean=tuple(scan.colors.mean.tolist()),

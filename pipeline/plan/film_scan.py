@@ -50,6 +50,9 @@ class ContentScan:
     not_kept: tuple[str, ...]
     """A line for everything that reading the pictures of a video could not keep as it is."""
 
+    plays: int
+    """How often an animation is played, 0 for ever."""
+
     has_jumps: bool
     """Whether the clock of a video jumps."""
 
@@ -106,6 +109,7 @@ def scan_film(
         damage=scan.damage,
         has_alpha=scan.has_alpha,
         not_kept=scan.not_kept,
+        plays=scan.plays,
         has_jumps=scan.has_jumps,
         info=scan.info,
         colors=colors.statistics(),
@@ -122,6 +126,7 @@ class _FileScan:
     has_alpha: bool
     damage: str | None = None
     not_kept: tuple[str, ...] = ()
+    plays: int = 0
     has_jumps: bool = False
     info: VideoInfo | None = None
     index: FrameIndex | None = None
@@ -137,6 +142,7 @@ def _scan_video(content: Content, consume: Consume) -> _FileScan:
         has_alpha=scan.has_alpha,
         damage=scan.damage,
         not_kept=scan.not_kept,
+        plays=scan.plays,
         has_jumps=scan.has_jumps,
         info=scan.info,
         index=scan.index,

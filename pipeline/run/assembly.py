@@ -50,6 +50,9 @@ class Film:
     tracks: Tracks
     """Sound, subtitles, attachments and metadata of the content."""
 
+    plays: int
+    """How often an animation is played, 0 for ever."""
+
     part: tuple[Fraction, Fraction] | None
     """(start, end) in seconds, on the clock of `timing`, where a part of the content was painted."""
 
@@ -94,6 +97,7 @@ def open_film(job: Job, inputs: Inputs, plan: ExecutionPlan) -> Iterator[Film]:
             film.color,
             film.has_alpha,
             tracks.without_metadata() if inputs.request.strip else tracks,
+            film.plays,
             timing.span_seconds if film.is_partial else None,
         )
     finally:
@@ -167,6 +171,7 @@ def _write(
         encoding=encoding,
         has_alpha=first.shape[2] == 4,
         tracks=film.tracks,
+        plays=film.plays,
         part=film.part,
     ) as writer:
         writer.write(first)

@@ -44,13 +44,17 @@ H264 = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
 
 def with_clap(source: Path, target: Path, width: int, height: int, across: int, down: int) -> None:
     """Adds the clean aperture of a MOV: so many pixels, whose centre lies so far from that of the picture."""
-    box = struct.pack(">I4s8i", 40, b"clap", width, 1, height, 1, across, 1, down, 1)
+    with_box(source, target, b"avc1", struct.pack(">I4s8i", 40, b"clap", width, 1, height, 1, across, 1, down, 1))
+
+
+def with_box(source: Path, target: Path, kind: bytes, box: bytes) -> None:
+    """Adds a box to the sample description `kind` of the pictures of an MP4 or MOV."""
     data = bytearray(source.read_bytes())
     # The atoms around grow with it. They come after the frames, whose offsets stay.
     assert data.index(b"mdat") < data.index(b"moov")
-    entry = data.index(b"avc1")
+    entry = data.index(kind)
     begin = 0
-    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", kind):
         begin = data.index(name, begin)
         (size,) = struct.unpack_from(">I", data, begin - 4)
         struct.pack_into(">I", data, begin - 4, size + len(box))

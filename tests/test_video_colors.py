@@ -1,0 +1,83 @@
+"""Colours that few files have: converted, or said to be wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from impasto.media.color import VideoColor
+from impasto.media.video_reader import read_frames, scan
+from tests.support.clips import ffmpeg, with_box
+
+RGB = np.array([200, 60, 30])
+
+
+def make(path: Path, matrix: str, levels: tuple[int, int, int], *, is_full: bool, pixels: str = "yuv444p") -> Path:
+    """A clip of one colour, given as it is stored."""
+    raw = path.with_suffix(".yuv")
+    sizes = [(48, 64)] + [(48, 64) if pixels == "yuv444p" else (24, 32)] * 2
+    frame = b"".join(np.full(size, level, np.uint8).tobytes() for size, level in zip(sizes, levels, strict=True))
+    raw.write_bytes(frame * 2)
+    tags = f"setparams=colorspace={matrix}:range={'pc' if is_full else 'tv'}"
+    source = ["-f", "rawvideo", "-pix_fmt", pixels, "-s", "64x48", "-r", "10", "-i", raw]
+    ffmpeg(*source, "-vf", tags, "-c:v", "libx264", "-qp", "0", path)
+    return path
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+@pytest.mark.parametrize("pixels", ["yuv444p", "yuv420p"])
+def test_ycgco_is_converted(tmp_path: Path, is_full: bool, pixels: str) -> None:
+    red, green, blue = RGB / 255
+    luma, cg, co = (red + 2 * green + blue) / 4, (2 * green - red - blue) / 4, (red - blue) / 2
+    if is_full:
+        levels = round(255 * luma), round(128 + 255 * cg), round(128 + 255 * co)
+    else:
+        levels = round(16 + 219 * luma), round(128 + 224 * cg), round(128 + 224 * co)
+    found = scan(make(tmp_path / "a.mp4", "ycgco", levels, is_full=is_full, pixels=pixels))
+    assert (found.info.color.matrix, found.not_kept) == ("ycgco", ())
+    image = next(read_frames(tmp_path / "a.mp4")).image
+    assert np.abs(image.astype(int) - RGB).max() <= 3
+
+
+@pytest.mark.parametrize("matrix", ["ictcp", "smpte2085", "chroma-derived-nc"])
+def test_a_matrix_that_is_not_converted_is_reported(tmp_path: Path, matrix: str) -> None:
+    found = scan(make(tmp_path / "a.mp4", matrix, (100, 120, 140), is_full=False))
+    assert found.not_kept == (f"the colours of the video are coded by the matrix {matrix}, which is not converted",)
+
+
+@pytest.mark.parametrize(
+    ("color", "told"),
+    [
+        (VideoColor("bt709", "tv", "bt709", "linear"), "follow the transfer function linear"),
+        (VideoColor("bt709", "tv", "smpte428", "smpte428"), "follow the transfer function smpte428"),
+        (VideoColor("bt2020c", "tv", "bt2020", "bt2020-10"), "are of constant luminance"),
+    ],
+)
+def test_what_of_colours_is_not_understood(color: VideoColor, told: str) -> None:
+    assert told in (color.misunderstood() or "")
+
+
+@pytest.mark.parametrize("primaries", ["bt709", "bt2020", None])
+def test_plain_colours_are_understood(primaries: str | None) -> None:
+    assert VideoColor("bt709", "tv", primaries, "bt709").misunderstood() is None
+    assert VideoColor().misunderstood() is None
+    assert VideoColor("chroma-derived-nc", "tv", "bt2020").matrix_for(480) == "bt2020nc"
+
+
+@pytest.mark.parametrize(("profile", "base", "told"), [(5, 0, "which is not converted"), (8, 1, "is left out")])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_dolby_vision_is_reported(tmp_path: Path, suffix: str, profile: int, base: int, told: str) -> None:
+    plain, marked, path = tmp_path / "plain.mp4", tmp_path / "dovi.mp4", tmp_path / f"a{suffix}"
+    coded = ["-c:v", "libx265", "-x265-params", "log-level=none", "-tag:v", "hvc1"]
+    ffmpeg("-f", "lavfi", "-i", "color=c=red:s=64x48:r=10:d=0.3", *coded, plain)
+    # Version 1.0, the profile, level 1, pictures and metadata present, the kind of base (Dolby, 2.2).
+    bits = profile << 9 | 1 << 3 | 0b101
+    record = bytes([1, 0]) + bits.to_bytes(2) + bytes([base << 4]) + bytes(19)
+    name = b"dvcC" if profile < 8 else b"dvvC"
+    with_box(plain, marked, b"hvc1", (8 + len(record)).to_bytes(4) + name + record)
+    if suffix == ".mkv":
+        ffmpeg("-i", marked, "-c", "copy", "-strict", "unofficial", path)
+    else:
+        marked.rename(path)
+    (text,) = scan(path).not_kept
+    assert f"Dolby Vision (profile {profile})" in text and told in text
