@@ -16,6 +16,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
+from PIL import Image
 
 from impasto.events import Notice
 from impasto.job.job import Job
@@ -33,6 +35,9 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "timing": ("constant", "variable", "offset", "jump"),
     "last": ("usual", "held"),
     "crop": (False, True),
+    "poster": (False, True),
+    "subtitles": (None, "off", "forced"),
+    "plays": (0, 1, 3),
     "rotation": (0, 90, 180),
     "aspect": ("1/1", "4/3"),
     "matrix": ("smpte170m", "bt709", "bt2020nc"),
@@ -53,6 +58,8 @@ HELD = Fraction(12, 25)
 
 MARGINS = 16, 8
 """Pixels at the right and at the bottom that a container crops."""
+
+TOLD = int(Disposition.default | Disposition.forced)
 
 OFFSET = Fraction(12, 25)
 """Seconds by which the picture comes after the sound."""
@@ -75,6 +82,10 @@ class Case:
     timing: str
     last: str
     crop: bool
+    poster: bool
+    """Whether another stream of pictures, which is not the default, comes first."""
+    subtitles: str | None
+    plays: int
     rotation: int
     aspect: str
     matrix: str
@@ -92,11 +103,19 @@ class Case:
     def is_possible(self) -> bool:
         """Whether the container holds such a clip."""
         if self.container == ".gif":
-            plain = Case("constant", self.last, False, 0, "1/1", "bt709", "pc", self.size, 8, None, ".gif", self.output)
-            return self.timing != "jump" and dataclasses.replace(self, timing="constant", size=plain.size) == plain
+            plain = (False, False, None, self.plays, 0, "1/1", "bt709", "pc", self.size, 8, None, ".gif", self.output)
+            return self.timing != "jump" and dataclasses.replace(self, timing="constant") == Case(
+                "constant", self.last, *plain
+            )
+        if self.plays:
+            return False
         if self.timing == "jump" and self.container != ".ts":
             return False
-        if self.crop and self.container not in (".mp4", ".mov", ".mkv"):
+        if (self.crop or self.poster) and self.container not in (".mp4", ".mov", ".mkv"):
+            return False
+        if self.subtitles and self.container != ".mkv":  # The others ffmpeg does not write as asked.
+            return False
+        if (self.poster or self.subtitles) and (self.crop or self.rotation or self.last == "held"):
             return False
         # What goes through several programs is made in simple ways.
         if self.last == "held" and (self.container == ".ts" or self.timing == "variable"):
@@ -184,6 +203,7 @@ def make_part(path: Path, case: Case, indices: range) -> None:
         # Flat colours fit into its palette.
         palette = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1:dither=none"
         final = ["-final_delay", str(int(100 * HELD))] if case.last == "held" else []
+        final += ["-loop", str({0: 0, 1: -1}.get(case.plays, case.plays - 1))]
         ffmpeg(*source, "-vf", f"{timing},{palette}", "-fps_mode", "passthrough", *final, path)
         return
     odd = bool(height % 2 or width % 2)
@@ -214,6 +234,10 @@ def make_part(path: Path, case: Case, indices: range) -> None:
         clap = path.with_name("clap.mov")
         with_clap(plain, clap, width - MARGINS[0], height - MARGINS[1], -(MARGINS[0] // 2), -(MARGINS[1] // 2))
         plain = clap
+    if case.poster or case.subtitles:
+        dressed = path.with_name(f"dressed{path.suffix}")
+        dress(plain, dressed, case)
+        plain = dressed
     if case.rotation:
         ffmpeg("-display_rotation", str(-case.rotation), "-i", plain, "-map", "0", "-c", "copy", path)
     elif plain.suffix == path.suffix:
@@ -222,14 +246,33 @@ def make_part(path: Path, case: Case, indices: range) -> None:
         ffmpeg("-i", plain, "-map", "0", "-c", "copy", path)
 
 
+def dress(plain: Path, path: Path, case: Case) -> None:
+    """The clip with a poster before it and subtitles behind it."""
+    inputs: list[str | Path] = ["-i", plain]
+    maps: list[str] = ["-map", "0"]
+    if case.poster:
+        inputs += ["-f", "lavfi", "-i", "color=c=red:s=32x32:r=25:d=0.04"]
+        maps = ["-map", "1:v", "-map", "0", "-c", "copy", "-c:v:0", "libx264", "-disposition:v:0", "0"]
+        maps += ["-disposition:v:1", "default"]
+    else:
+        maps += ["-c", "copy"]
+    if case.subtitles:
+        text = path.with_suffix(".srt")
+        text.write_text("1\n00:00:00,000 --> 00:00:00,100\nHallo\n")
+        inputs += ["-i", text]
+        maps += ["-map", str(2 if case.poster else 1), "-c:s", "srt"]
+        maps += ["-metadata:s:s:0", "language=deu", "-disposition:s:0", "forced" if case.subtitles == "forced" else "0"]
+    ffmpeg(*inputs, *maps, path)
+
+
 def decoded(
-    path: Path, grid: tuple[int, int] = (ROWS, COLUMNS), size: tuple[int, int] | None = None
+    path: Path, grid: tuple[int, int] = (ROWS, COLUMNS), size: tuple[int, int] | None = None, number: int = 0
 ) -> list[np.ndarray]:
     """The mean colours of the patches of each frame as stored, by planes and formulas; of RGB video as it is."""
     with av.open(str(path)) as container:
-        frame = next(container.decode(video=0))
+        frame = next(container.decode(video=number))
         (height, width), pixels = size or (frame.height, frame.width), frame.format.name
-        context = container.streams.video[0].codec_context
+        context = container.streams.video[number].codec_context
         numbers = int(frame.colorspace), int(frame.color_range)
         if int(context.color_range) and not numbers[1]:
             numbers = numbers[0], int(context.color_range)
@@ -241,7 +284,7 @@ def decoded(
         form, convert = "yuvj444p", "scale=flags=neighbor"
         numbers = numbers[0], 2
     command = [str(ffmpeg_path()), "-v", "error", "-noautorotate", "-i", str(path), "-vf", convert]
-    command += ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", form, "-"]
+    command += ["-map", f"0:v:{number}", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", form, "-"]
     data = subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout
     if form == "rgb24":
         frames = np.frombuffer(data, np.uint8).reshape(-1, height, width, 3)
@@ -263,10 +306,10 @@ def from_planes(planes: np.ndarray, matrix: str, full: bool) -> np.ndarray:
     return np.clip(255 * np.stack([red, green, blue], -1), 0, 255)
 
 
-def times(path: Path, kind: str = "video") -> list[Fraction]:
+def times(path: Path, kind: str = "video", number: int = 0) -> list[Fraction]:
     """When each packet of a kind is shown, in seconds and in order."""
     with av.open(str(path)) as container:
-        stream = getattr(container.streams, kind)[0]
+        stream = getattr(container.streams, kind)[number]
         found: list[Any] = list(container.demux(stream))
         return sorted(packet.pts * packet.time_base for packet in found if packet.pts is not None and packet.size)
 
@@ -281,7 +324,7 @@ def sound(path: Path) -> tuple[str, list[bytes]]:
 
 
 def test_the_cases_cover_every_pair() -> None:
-    assert len(CASES) < 80
+    assert len(CASES) < 90
     possible = [case for case in (Case(*values) for values in itertools.product(*FACTORS.values())) if case.is_possible]
     for first, second in itertools.combinations(FACTORS, 2):
         wanted = {(getattr(case, first), getattr(case, second)) for case in possible}
@@ -314,7 +357,8 @@ def test_what_goes_in_comes_out(tmp_path: Path, style_file: Path, case: Case) ->
     with Job.read(tmp_path / f"{output.name}.impasto") as job:
         frames = [images.read_image(frame.path) for frame in job.frames()]
     assert [frame.shape for frame in frames] == [(height, width, 3)] * COUNT
-    stored = decoded(source, size=case.size)
+    film = int(case.poster)
+    stored = decoded(source, size=case.size, number=film)
     assert len(stored) == COUNT
     for frame, patches in zip(frames, stored, strict=True):
         error = np.abs(centres(np.rot90(frame, case.rotation // 90)) - patches)
@@ -333,7 +377,7 @@ def test_what_goes_in_comes_out(tmp_path: Path, style_file: Path, case: Case) ->
         assert "DISPLAYMATRIX" not in shown.side_data
         assert stream.sample_aspect_ratio in (None, 0, 1)
 
-    before, after = times(source), times(output)
+    before, after = times(source, number=film), times(output)
     if case.timing == "jump":
         # Where the second file begins is where the first ends; by their own clocks they begin together.
         before = [before[0] + Fraction(index, 25) for index in range(COUNT)]
@@ -342,6 +386,14 @@ def test_what_goes_in_comes_out(tmp_path: Path, style_file: Path, case: Case) ->
         tick = Fraction(1, 100)
     for a, b in zip(before, after, strict=True):
         assert abs((a - before[0]) - (b - after[0])) <= tick
+
+    with av.open(str(output)) as container:
+        said = [(stream.language, int(stream.disposition) & TOLD) for stream in container.streams.subtitles]
+    if case.output == ".gif":
+        with Image.open(output) as image:
+            assert image.info.get("loop") == {0: 0, 1: None}.get(case.plays, case.plays - 1)
+    elif case.subtitles:
+        assert said == [("deu", int(Disposition.forced) if case.subtitles == "forced" else 0)]
 
     last = HELD if case.last == "held" else Fraction(1, 25)
     assert abs(end_by_ffmpeg(output) - after[-1] - last) <= Fraction(1, 100)
