@@ -83,7 +83,7 @@ def test_in_a_folder_it_is_passed_over(tmp_path: Path, paint: Paint) -> None:
     shutil.copy(tmp_path / "style.png", tmp_path / "in" / "a.png")
     os.mkfifo(tmp_path / "in" / "b.png")
     (tmp_path / "in" / "c.png").symlink_to("/dev/zero")
-    assert "2 files in the content are no images" in notices(paint(tmp_path / "in", "out"))
+    assert "passed over: 2 .png" in notices(paint(tmp_path / "in", "out"))
     assert files(tmp_path / "out") == ["a.png"]
 
 

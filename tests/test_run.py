@@ -311,7 +311,7 @@ def test_a_tree_of_photos(tmp_path: Path, style_file: Path, events: list[Event])
     assert "broken.png" in failed.name
     (done,) = of_kind(events, JobDone)
     assert (done.frame_count, done.painted_count, len(done.failed)) == (5, 4, 1)
-    assert "1 file in the content" in notices(events)
+    assert "passed over: 1 .txt" in notices(events)
     # What was mended is painted, and only that.
     before = tree(tmp_path / "out")
     events.clear()

@@ -9,7 +9,6 @@ imageio-ffmpeg brings along. Names reach both as `file:` and an absolute path, a
 hold pictures themselves are opened, never a playlist that points elsewhere.
 """
 
-import stat
 from pathlib import Path
 
 import av
@@ -18,6 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ..errors import InputError
+from .openable import require_openable, what_it_is
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".wmv"}
@@ -48,16 +48,7 @@ def is_video_name(path: Path) -> bool:
 
 def open_container(path: Path) -> InputContainer:
     """Opens a media file with PyAV, but no file that it refers to. Raises `InputError`."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"cannot read video {str(path)!r}: {reason}; check the name") from error
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise InputError(f"cannot read video {path}: it is {kind}; name a video file")
-    if status.st_size == 0:
-        raise InputError(f"cannot read video {path}: the file is empty; get it again from where it came")
+    require_openable(path, "video")
     try:
         return av.open(
             file_url(path),
@@ -66,6 +57,9 @@ def open_container(path: Path) -> InputContainer:
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        what = what_it_is(path)
+        if what is not None and "video" not in what:
+            raise InputError(f"cannot read video {path}: it is {what}; name it so, or name a video") from error
         raise InputError(
             f"cannot read video {path}: it is no video file, or its header is damaged ({error_reason(error)}); "
             "play it to see whether it is whole"

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -38,14 +39,16 @@ class ContentFile:
 class Content:
     """What is to be painted, before any of it is read.
 
-    `files` are the images in order, or the one video. `skipped` counts files in the folders that are no images.
-    `renamed` are photos that are painted to another name than theirs, as another photo has that.
+    `files` are the images in order, or the one video. `skipped` counts what is passed over in the folders, as in
+    `ImageListing`. `renamed` are photos that are painted to another name than theirs, as another photo has that.
+    `unreadable` are folders that may not be listed.
     """
 
     kind: ContentKind
     files: tuple[ContentFile, ...]
-    skipped: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
     renamed: tuple[ContentFile, ...] = ()
+    unreadable: tuple[Path, ...] = ()
 
     video_stream: int | None = None
     """Index in the file of the stream of pictures that is painted; None for the one that players show."""

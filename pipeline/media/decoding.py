@@ -18,6 +18,7 @@ from .decoder_pool import DecoderError, DecoderPool
 from .frame_index import FrameIndex
 from .image_file import ANIMATED_SUFFIXES
 from .image_metadata import Extras
+from .images import ImageFacts
 from .tracks import Tracks
 from .video_info import VideoFrame, VideoInfo, VideoScan
 
@@ -32,6 +33,11 @@ def read_image(path: Path) -> np.ndarray:
 def image_size(path: Path) -> tuple[int, int]:
     """See `images.image_size`."""
     return cast(tuple[int, int], _single("image", "image_size", path))
+
+
+def image_facts(path: Path) -> ImageFacts:
+    """See `images.image_facts`."""
+    return cast(ImageFacts, _single("image", "image_facts", path))
 
 
 def read_image_and_alpha(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

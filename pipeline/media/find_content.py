@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .. import storage
@@ -11,7 +11,7 @@ from ..errors import InputError, OutputError, UsageError
 from . import decoding
 from .containers import OUTPUT_SUFFIXES, VIDEO_SUFFIXES, is_video_name
 from .content import Content, ContentFile, ContentKind, Mode
-from .image_file import HEIF_SUFFIXES, IMAGE_SUFFIXES, is_image_name, is_readable_name
+from .image_file import IMAGE_SUFFIXES, RAW_SUFFIXES, READ_SUFFIXES, is_image_name, is_readable_name
 from .image_folders import list_images
 from .target_names import in_format, numbered_as_png, rename_conflicts, require_distinct, require_once
 
@@ -75,14 +75,18 @@ def _single_image(path: Path, output: Path) -> Content | None:
 
 def _images(paths: Sequence[Path], image_format: str | None, *, is_sequence: bool) -> Content:
     """Photos, to a folder, or the frames of a sequence."""
-    files, skipped = _list_files(paths)
+    files, skipped, unreadable = _list_files(paths)
     files = numbered_as_png(files) if is_sequence else in_format(files, image_format)
     require_once(files)
     if is_sequence:
+        if unreadable:
+            raise InputError(
+                f"the folder {unreadable[0]} may not be listed, and its frames would be missing: change its permissions"
+            )
         require_distinct(files)
         return Content(ContentKind.SEQUENCE, tuple(files), skipped)
     files, renamed = rename_conflicts(files)
-    return Content(ContentKind.PHOTOS, tuple(files), skipped, tuple(renamed))
+    return Content(ContentKind.PHOTOS, tuple(files), skipped, tuple(renamed), unreadable)
 
 
 def missing_numbers(files: Sequence[ContentFile]) -> list[str]:
@@ -166,14 +170,17 @@ def _require_known_ending(output: Path) -> None:
         )
 
 
-def _list_files(paths: Sequence[Path]) -> tuple[list[ContentFile], int]:
-    """The images among the paths and in the folders among them, with the tree below each folder kept."""
+def _list_files(paths: Sequence[Path]) -> tuple[list[ContentFile], Counter[str], tuple[Path, ...]]:
+    """The images among the paths and in the folders among them, with the tree below each folder kept; what is passed
+    over; the folders that may not be listed."""
     files: list[ContentFile] = []
-    skipped = 0
+    skipped: Counter[str] = Counter()
+    unreadable: list[Path] = []
     for path in paths:
         if path.is_dir():
             listing = list_images(path)
-            skipped += listing.skipped
+            skipped.update(listing.skipped)
+            unreadable += listing.unreadable
             for image in listing.paths:
                 name = image.relative_to(path).as_posix()
                 files.append(ContentFile(image, name, name))
@@ -182,10 +189,27 @@ def _list_files(paths: Sequence[Path]) -> tuple[list[ContentFile], int]:
         else:
             raise _unknown_ending(path)
     if not files:
-        raise InputError(f"content {paths[0]} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
-    return files, skipped
+        if unreadable:
+            raise InputError(f"content {unreadable[0]} may not be listed: change its permissions")
+        others = f"; it has {passed_over(skipped)}" if skipped else ""
+        raise InputError(f"content {paths[0]} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))}){others}")
+    return files, skipped, tuple(unreadable)
+
+
+def passed_over(skipped: Mapping[str, int]) -> str:
+    """What is passed over, in words: `3 .gif, 1 .mov, 2 hidden`."""
+    names = sorted(skipped, key=lambda name: (-skipped[name], name))
+    return ", ".join(f"{skipped[name]} {_ending(name)}" for name in names)
+
+
+def _ending(name: str) -> str:
+    if name in RAW_SUFFIXES:
+        return f"{name} (camera RAW)"
+    return name or "without an ending"
 
 
 def _unknown_ending(path: Path) -> InputError:
-    known = " ".join(sorted(IMAGE_SUFFIXES | HEIF_SUFFIXES | VIDEO_SUFFIXES))
+    if path.suffix.lower() in RAW_SUFFIXES:
+        return InputError(f"content {path} is camera RAW, which is not read: develop it first, to TIFF or JPEG")
+    known = " ".join(sorted(IMAGE_SUFFIXES | READ_SUFFIXES | VIDEO_SUFFIXES))
     return InputError(f"content {path} has the ending of neither an image nor a video ({known})")

@@ -3,22 +3,29 @@
 import contextlib
 import importlib.util
 import re
-import stat
 import threading
 import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from ..errors import InputError
+from .openable import CAMERA_RAW, not_allowed, require_openable, what_it_is
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 """Endings, in lower case, of the image files that are read and written."""
 
-HEIF_SUFFIXES = frozenset({".heic", ".heif"})
-"""Endings of images that are read where the package pillow-heif is there, and painted to JPEG."""
+READ_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
+"""Endings of images that are read and painted to JPEG; HEIC where the package pillow-heif is there."""
+
+RAW_SUFFIXES = frozenset(
+    {".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".sr2", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+    | {".x3f", ".3fr", ".fff", ".iiq", ".kdc", ".dcr", ".mrw", ".rwl", ".erf", ".mef", ".mos"}
+)
+"""Endings of camera RAW, which is not read."""
 
 FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
 """The formats that photos can be painted to, and the ending of each."""
@@ -29,7 +36,15 @@ ANIMATED_SUFFIXES = frozenset({".webp", ".png", ".apng"})
 MAX_PIXELS = 200_000_000
 """An image that claims more pixels is refused before it is decoded (a phone of 200 megapixels has 199 756 800)."""
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")  # MPO, several JPEGs in one file, is opened as JPEG.
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")  # MPO, several JPEGs in one file, is opened as JPEG.
+
+_MOST_TEXT_BYTES = 1 << 26
+"""Of a colour profile or a text in a PNG, unpacked."""
+
+_SUBFILE_TYPE_TAG, _SUB_IFDS_TAG, _DNG_VERSION_TAG = 254, 330, 50706
+_RAW_PHOTOMETRIC = (32803, 34892)
+"""The pixels of a sensor, as it has them or made linear."""
+
 _ORIENTATION_TAG = 0x0112
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,62 +65,61 @@ def is_image_name(path: Path) -> bool:
 
 def is_readable_name(path: Path) -> bool:
     """Whether the ending of `path` is that of an image that can be read; the file is not opened."""
-    return path.suffix.lower() in IMAGE_SUFFIXES | HEIF_SUFFIXES
+    return path.suffix.lower() in IMAGE_SUFFIXES | READ_SUFFIXES
 
 
-class _PillowLimit:
-    """Raises Pillow's own limit on pixels while any thread has an image open, and puts it back after that.
+class _PillowLimits:
+    """Raises Pillow's own limits while any thread has an image open, and puts them back after that.
 
-    Pillow warns at its limit and refuses at twice as many, by default 179 million; `MAX_PIXELS` is to be the one limit.
+    Pillow warns at its limit of pixels and refuses at twice as many, by default 179 million; `MAX_PIXELS` is to be the
+    one limit. And it refuses a PNG with more than a megabyte of text or colour profile, which every viewer shows.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open_count = 0
-        self._limit_before: int | None = None
+        self._before: tuple[int | None, int, int] | None = None
 
     def __enter__(self) -> None:
         with self._lock:
             if self._open_count == 0:
-                self._limit_before = Image.MAX_IMAGE_PIXELS
-                Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+                png = PngImagePlugin
+                self._before = Image.MAX_IMAGE_PIXELS, png.MAX_TEXT_CHUNK, png.MAX_TEXT_MEMORY
+                self._set(MAX_PIXELS, _MOST_TEXT_BYTES, 4 * _MOST_TEXT_BYTES)
             self._open_count += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._open_count -= 1
-            if self._open_count == 0:
-                Image.MAX_IMAGE_PIXELS = self._limit_before
+            if self._open_count == 0 and self._before is not None:
+                self._set(*self._before)
+
+    def _set(self, pixels: int | None, chunk: int, memory: int) -> None:
+        Image.MAX_IMAGE_PIXELS = pixels
+        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = chunk, memory
 
 
-_pillow_limit = _PillowLimit()
+_pillow_limits = _PillowLimits()
 
 
 @contextlib.contextmanager
 def open_image(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[Image.Image]:
     """The image with its header read and its size checked. Raises `InputError` for every error inside the context.
 
-    `formats`: by Pillow's names, those that are tried; None for all that are read.
+    `formats`: by Pillow's names, those that are tried; None for all that are read. What a file is decides, not what it
+    is called.
     """
+    require_openable(path, "image")
     try:
-        status = path.stat()
-    except OSError as error:
-        raise InputError(f"cannot read image {path}: {error.strerror}; check the name") from error
-    except ValueError as error:
-        raise InputError(f"cannot read image {str(path)!r}: {error}; check the name") from error
-    if not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise InputError(f"cannot read image {path}: it is {kind}; name an image file")
-    if status.st_size == 0:
-        raise InputError(f"cannot read image {path}: the file is empty; get it again from where it came")
-    try:
-        with _pillow_limit, warnings.catch_warnings():
+        with _pillow_limits, warnings.catch_warnings():
             # Damaged metadata makes Pillow warn; what is wrong with the picture itself is raised.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_known_formats(path) if formats is None else formats) as image:
+            with Image.open(path, formats=formats or _known_formats()) as image:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise image_too_large(path, f"{width}×{height} pixels")
+                if _is_camera_raw(image):
+                    raise _camera_raw(path)
                 yield image
     except InputError:
         raise
@@ -114,22 +128,64 @@ def open_image(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[I
         count = re.search(r"\d+", str(error))
         raise image_too_large(path, f"{int(count[0]) // 1_000_000} megapixels" if count else "more") from error
     except UnidentifiedImageError as error:
-        endings = " ".join(sorted(IMAGE_SUFFIXES))
-        raise InputError(f"cannot read image {path}: it holds no picture of a known kind ({endings})") from error
+        raise _unread_kind(path) from error
     except MemoryError as error:
         raise InputError(f"cannot read image {path}: there is not enough memory to decode it; reduce it") from error
+    except PermissionError as error:
+        raise not_allowed(path, "image") from error
     except Exception as error:
-        # Decoders meet hostile bytes with whatever comes (OSError, SyntaxError, struct.error, zlib.error ...).
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"cannot read image {path}: it is damaged or incomplete ({reason}); get it again") from error
+        raise _undecodable(path, error) from error
 
 
-def _known_formats(path: Path) -> tuple[str, ...]:
-    if path.suffix.lower() not in HEIF_SUFFIXES:
-        return _FORMATS
-    if not heif_is_there():
-        raise InputError(f"cannot read image {path}: HEIC is read by the package pillow-heif: pip install pillow-heif")
-    return (*_FORMATS, "HEIF")
+def _undecodable(path: Path, error: Exception) -> InputError:
+    """Decoders meet hostile bytes with whatever comes (OSError, SyntaxError, struct.error, zlib.error ...)."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.errno is not None:
+        return InputError(f"cannot read image {path}: {error.strerror}; check the disk that it is on")
+    if "MAX_TEXT" in reason:
+        megabytes = _MOST_TEXT_BYTES >> 20
+        return InputError(
+            f"cannot read image {path}: it holds more than {megabytes} megabytes of text or colour profile, which is "
+            "not read; save it anew without"
+        )
+    return InputError(f"cannot read image {path}: it is damaged or incomplete ({reason}); get it again")
+
+
+def _unread_kind(path: Path) -> InputError:
+    """The error for a file that Pillow does not take for an image."""
+    what = what_it_is(path)
+    if what == CAMERA_RAW:
+        return _camera_raw(path)
+    if what == "a HEIC" and not heif_is_there():
+        return InputError(f"cannot read image {path}: HEIC is read by the package pillow-heif: pip install pillow-heif")
+    if what is None:
+        endings = " ".join(sorted(IMAGE_SUFFIXES))
+        return InputError(f"cannot read image {path}: it holds no picture of a known kind ({endings})")
+    if "video" in what:
+        return InputError(f"cannot read image {path}: it is {what}; name it as the content with an ending of a video")
+    if what.split()[-1] in ("PNG", "JPEG", "WebP", "TIFF", "BMP", "AVIF", "HEIC"):
+        return InputError(f"cannot read image {path}: it is {what} whose header is damaged; get it again")
+    return InputError(f"cannot read image {path}: it is {what}, which is not read; save it as PNG or JPEG")
+
+
+def _camera_raw(path: Path) -> InputError:
+    return InputError(
+        f"cannot read image {path}: it is camera RAW, of which only the preview could be painted; develop it first, "
+        "to TIFF or JPEG"
+    )
+
+
+def _is_camera_raw(image: Image.Image) -> bool:
+    """Whether a TIFF is DNG or the RAW of a camera: then what can be decoded is a preview."""
+    if image.format != "TIFF":
+        return False
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    is_reduced = bool(int(tags.get(_SUBFILE_TYPE_TAG, 0) or 0) & 1)
+    return _DNG_VERSION_TAG in tags or (is_reduced and _SUB_IFDS_TAG in tags) or tags.get(262) in _RAW_PHOTOMETRIC
+
+
+def _known_formats() -> tuple[str, ...]:
+    return (*_FORMATS, "HEIF") if heif_is_there() else _FORMATS
 
 
 @cache

@@ -1,6 +1,8 @@
 """Listing the image files of a folder."""
 
 import os
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,15 @@ from .image_file import is_readable_name
 JOB_FOLDER_SUFFIX = ".impasto"
 """Folders with this ending hold jobs, whose frames are nobody's photos."""
 
+HIDDEN, LINKED = "hidden", "link that leads out"
+"""Why a file is passed over that might have the ending of an image."""
+
+_HOUSEKEEPING = frozenset(
+    {"@eadir", "#recycle", "@recycle", "#snapshot", "@recently-snapshot", "$recycle.bin", "recycler", "lost+found"}
+    | {"system volume information", "__macosx", "found.000"}
+)
+"""Folders of network storage, Windows, macOS and file systems, with thumbnails and what was thrown away; lower case."""
+
 
 @dataclass(frozen=True)
 class ImageListing:
@@ -20,44 +31,56 @@ class ImageListing:
     paths: list[Path]
     """Image files in natural order (frame 2 before frame 10), each beginning with the folder that was listed."""
 
-    skipped: int
-    """How many other files were passed over: hidden, without the ending of an image, or links that lead out."""
+    skipped: Mapping[str, int]
+    """How many other files were passed over, by their ending in lower case, empty for none, or `HIDDEN` or `LINKED`."""
+
+    unreadable: tuple[Path, ...] = ()
+    """Folders in it that may not be listed."""
 
 
 def list_images(folder: Path, recursive: bool = True) -> ImageListing:
     """The image files in `folder`, and below it when `recursive`, by their endings.
 
-    Hidden folders, job folders and links to folders are skipped, and a link to a file counts only where its target lies
-    below `folder`: a listing never leaves the tree. Raises `InputError` when `folder` is no folder or cannot be read.
+    Hidden folders, those of housekeeping, job folders and links to folders are skipped, and a link to a file counts
+    only where its target lies below `folder`: a listing never leaves the tree. Raises `InputError` when `folder` is no
+    folder or cannot be listed.
     """
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise InputError(f"cannot list the images in {folder}: it {what}; name a folder of images")
     paths: list[Path] = []
-    skipped = 0
+    skipped: Counter[str] = Counter()
+    unreadable: list[Path] = []
     top = folder.resolve()
-    try:
-        for root, folders, files in os.walk(folder, onerror=_raise, followlinks=False):
-            entered = [name for name in folders if not name.startswith(".") and not name.endswith(JOB_FOLDER_SUFFIX)]
-            folders[:] = entered if recursive else []
-            for name in files:
-                path = Path(root, name)
-                if (
-                    name.startswith(".")
-                    or not is_readable_name(path)
-                    or not path.is_file()
-                    or (path.is_symlink() and not path.resolve().is_relative_to(top))
-                ):
-                    skipped += 1
-                else:
-                    paths.append(path)
-    except OSError as error:
-        raise InputError(f"cannot list the images in {folder}: {error.strerror or error} ({error.filename})") from error
+
+    def on_error(error: OSError) -> None:
+        found = Path(error.filename or folder)
+        if found == folder:
+            raise InputError(f"cannot list the images in {folder}: {error.strerror or error}") from error
+        unreadable.append(found)
+
+    for root, folders, files in os.walk(folder, onerror=on_error, followlinks=False):
+        folders[:] = [name for name in folders if _is_entered(name)] if recursive else []
+        for name in files:
+            path = Path(root, name)
+            if (why := _passed_over(path, top)) is not None:
+                skipped[why] += 1
+            else:
+                paths.append(path)
     natural = natsort_keygen(alg=ns.PATH | ns.IGNORECASE)
     # Names that differ in case only, or in leading zeros, still come in one order.
     paths.sort(key=lambda path: (natural(path.relative_to(folder).as_posix()), str(path)))
-    return ImageListing(paths, skipped)
+    return ImageListing(paths, skipped, tuple(sorted(unreadable)))
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _is_entered(name: str) -> bool:
+    return not (name.startswith(".") or name.endswith(JOB_FOLDER_SUFFIX) or name.casefold() in _HOUSEKEEPING)
+
+
+def _passed_over(path: Path, top: Path) -> str | None:
+    """Why a file below the folder `top` is no image of it; None where it is one."""
+    if path.name.startswith("."):
+        return HIDDEN
+    if not is_readable_name(path) or not path.is_file():
+        return path.suffix.lower()
+    return LINKED if path.is_symlink() and not path.resolve().is_relative_to(top) else None

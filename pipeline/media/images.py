@@ -55,6 +55,29 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
+class ImageFacts:
+    """What the header of an image shows."""
+
+    size: tuple[int, int]
+    """(height, width) of the picture that `read_image` gives."""
+
+    not_kept: tuple[str, ...] = ()
+    """A line for everything of the file that its painting does not keep."""
+
+
+def image_facts(path: Path) -> ImageFacts:
+    """The facts of an image, from its header alone. Raises what `read_image` raises."""
+    with open_image(path) as image:
+        width, height = image.size
+        size = (width, height) if exif_orientation(image) >= 5 else (height, width)
+        lines = []
+        count = getattr(image, "n_frames", 1) - _hidden_count(image)
+        if count > 1:
+            lines.append(f"the first of its {count} pictures is painted")
+        return ImageFacts(size, tuple(lines))
+
+
+@dataclass(frozen=True)
 class AnimationFrame:
     """One picture of an animation: `H×W×3` uint8 sRGB, `H×W` uint8 alpha or None, and its duration in seconds."""
 

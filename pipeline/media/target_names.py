@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import storage
 from ..errors import InputError
 from .content import ContentFile
-from .image_file import FORMATS, HEIF_SUFFIXES
+from .image_file import FORMATS, READ_SUFFIXES
 
 _NAME_BYTES = 255
 """The longest name of a file that disks take."""
@@ -32,7 +32,7 @@ def in_format(files: list[ContentFile], image_format: str | None) -> list[Conten
         suffix = Path(file.target).suffix
         if image_format is not None:
             return suffix if _is_format(suffix, image_format) else FORMATS[image_format]
-        return FORMATS["jpg"] if suffix.lower() in HEIF_SUFFIXES else suffix
+        return FORMATS["jpg"] if suffix.lower() in READ_SUFFIXES else suffix
 
     wanted = [str(Path(file.target).with_suffix(ending(file))) for file in files]
     counts = Counter(map(_folded, wanted))

@@ -1,14 +1,16 @@
 """Inputs → the frames of a job and how they are painted."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from ..errors import InputError
 from ..events import Listener, Notice, StopSignal
-from ..job.records import PlannedFrame
+from ..job.records import PlannedFrame, not_kept_lines
 from ..layers import require_size
 from ..media import decoding
 from ..media.content import Content, ContentKind
-from ..media.find_content import missing_numbers
+from ..media.find_content import missing_numbers, passed_over
+from ..media.image_folders import HIDDEN
 from ..paint.painter import Painter
 from ..pictures import Size, fit_within, size_of
 from ..settings import Settings
@@ -33,7 +35,7 @@ def plan_frames(inputs: Inputs, listener: Listener, stop: StopSignal, worker_cou
         if worker_count is None:
             worker_count = gpu_worker_count(inputs.request, inputs.devices)
         return plan_film(inputs, listener, stop, worker_count)
-    return _plan_photos(inputs)
+    return _plan_photos(inputs, listener)
 
 
 def plan_execution(inputs: Inputs, plan: FramePlan, make_painter: Callable[[], Painter]) -> ExecutionPlan:
@@ -51,7 +53,7 @@ def plan_execution(inputs: Inputs, plan: FramePlan, make_painter: Callable[[], P
     )
 
 
-def _plan_photos(inputs: Inputs) -> FramePlan:
+def _plan_photos(inputs: Inputs, listener: Listener) -> FramePlan:
     content, settings = inputs.content, inputs.settings
     output = inputs.request.output.absolute()
     if content.kind is ContentKind.IMAGE:
@@ -65,26 +67,42 @@ def _plan_photos(inputs: Inputs) -> FramePlan:
         PlannedFrame(index, index, file.name, str(output / file.target), work=work)
         for index, file in enumerate(content.files)
     )
-    return FramePlan(tuple(frames), tuple(_photo_sizes(content, settings)))
-
-
-def _photo_sizes(content: Content, settings: Settings) -> Iterator[Size]:
+    sizes: list[Size] = []
+    not_kept = [(_skipped_line(content), "")] if _is_worth_keeping(content) else []
     for file in content.files:
-        try:
-            yield fit_within(decoding.image_size(file.path), settings.size)
-        except InputError:
-            yield 0, 0
+        size, lines = _photo_facts(file.path, settings)
+        sizes.append(size)
+        not_kept += [(line, file.name if len(content.files) > 1 else "") for line in lines]
+    lost = dict.fromkeys(text for text, _ in not_kept)
+    for line in not_kept_lines({text: [name for other, name in not_kept if other == text and name] for text in lost}):
+        listener(Notice(line))
+    return FramePlan(tuple(frames), tuple(sizes), not_kept=tuple(not_kept))
+
+
+def _is_worth_keeping(content: Content) -> bool:
+    """Whether what is passed over in the folders of photos may be missed: more than hidden files."""
+    return content.kind is ContentKind.PHOTOS and bool(content.skipped.keys() - {HIDDEN})
+
+
+def _skipped_line(content: Content) -> str:
+    return f"files in the content that are no images are passed over: {passed_over(content.skipped)}"
+
+
+def _photo_facts(path: Path, settings: Settings) -> tuple[Size, tuple[str, ...]]:
+    """The size of a photo's painting, (0, 0) where it cannot be read, and what that does not keep."""
+    try:
+        facts = decoding.image_facts(path)
+    except InputError:
+        return (0, 0), ()
+    return fit_within(facts.size, settings.size), facts.not_kept
 
 
 def _notices(content: Content, settings: Settings) -> Iterator[str]:
     """What is unusual about the files of the content, and about the settings."""
-    if content.skipped:
-        count = content.skipped
-        yield (
-            "1 file in the content is no image, or a link that leads out, and was skipped"
-            if count == 1
-            else f"{count} files in the content are no images, or links that lead out, and were skipped"
-        )
+    if content.skipped and not _is_worth_keeping(content):
+        yield _skipped_line(content)
+    for folder in content.unreadable:
+        yield f"the folder {folder} may not be listed, and what is in it is not painted: change its permissions"
     if content.renamed:
         count, first = len(content.renamed), content.renamed[0]
         whose = "1 photo has a name" if count == 1 else f"{count} photos have names"

@@ -31,10 +31,21 @@ def summarise(job: Job, inputs: Inputs, failed: Sequence[FrameRecord], painted_c
     )
 
 
+def _unlisted(inputs: Inputs) -> PartialError | None:
+    """The error for folders that could not be listed."""
+    folders = inputs.content.unreadable
+    if not folders:
+        return None
+    which = f"{folders[0]}" + (f" and {len(folders) - 1} more" if len(folders) > 1 else "")
+    return PartialError(
+        f"the rest is painted, but {which} may not be listed: change the permissions, and paint it by another command"
+    )
+
+
 def failure(job: Job, inputs: Inputs, failed: Sequence[FrameRecord], summary: JobDone) -> ImpastoError | None:
     """The error that a run ends with: `PartialError` where frames failed, `FrameError` where nothing was painted."""
     if not failed:
-        return None
+        return _unlisted(inputs)
     resume = f"impasto resume {job.folder}"
     if not any(frame.pass_number == 0 for frame in job.frames(FrameState.DONE)):
         return FrameError(f"nothing could be painted (first: {summary.failed[0]}); try again with: {resume}")

@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from PIL import Image
 
-from impasto.media.image_file import ANIMATED_SUFFIXES, HEIF_SUFFIXES, IMAGE_SUFFIXES
+from impasto.media.image_file import ANIMATED_SUFFIXES, IMAGE_SUFFIXES, READ_SUFFIXES
 from impasto.paint.encoder_weights import load_weights
 from tests.support.mutants import Mutant, Seed, in_turn
 
@@ -37,7 +37,7 @@ OUTPUTS = (".mp4", ".mkv", ".mov", ".mp4", ".webm", "", ".mkv", ".gif")
 """What videos are painted to, in turn; the one without an ending is a folder."""
 
 
-_PHOTO_SUFFIXES = IMAGE_SUFFIXES | HEIF_SUFFIXES
+_PHOTO_SUFFIXES = IMAGE_SUFFIXES | READ_SUFFIXES
 
 
 class Outcome(StrEnum):

@@ -1,0 +1,99 @@
+"""What keeps a file from being opened, in plain words, and what a file is that no reader takes."""
+
+import stat
+from pathlib import Path
+
+from ..errors import InputError
+
+_HEAD_BYTES = 64
+
+_SIGNATURES = (
+    (0, b"GIF8", "a GIF, which counts as a video"),
+    (0, b"\x1a\x45\xdf\xa3", "a video (Matroska or WebM)"),
+    (8, b"AVI ", "a video (AVI)"),
+    (0, b"\x00\x00\x01\xba", "a video (MPEG)"),
+    (0, b"FLV\x01", "a video (FLV)"),
+    (0, b"OggS", "a video or sound (Ogg)"),
+    (0, bytes.fromhex("3026b2758e66cf11"), "a video (WMV)"),
+    (0, b"\x89PNG", "a PNG"),
+    (0, b"\xff\xd8\xff", "a JPEG"),
+    (8, b"WEBP", "a WebP"),
+    (0, b"BM", "a BMP"),
+    (4, b"ftypavif", "an AVIF"),
+    (4, b"ftypcrx ", "camera RAW"),
+    (0, b"FUJIFILMCCD-RAW", "camera RAW"),
+    (0, b"IIU\x00", "camera RAW"),
+    (0, b"IIRO", "camera RAW"),
+    (0, b"IIRS", "camera RAW"),
+    (0, b"MMOR", "camera RAW"),
+    (0, b"FOVb", "camera RAW"),
+    (0, b"\x00MRM", "camera RAW"),
+    (8, b"CR\x02", "camera RAW"),
+    (0, b"II*\x00", "a TIFF"),
+    (0, b"MM\x00*", "a TIFF"),
+    (0, b"\xff\x0a", "a JPEG XL"),
+    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
+    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000"),
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"gimp xcf", "a GIMP document"),
+    (0, b"%PDF", "a PDF"),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR"),
+    (0, b"#?RADIANCE", "a Radiance HDR"),
+    (0, b"<svg", "an SVG"),
+    (0, b"<?xml", "an SVG or another XML"),
+    (0, b"<!DOCTYPE", "a web page"),
+    (0, b"<html", "a web page"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS, whose file was not fetched"),
+)
+"""(Offset, bytes there, what such a file is.)"""
+
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+
+CAMERA_RAW = "camera RAW"
+
+
+def require_openable(path: Path, kind: str) -> None:
+    """Raises `InputError` for a file of a `kind` (image, video ...) that is missing, none, empty or not to be read."""
+    try:
+        status = path.stat()
+    except PermissionError as error:
+        raise not_allowed(path, kind) from error
+    except OSError as error:
+        raise InputError(f"cannot read {kind} {path}: {error.strerror}; check the name") from error
+    except ValueError as error:
+        raise InputError(f"cannot read {kind} {str(path)!r}: {error}; check the name") from error
+    if not stat.S_ISREG(status.st_mode):
+        found = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise InputError(f"cannot read {kind} {path}: it is {found}; name {article} {kind} file")
+    if status.st_size == 0:
+        raise InputError(f"cannot read {kind} {path}: the file is empty; get it again from where it came")
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except PermissionError as error:
+        raise not_allowed(path, kind) from error
+    except OSError as error:
+        raise InputError(
+            f"cannot read {kind} {path}: {error.strerror}; check the disk that it is on, or copy it to another"
+        ) from error
+
+
+def not_allowed(path: Path, kind: str) -> InputError:
+    return InputError(f"cannot read {kind} {path}: reading it is not allowed here; change its permissions")
+
+
+def what_it_is(path: Path) -> str | None:
+    """What a file is by its first bytes, as `a PDF`; None where that is not known."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return None
+    for offset, signature, what in _SIGNATURES:
+        if head[offset:].startswith(signature):
+            return what
+    if head[4:8] == b"ftyp":
+        return "a HEIC" if head[8:12] in _HEIF_BRANDS else "a video (MP4 or MOV)"
+    return None
