@@ -1,17 +1,22 @@
 """What an image file holds besides its colours: alpha, EXIF, XMP and resolution."""
 
+import contextlib
+import os
 import re
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
+from .. import storage
+from .exif_tags import EXIF_IFD, INTEROPERABILITY_IFD, PREFIX, Read, TagTree, parse_tags
 from .image_colors import alpha_of
 from .image_file import TRANSPOSE, exif_orientation, open_image
 
-_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
 _MAKER_NOTE_TAG = 0x927C
 _PIXEL_WIDTH_TAG, _PIXEL_HEIGHT_TAG = 0xA002, 0xA003
 _XMP_TAG = 700
@@ -22,8 +27,14 @@ _KEPT_TAGS = (
 )
 """The tags that say something of a picture; others describe how its file is laid out."""
 
-_EXIF_LIMIT = 65_000
-"""Bytes of EXIF that fit into a JPEG."""
+_OF_THE_FILE = {_MAKER_NOTE_TAG, _PIXEL_WIDTH_TAG, _PIXEL_HEIGHT_TAG, INTEROPERABILITY_IFD}
+"""Tags about the old file: addresses and sizes in it, and a note whose addresses hold there only."""
+
+_IPTC_TAGS = {33723, 34377}
+_NO_TEXT = {"XML:com.adobe.xmp", "exif", "compression", "version"}
+
+_JPEG_SEGMENT = 65_533 - 40
+"""Bytes of EXIF, and of XMP, that fit into a JPEG."""
 
 ALPHA_SUFFIXES = frozenset({".png", ".webp", ".tif", ".tiff"})
 _METADATA_SUFFIXES = ALPHA_SUFFIXES | {".jpg", ".jpeg"}
@@ -53,14 +64,25 @@ class Extras:
         """The alpha alone, as it is part of the picture."""
         return Extras(self.alpha)
 
-    def lost_in(self, suffix: str) -> list[str]:
-        """Names of what a file of this ending cannot hold."""
-        lost = []
-        if self.alpha is not None and suffix.lower() not in ALPHA_SUFFIXES:
-            lost.append("transparency")
-        if (self.exif or self.xmp) and suffix.lower() not in _METADATA_SUFFIXES:
-            lost.append("metadata")
-        return lost
+    def fitted(self, suffix: str) -> tuple["Extras", list[str]]:
+        """(What a file of this ending can hold, a line for each thing that it cannot.)"""
+        kept, lost, suffix = self, [], suffix.lower()
+        if self.alpha is not None and suffix not in ALPHA_SUFFIXES:
+            kept = replace(kept, alpha=None)
+            lost.append(f"the transparency is left out: {suffix} files hold none")
+        if (self.exif or self.xmp) and suffix not in _METADATA_SUFFIXES:
+            kept = replace(kept, exif=None, xmp=None)
+            lost.append(f"the metadata is left out: {suffix} files hold none")
+        if suffix not in (".jpg", ".jpeg"):
+            return kept, lost
+        if kept.xmp is not None and len(kept.xmp) > _JPEG_SEGMENT:
+            kept = replace(kept, xmp=None)
+            lost.append(f"the XMP is left out: {suffix} files hold at most {_JPEG_SEGMENT} bytes of it")
+        if kept.exif is not None and len(kept.exif) > _JPEG_SEGMENT:
+            exif, names = _shortened(kept.exif)
+            kept = replace(kept, exif=exif)
+            lost.append(f"{', '.join(names)} of the EXIF is left out: {suffix} files hold at most 64 kB of it")
+        return kept, lost
 
 
 def read_extras(path: Path) -> Extras:
@@ -74,36 +96,89 @@ def read_extras(path: Path) -> Extras:
         image.load()  # PNG may keep its metadata behind the pixels.
         upright = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
         dpi = image.info.get("dpi")
-        return Extras(alpha_of(upright), _exif(image), _xmp(image), _plausible_dpi(dpi))
+        return Extras(alpha_of(upright), _exif(image, path), _xmp(image), _plausible_dpi(dpi))
 
 
-def _exif(image: Image.Image) -> bytes | None:
+def _exif(image: Image.Image, path: Path) -> bytes | None:
+    """The tags about the picture, each value with the bytes that it has in the file."""
     try:
-        given, kept = image.getexif(), Image.Exif()
-        for tag in _KEPT_TAGS:
-            if tag in given:
-                kept[tag] = given[tag]
-        for number in (_EXIF_IFD, _GPS_IFD):
-            tags = dict(given.get_ifd(number))
-            for tag in (_MAKER_NOTE_TAG, _PIXEL_WIDTH_TAG, _PIXEL_HEIGHT_TAG):
-                tags.pop(tag, None)
-            if tags:
-                kept.get_ifd(number).update(tags)
-                kept[number] = kept.get_ifd(number)
-        data = kept.tobytes() if len(kept) else None
-        # What Pillow cannot write in this form it would find out in the midst of saving.
-        return data if data is not None and len(data) <= _EXIF_LIMIT else None
+        given = _given_tags(image, path)
+        kept = TagTree(given.order, [tag for tag in given.tags if tag.number in _KEPT_TAGS])
+        for number, tags in given.inner.items():
+            kept.inner[number] = [tag for tag in tags if tag.number not in _OF_THE_FILE]
+        kept.inner = {number: tags for number, tags in kept.inner.items() if tags}
+        return PREFIX + kept.to_bytes() if kept.tags or kept.inner else None
     except Exception:  # Metadata of any kind of brokenness is no reason to refuse a picture.
         return None
+
+
+def _given_tags(image: Image.Image, path: Path) -> TagTree:
+    """All tags of an image. Raises `ValueError` where it has none, or broken ones."""
+    if image.format == "TIFF":
+        with open(path, "rb") as file:
+
+            def read(offset: int, count: int) -> bytes:
+                file.seek(offset)
+                return file.read(count)
+
+            return parse_tags(read)
+    data = image.info.get("exif")
+    if not isinstance(data, bytes):
+        raise ValueError("no EXIF")
+    data = data.removeprefix(PREFIX)
+    return parse_tags(_reader(data))
 
 
 def _xmp(image: Image.Image) -> bytes | None:
     found = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
     data = found.encode() if isinstance(found, str) else found
-    if not isinstance(data, bytes) or len(data) > _EXIF_LIMIT:
+    if not isinstance(data, bytes):
         return None
     # The painting is upright.
     return re.sub(rb"(tiff:Orientation(?:=[\"']|>))\s*[2-8]", rb"\g<1>1", data)
+
+
+def unkept_facts(image: Image.Image, path: Path) -> Iterator[str]:
+    """A line for everything that the header of an image shows and its painting does not keep, in any format."""
+    with contextlib.suppress(Exception):  # Broken metadata counts as none.
+        if any(tag.number == _MAKER_NOTE_TAG for tag in _given_tags(image, path).inner.get(EXIF_IFD, [])):
+            yield "the maker's note of the camera is left out"
+    if image.info.get("photoshop") or (image.format == "TIFF" and _IPTC_TAGS & set(image.tag_v2)):  # type: ignore[attr-defined]
+        yield "IPTC and Photoshop data are left out"
+    if image.info.get("comment"):
+        yield "the comment in the file is left out"
+    texts = [str(key) for key, value in image.info.items() if isinstance(value, str) and key not in _NO_TEXT]
+    if image.format == "PNG" and texts:
+        yield f"text in the file is left out: {', '.join(sorted(texts))}"
+    if image.format == "PNG" and _has_png_chunk(path, b"cICP"):
+        yield "colours are described by cICP, which is not converted"
+
+
+def _has_png_chunk(path: Path, name: bytes) -> bool:
+    """Whether a PNG has a chunk of this name before its pixels."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+            if head[4:] == name:
+                return True
+            file.seek(int.from_bytes(head[:4]) + 4, os.SEEK_CUR)
+    return False
+
+
+def _shortened(exif: bytes) -> tuple[bytes | None, list[str]]:
+    """(EXIF without its longest tags, so that it fits into a JPEG; their names.)"""
+    tree, names = parse_tags(_reader(exif.removeprefix(PREFIX))), []
+    while len(data := PREFIX + tree.to_bytes()) > _JPEG_SEGMENT:
+        groups = [tree.tags, *tree.inner.values()]
+        tags = max(groups, key=lambda group: max((len(tag.value) for tag in group), default=0))
+        longest = max(tags, key=lambda tag: len(tag.value))
+        tags.remove(longest)
+        names.append(ExifTags.TAGS.get(longest.number, f"tag {longest.number}"))
+    return data, names
+
+
+def _reader(data: bytes) -> Read:
+    return lambda offset, count: data[offset : offset + count]
 
 
 def _plausible_dpi(dpi: object) -> tuple[float, float] | None:
@@ -129,13 +204,11 @@ def extra_options(suffix: str, extras: Extras) -> dict[str, Any]:
     if extras.dpi is not None and suffix != ".webp":
         options["dpi"] = extras.dpi
     if suffix in (".tif", ".tiff"):
-        tags = Image.Exif()
-        if extras.exif is not None:
-            tags.load(extras.exif)
-            options["compression"] = None  # The library that compresses writes no tags within tags.
         if extras.xmp is not None:
+            tags = Image.Exif()
             tags[_XMP_TAG] = extras.xmp
-        return {**options, "exif": tags}
+            options["exif"] = tags
+        return options
     if extras.exif is not None:
         options["exif"] = extras.exif
     if extras.xmp is not None and suffix == ".png":
@@ -143,3 +216,17 @@ def extra_options(suffix: str, extras: Extras) -> dict[str, Any]:
     elif extras.xmp is not None:
         options["xmp"] = extras.xmp
     return options
+
+
+def add_exif_to_tiff(path: Path, exif: bytes) -> None:
+    """Adds tags to a TIFF that was just written: a new directory at its end, with those that are there."""
+    given, data = parse_tags(_reader(exif.removeprefix(PREFIX))), path.read_bytes()
+    tree = parse_tags(_reader(data))
+    if tree.order != given.order:
+        given = given.swapped()
+    there = {tag.number for tag in given.tags}
+    tree.tags = [tag for tag in tree.tags if tag.number not in there]
+    tree.inner = given.inner
+    offset = len(data) + len(data) % 2
+    storage.overwrite(path, len(data), bytes(len(data) % 2) + tree.directory(offset, given.tags))
+    storage.overwrite(path, 4, struct.pack(f"{tree.order}I", offset))

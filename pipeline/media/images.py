@@ -16,7 +16,8 @@ from ..errors import InputError, OutputError
 from ..storage import atomic_file
 from .image_colors import alpha_of, srgb_profile, to_srgb
 from .image_file import ANIMATED_SUFFIXES, IMAGE_SUFFIXES, TRANSPOSE, exif_orientation, open_image
-from .image_metadata import ALPHA_SUFFIXES, Extras, extra_options, png_tags
+from .image_gamma import Numbers, described_colors, to_srgb_by_numbers
+from .image_metadata import Extras, add_exif_to_tiff, extra_options, png_tags, unkept_facts
 
 _SIDE_LIMITS = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
 
@@ -24,9 +25,10 @@ _SIDE_LIMITS = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
 def read_image(path: Path) -> np.ndarray:
     """The picture in an image file as it is meant to look: `H×W×3` uint8, sRGB.
 
-    The EXIF orientation is applied and an ICC profile converted to sRGB; a profile that is broken or
-    does not fit is passed over. Palettes, grey, CMYK and 16 bits become 8-bit RGB. Alpha is dropped and the
-    colour under it kept as it is in the file. Of several pictures in one file it is the first.
+    The EXIF orientation is applied and an ICC profile converted to sRGB; a profile that is broken or does not fit is
+    passed over. Without one, gamma and chromaticities of a PNG, and Adobe RGB by EXIF, are applied. Palettes, grey,
+    CMYK and 16 bits become 8-bit RGB. Alpha is dropped and the colour under it kept as it is in the file. Of several
+    pictures in one file it is the first.
 
     Raises `InputError` when the file is missing, is no image, is damaged or has more than `MAX_PIXELS`.
     """
@@ -39,11 +41,12 @@ def read_image_and_alpha(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         orientation = exif_orientation(image)
         image.load()
         upright = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
-        return _colours(upright, path), alpha_of(upright)
+        return _colours(upright, path, described_colors(image)), alpha_of(upright)
 
 
-def _colours(image: Image.Image, path: Path) -> np.ndarray:
-    return np.ascontiguousarray(np.asarray(to_srgb(image, image.info.get("icc_profile"), path)))
+def _colours(image: Image.Image, path: Path, numbers: Numbers | None) -> np.ndarray:
+    array = np.ascontiguousarray(np.asarray(to_srgb(image, image.info.get("icc_profile"), path)))
+    return array if numbers is None else to_srgb_by_numbers(array, numbers)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -74,7 +77,7 @@ def image_facts(path: Path) -> ImageFacts:
         count = getattr(image, "n_frames", 1) - _hidden_count(image)
         if count > 1:
             lines.append(f"the first of its {count} pictures is painted")
-        return ImageFacts(size, tuple(lines))
+        return ImageFacts(size, (*lines, *unkept_facts(image, path)))
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def read_animation(path: Path) -> Generator[AnimationFrame, None, None]:
             image.load()
             milliseconds = Fraction(image.info.get("duration") or 0).limit_denominator(100_000)
             seconds = milliseconds / 1000 if milliseconds > 0 else Fraction(1, 10)
-            yield AnimationFrame(_colours(image, path), alpha_of(image), seconds)
+            yield AnimationFrame(_colours(image, path, described_colors(image)), alpha_of(image), seconds)
 
 
 def _hidden_count(image: Image.Image) -> int:
@@ -137,9 +140,9 @@ def _hidden_count(image: Image.Image) -> int:
 def write_image(path: Path, array: np.ndarray, extras: Extras = Extras()) -> None:
     """Writes an `H×W×3` uint8 sRGB array to `path`, atomically, in the format that its ending names.
 
-    PNG, TIFF (deflate, plain where it has EXIF), WebP and BMP lose nothing; JPEG is of quality 97 with colour at full
+    PNG, TIFF (deflate), WebP and BMP lose nothing; JPEG is of quality 97 with colour at full
     resolution. The same array gives the same bytes. All but BMP, which has no place for it, are tagged sRGB.
-    Of `extras` the file gets what it can hold, see `Extras.lost_in`; the alpha is of the array's size.
+    Of `extras` the file gets what it can hold, see `Extras.fitted`; the alpha is of the array's size.
 
     Raises `OutputError` for an unknown ending or a picture that is too large for the format, and
     `StorageError` when the disk does not take it.
@@ -156,13 +159,16 @@ def write_image(path: Path, array: np.ndarray, extras: Extras = Extras()) -> Non
             f"cannot write {path}: {suffix[1:]} holds at most {_SIDE_LIMITS[suffix]} pixels a side, "
             f"and this picture has {longest}; write it as .png"
         )
+    extras, _ = extras.fitted(suffix)
     if extras.alpha is not None and extras.alpha.shape != array.shape[:2]:
         raise ValueError(f"alpha of {extras.alpha.shape} does not go with a picture of {array.shape[:2]}")
-    if extras.alpha is not None and suffix in ALPHA_SUFFIXES:
+    if extras.alpha is not None:
         array = np.dstack([array, extras.alpha])
     image = Image.fromarray(np.ascontiguousarray(array))
     with atomic_file(path) as temporary:
         image.save(temporary, **{**_save_options(suffix), **extra_options(suffix, extras)})
+        if suffix in (".tif", ".tiff") and extras.exif is not None:
+            add_exif_to_tiff(temporary, extras.exif)
 
 
 def _save_options(suffix: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from . import decoding
 from .containers import is_video_name
 from .image_colors import to_srgb
 from .image_file import TRANSPOSE, exif_orientation
+from .image_gamma import described_colors, to_srgb_by_numbers
 
 Picture: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray
 """The path of an image file, a PIL image, or an `H×W×3` uint8 array in RGB order, sRGB."""
@@ -54,7 +55,9 @@ def _pil_array(image: Image.Image, name: str) -> np.ndarray:
         image.load()
         orientation = exif_orientation(image)
         upright = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
-        return _checked(np.asarray(to_srgb(upright, image.info.get("icc_profile"), Path(name))), name)
+        array = _checked(np.asarray(to_srgb(upright, image.info.get("icc_profile"), Path(name))), name)
+        numbers = described_colors(image)
+        return array if numbers is None else to_srgb_by_numbers(array, numbers)
     except InputError:
         raise
     except Exception as error:  # Pillow decodes only now, and decoders fail in many ways on damaged files.

@@ -105,6 +105,7 @@ class PictureWriter:
         if self._strip:
             extras = extras.without_metadata()
         name = frame.name if len(self._content.files) > 1 else ""
-        for kind in extras.lost_in(frame.path.suffix):
-            notify_not_kept(self._job, notify, f"the {kind} is left out: {frame.path.suffix} files hold none", name)
+        extras, lost = extras.fitted(frame.path.suffix)
+        for line in lost:
+            notify_not_kept(self._job, notify, line, name)
         return extras

@@ -1,0 +1,132 @@
+"""EXIF as it lies in a file: a tree of tags (TIFF 6.0), read and written without a change to any value.
+
+Pillow decodes text as Latin-1 and encodes it as ASCII; here the bytes of a value stay what they are.
+"""
+
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+PREFIX = b"Exif\0\0"
+"""Before EXIF in a JPEG."""
+
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+INTEROPERABILITY_IFD = 0xA005
+
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_LONG = 4
+_MOST_ENTRIES = 2000
+_MOST_VALUE_BYTES = 1 << 26
+
+Read: TypeAlias = Callable[[int, int], bytes]
+"""Returns so many bytes from an offset."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A value as it is stored, of a TIFF type, so many times."""
+
+    number: int
+    kind: int
+    count: int
+    value: bytes
+
+    def swapped(self) -> "Tag":
+        """The same in the other byte order."""
+        width = 4 if self.kind in (5, 10) else _TYPE_BYTES[self.kind]
+        words = (self.value[start : start + width][::-1] for start in range(0, len(self.value), width))
+        return Tag(self.number, self.kind, self.count, b"".join(words))
+
+
+@dataclass
+class TagTree:
+    """The tags of a directory, and the directories in it by the tag that points to them."""
+
+    order: str = "<"
+    """Byte order, as `struct` has it."""
+
+    tags: list[Tag] = field(default_factory=list)
+    inner: dict[int, list[Tag]] = field(default_factory=dict)
+
+    def bytes_of(self, number: int) -> bytes | None:
+        """The value of a tag of the outer directory."""
+        return next((tag.value for tag in self.tags if tag.number == number), None)
+
+    def swapped(self) -> "TagTree":
+        """The same in the other byte order."""
+        order = ">" if self.order == "<" else "<"
+        inner = {number: [tag.swapped() for tag in tags] for number, tags in self.inner.items()}
+        return TagTree(order, [tag.swapped() for tag in self.tags], inner)
+
+    def to_bytes(self) -> bytes:
+        """The tree as a TIFF without pictures."""
+        header = (b"II*\0" if self.order == "<" else b"MM\0*") + struct.pack(f"{self.order}I", 8)
+        return header + self.directory(8)
+
+    def directory(self, offset: int, more: Iterable[Tag] = ()) -> bytes:
+        """The directories as bytes that are to lie at `offset`, with `more` tags in the outer one."""
+        outer = [*self.tags, *more]
+        pointers = [Tag(number, _LONG, 1, bytes(4)) for number in self.inner]
+        size = self._size([*outer, *pointers])
+        inner = b""
+        for position, (number, tags) in enumerate(self.inner.items()):
+            place = struct.pack(f"{self.order}I", offset + size + len(inner))
+            pointers[position] = Tag(number, _LONG, 1, place)
+            inner += self._packed(tags, offset + size + len(inner))
+        return self._packed([*outer, *pointers], offset) + inner
+
+    def _size(self, tags: list[Tag]) -> int:
+        return 2 + 12 * len(tags) + 4 + sum(_even(len(tag.value)) for tag in tags if len(tag.value) > 4)
+
+    def _packed(self, tags: list[Tag], offset: int) -> bytes:
+        entries, values = b"", b""
+        begin = offset + 2 + 12 * len(tags) + 4
+        for tag in sorted(tags, key=lambda tag: tag.number):
+            entries += struct.pack(f"{self.order}HHI", tag.number, tag.kind, tag.count)
+            if len(tag.value) <= 4:
+                entries += tag.value.ljust(4, b"\0")
+            else:
+                entries += struct.pack(f"{self.order}I", begin + len(values))
+                values += tag.value.ljust(_even(len(tag.value)), b"\0")
+        return struct.pack(f"{self.order}H", len(tags)) + entries + bytes(4) + values
+
+
+def parse_tags(read: Read) -> TagTree:
+    """The tags of a TIFF, of which `read` gives bytes. Raises `ValueError` for another file, and for a broken one."""
+    head = read(0, 8)
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(head[:4])
+    if order is None or len(head) < 8:
+        raise ValueError("no TIFF")
+    (offset,) = struct.unpack(f"{order}I", head[4:])
+    tree = TagTree(order, _tags_at(read, order, offset))
+    for number in (EXIF_IFD, GPS_IFD):
+        if (pointer := tree.bytes_of(number)) is not None:
+            (offset,) = struct.unpack(f"{order}I", pointer[:4])
+            tree.inner[number] = _tags_at(read, order, offset)
+    tree.tags = [tag for tag in tree.tags if tag.number not in tree.inner]
+    return tree
+
+
+def _tags_at(read: Read, order: str, offset: int) -> list[Tag]:
+    (count,) = struct.unpack(f"{order}H", read(offset, 2))
+    if count > _MOST_ENTRIES:
+        raise ValueError(f"{count} tags")
+    data = read(offset + 2, 12 * count)
+    tags = {}
+    for position in range(0, len(data) - 11, 12):
+        number, kind, length = struct.unpack_from(f"{order}HHI", data, position)
+        size = _TYPE_BYTES.get(kind, 0) * length
+        if not size or size > _MOST_VALUE_BYTES:
+            continue
+        value = data[position + 8 : position + 8 + size]
+        if size > 4:
+            (place,) = struct.unpack_from(f"{order}I", data, position + 8)
+            value = read(place, size)
+        if len(value) == size:
+            tags[number] = Tag(number, kind, length, value)
+    return list(tags.values())
+
+
+def _even(size: int) -> int:
+    return size + size % 2

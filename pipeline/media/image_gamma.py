@@ -1,0 +1,87 @@
+"""Colours that are described by numbers instead of a profile: gamma and chromaticities of a PNG, Adobe RGB of a camera.
+
+What such a picture looks like is computed as the PNG specification has it (13.13): the numbers are made linear light by
+the exponent, brought to the primaries of sRGB, and encoded as sRGB.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+_SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+_ADOBE_RGB = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+_SRGB_GAMMA, _ADOBE_GAMMA = 1 / 2.2, 1 / 2.19921875
+_GAMMA_TOLERANCE = 0.005
+_PLACE_TOLERANCE = 0.002
+_COLOR_SPACE_TAG, _INTEROPERABILITY_TAG = 0xA001, 1
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Light to the power of `gamma` is stored; `places` are x and y of white, red, green and blue."""
+
+    gamma: float
+    places: tuple[float, ...] = _SRGB
+
+
+def described_colors(image: Image.Image) -> Numbers | None:
+    """The numbers that describe the colours of an image without a profile; None where they are those of sRGB."""
+    info = image.info
+    if info.get("icc_profile") or "srgb" in info:
+        return None
+    if image.format == "PNG":
+        return _checked(info.get("gamma"), info.get("chromaticity"))
+    return Numbers(_ADOBE_GAMMA, _ADOBE_RGB) if _is_adobe_rgb(image) else None
+
+
+def _checked(gamma: object, places: object) -> Numbers | None:
+    if not isinstance(gamma, float) or not 0.05 <= gamma <= 5:
+        return None
+    found: tuple[float, ...] = _SRGB
+    if isinstance(places, Sequence) and len(places) == len(_SRGB):
+        found = tuple(map(float, places))
+        if any(not 0 < y <= 1 for y in found[1::2]):
+            found = _SRGB
+    is_srgb = abs(gamma - _SRGB_GAMMA) < _GAMMA_TOLERANCE and np.allclose(found, _SRGB, atol=_PLACE_TOLERANCE, rtol=0)
+    return None if is_srgb else Numbers(gamma, found)
+
+
+def _is_adobe_rgb(image: Image.Image) -> bool:
+    """Whether the EXIF of a camera says so (DCF 2.0: the file of the optional colour space)."""
+    try:
+        exif = image.getexif()
+        inner = exif.get_ifd(0x8769)
+        return inner.get(_COLOR_SPACE_TAG) == 2 or exif.get_ifd(0xA005).get(_INTEROPERABILITY_TAG) == "R03"
+    except Exception:  # EXIF is metadata: a picture is not refused because that part is broken.
+        return False
+
+
+def to_srgb_by_numbers(array: np.ndarray, numbers: Numbers) -> np.ndarray:
+    """An `H×W×3` uint8 array of such colours in sRGB, uint8."""
+    linear = (np.arange(256) / 255) ** (1 / numbers.gamma)
+    if numbers.places == _SRGB:
+        return np.asarray(_encoded(linear)[array])
+    matrix = np.linalg.inv(_to_xyz(_SRGB)) @ _to_xyz(numbers.places)
+    light = linear.astype(np.float32)[array] @ matrix.T.astype(np.float32)
+    return _encoded(np.clip(light, 0, 1))
+
+
+def _encoded(light: np.ndarray) -> np.ndarray:
+    """Linear light as sRGB (IEC 61966-2-1)."""
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
+    return np.asarray((255 * curve + 0.5).astype(np.uint8))
+
+
+def _to_xyz(places: Sequence[float]) -> np.ndarray:
+    """The matrix from linear RGB to XYZ, each relative to its white."""
+    xy = np.asarray(places, float).reshape(4, 2)
+    xyz = np.stack([xy[:, 0] / xy[:, 1], np.ones(4), (1 - xy.sum(1)) / xy[:, 1]], axis=1)
+    white, primaries = xyz[0], xyz[1:].T
+    matrix = primaries * np.linalg.solve(primaries, white)
+    # The white of the picture is to be the white of sRGB.
+    return np.asarray(matrix / matrix.sum(axis=1, keepdims=True) * _WHITE[:, None])
+
+
+_WHITE = np.array([0.3127 / 0.3290, 1.0, (1 - 0.3127 - 0.3290) / 0.3290])
