@@ -1,14 +1,16 @@
 """Inputs → the frames of a job and how they are painted."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from ..errors import InputError
 from ..events import Listener, Notice, StopSignal
 from ..job.records import PlannedFrame
-from ..layers import require_size
+from ..layers import require_size_within, smallest_side
 from ..media import decoding
 from ..media.content import Content, ContentKind
 from ..media.find_content import missing_numbers
+from ..media.images import require_sides
 from ..paint.painter import Painter
 from ..pictures import Size, fit_within, size_of
 from ..settings import Settings
@@ -18,7 +20,7 @@ from .film_planner import plan_film
 from .flow_method import choose_flow_method
 from .frame_plan import FramePlan
 from .inputs import Inputs
-from .targets import hash_replaced_files
+from .targets import hash_replaced_files, picture_comparison_path
 from .workers import environment_of, gpu_worker_count, thread_count
 
 
@@ -57,23 +59,44 @@ def _plan_photos(inputs: Inputs) -> FramePlan:
     if content.kind is ContentKind.IMAGE:
         # A single image that cannot be painted is wrong input, not a job that is done in part.
         path = content.files[0].path
-        size = fit_within(size_of(decoding.read_image(path)), settings.size)
-        require_size(size, settings.layers, f"content {path}")
+        size = size_of(decoding.read_image(path))
+        _require_size(size, settings, path)
         output = output.parent
     work = settings.iterations.first
     frames = (
         PlannedFrame(index, index, file.name, str(output / file.target), work=work)
         for index, file in enumerate(content.files)
     )
-    return FramePlan(tuple(frames), tuple(_photo_sizes(content, settings)))
+    sizes = tuple(_photo_sizes(content))
+    if all(min(size) and _is_too_small(size, settings) for size in sizes):
+        # No run of the job could paint any of them.
+        _require_size(sizes[0], settings, content.files[0].path)
+    reduced = tuple(fit_within(size, settings.size) for size in sizes)
+    for file, (height, width) in zip(content.files, reduced, strict=True):
+        if content.kind is ContentKind.IMAGE:
+            require_sides(output / file.target, height, width)
+        if inputs.request.compare:
+            require_sides(picture_comparison_path(inputs, output / file.target), height, 2 * width)
+    return FramePlan(tuple(frames), reduced)
 
 
-def _photo_sizes(content: Content, settings: Settings) -> Iterator[Size]:
+def _photo_sizes(content: Content) -> Iterator[Size]:
+    """The size of each photo; (0, 0) where it cannot be read."""
     for file in content.files:
         try:
-            yield fit_within(decoding.image_size(file.path), settings.size)
+            yield decoding.image_size(file.path)
         except InputError:
             yield 0, 0
+
+
+def _is_too_small(size: Size, settings: Settings) -> bool:
+    return min(fit_within(size, settings.size)) < smallest_side(settings.layers)
+
+
+def _require_size(size: Size, settings: Settings, path: Path) -> None:
+    """Raises `InputError` where a photo of this size, or what `size` makes of it, is too small for the layers."""
+    reduced = fit_within(size, settings.size)
+    require_size_within(size, reduced, settings.size, settings.layers, f"content {path}")
 
 
 def _notices(content: Content, settings: Settings) -> Iterator[str]:
