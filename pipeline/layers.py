@@ -51,13 +51,23 @@ def smallest_side(layers: Iterable[str]) -> int:
     return int(2 ** sum(name.startswith("pool") for name in LAYERS[:end]))
 
 
-def require_size(size: tuple[int, int], layers: Iterable[str], what: str) -> None:
+def require_size(
+    size: tuple[int, int], layers: Iterable[str], what: str, remedy: str = "use a larger picture or shallower layers"
+) -> None:
     """Raises `InputError` if a picture of `size`, called `what`, has no feature at the deepest of `layers`."""
     layers = tuple(layers)
     side = smallest_side(layers)
     if min(size) < side:
         height, width = size
         raise InputError(
-            f"{what} is {width}×{height} pixels; layer {deepest(layers)} needs at least {side}×{side}: "
-            "use a larger picture or shallower layers"
+            f"{what} is {width}×{height} pixels; layer {deepest(layers)} needs at least {side}×{side}: {remedy}"
         )
+
+
+def require_size_within(
+    size: tuple[int, int], reduced: tuple[int, int], longer_side: int | None, layers: Iterable[str], what: str
+) -> None:
+    """`require_size` for a picture of `size` that the setting `size`, `longer_side`, makes one of `reduced`."""
+    layers = tuple(layers)
+    require_size(size, layers, what)
+    require_size(reduced, layers, f"{what}, with `size={longer_side}`,", "use a larger `size` or shallower layers")

@@ -91,7 +91,7 @@ class StyleSettings(Section):
         gt=0,
         le=100,
         description="Longest side of the style image as a multiple of the content's; it is reduced but never "
-        "enlarged. Smaller values give finer strokes.",
+        "enlarged, and its shorter side keeps what the layers need. Smaller values give finer strokes.",
     )
 
 

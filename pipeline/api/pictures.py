@@ -46,7 +46,7 @@ def stylize_image(
     `SettingsError` for an unknown or invalid setting; `UsageError` for style weights that do not fit the styles;
     `WeightsError`, `DeviceError` and `OutOfMemoryError`; and `FrameError` when the objective is not finite.
     """
-    from ..layers import require_size
+    from ..layers import require_size_within
     from ..media.picture_arguments import to_array
     from ..paint.batch import paint_one
     from ..paint.devices import device_label
@@ -59,8 +59,9 @@ def stylize_image(
     if chosen.is_retuned:
         listener(Notice(chosen.retuned_notice))
     array = to_array(content, "content")
-    array = resize(array, fit_within(size_of(array), chosen.size))
-    require_size(size_of(array), chosen.layers, "content")
+    reduced = fit_within(size_of(array), chosen.size)
+    require_size_within(size_of(array), reduced, chosen.size, chosen.layers, "content")
+    array = resize(array, reduced)
     first = chosen.start.first
     start_picture = None if first in COLD_STARTS else to_array(first, "start.first")
     painter = _painter(chosen, style, style_weights, device)

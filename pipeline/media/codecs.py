@@ -44,6 +44,9 @@ class Codec:
     least_side: int = 1
     """Pixels of the shorter side that the encoder takes."""
 
+    most_size: tuple[int, int] = (65_535, 65_535)
+    """The largest (height, width) that the encoder takes."""
+
     reorders: bool = False
     """Whether packets come in another order than frames."""
 
@@ -57,6 +60,7 @@ CODECS = {
         "yuv420p",
         odd_format="yuv444p",
         crf=16,
+        most_size=(16_384, 16_384),
         reorders=True,
     ),
     "hevc": Codec(
@@ -79,6 +83,7 @@ CODECS = {
         "yuv420p",
         crf=22,
         most_crf=63,
+        most_size=(8_704, 16_384),
     ),
     "vp9": Codec(
         "VP9",
@@ -170,6 +175,11 @@ class Encoding:
             raise UsageError(
                 f"{size[1]}×{size[0]} is too small for {codec.title}, which takes {codec.least_side} pixels and more: "
                 "use another `codec`"
+            )
+        if size[0] > codec.most_size[0] or size[1] > codec.most_size[1]:
+            raise UsageError(
+                f"{size[1]}×{size[0]} is too large for {codec.title}, which takes up to "
+                f"{codec.most_size[1]}×{codec.most_size[0]}: use another `codec` or a smaller `size`"
             )
         if self.pixel_format is not None:
             pixels = self.pixel_format

@@ -137,6 +137,16 @@ def _hidden_count(image: Image.Image) -> int:
     return int(bool(getattr(image, "default_image", False)))
 
 
+def require_sides(path: Path, height: int, width: int) -> None:
+    """Raises `OutputError` where the format that the ending of `path` names cannot hold a picture of this size."""
+    suffix, longest = path.suffix.lower(), max(height, width)
+    if longest > _SIDE_LIMITS.get(suffix, longest):
+        raise OutputError(
+            f"cannot write {path}: {suffix[1:]} holds at most {_SIDE_LIMITS[suffix]} pixels a side, "
+            f"and this picture has {longest}; write it as .png"
+        )
+
+
 def write_image(path: Path, array: np.ndarray, extras: Extras = Extras()) -> None:
     """Writes an `H×W×3` uint8 sRGB array to `path`, atomically, in the format that its ending names.
 
@@ -153,12 +163,7 @@ def write_image(path: Path, array: np.ndarray, extras: Extras = Extras()) -> Non
     if suffix not in IMAGE_SUFFIXES:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         raise OutputError(f"cannot write an image as {path.name}: use one of the endings {endings}")
-    longest = max(array.shape[:2])
-    if longest > _SIDE_LIMITS.get(suffix, longest):
-        raise OutputError(
-            f"cannot write {path}: {suffix[1:]} holds at most {_SIDE_LIMITS[suffix]} pixels a side, "
-            f"and this picture has {longest}; write it as .png"
-        )
+    require_sides(path, array.shape[0], array.shape[1])
     extras, _ = extras.fitted(suffix)
     if extras.alpha is not None and extras.alpha.shape != array.shape[:2]:
         raise ValueError(f"alpha of {extras.alpha.shape} does not go with a picture of {array.shape[:2]}")

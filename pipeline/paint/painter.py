@@ -15,7 +15,7 @@ import torch
 
 from ..errors import UsageError
 from ..events import Losses
-from ..layers import LAYERS, require_size
+from ..layers import LAYERS, require_size, smallest_side
 from ..pictures import Size, fit_within, normalize, resize, size_of, to_tensor
 from ..settings import Settings
 from . import initial, optimizers
@@ -66,6 +66,17 @@ def style_blend(weights: Sequence[float], styles: int) -> tuple[float, ...]:
             f"style weights {', '.join(map(str, weights))}: each must be at least 0, and at least one above 0"
         )
     return tuple(weights)
+
+
+def _reduced_size(size: Size, longest: int, shortest: int) -> Size:
+    """The size with its longer side reduced to `longest`, or less where its shorter side would fall below
+    `shortest`: a style of extreme shape keeps features at its deepest layer."""
+    reduced = fit_within(size, longest)
+    if min(reduced) >= shortest or min(size) <= shortest:
+        return reduced if min(reduced) >= shortest else size
+    height, width = size
+    scale = shortest / min(size)
+    return round(height * scale), round(width * scale)
 
 
 class Painter:
@@ -148,16 +159,18 @@ class Painter:
     def _style_targets(self, content: Size) -> dict[str, torch.Tensor]:
         """The style's Gram matrices for a content of this size, computed once for each size of the reduced style."""
         longest = max(1, round(max(content) * self.settings.style.scale))
-        sizes = tuple(fit_within(size_of(style), longest) for style in self._styles)
+        layers = self._weights.style_layers
+        shortest = smallest_side(layers) if layers else 1
+        sizes = tuple(_reduced_size(size_of(style), longest, shortest) for style in self._styles)
         if sizes not in self._style_cache:
-            for size in sizes:
-                require_size(size, self._weights.style_layers, "the style, reduced to fit this content,")
+            for size in sizes if layers else ():
+                require_size(size, layers, "the style")
             reduced = [resize(style, size) for style, size in zip(self._styles, sizes, strict=True)]
             self._style_cache[sizes] = style_targets(
                 self.encoder,
                 [to_tensor(style, self.device) for style in reduced],
                 self._blend,
-                tuple(self._weights.style_layers),
+                tuple(layers),
                 self._weights.gram,
             )
             while len(self._style_cache) > STYLE_CACHE_SIZE:

@@ -7,7 +7,7 @@ from ..errors import Interrupted
 from ..events import Listener, Notice, Scanning, StopSignal
 from ..job.folder import FRAMES_NAME
 from ..job.records import PlannedFrame
-from ..layers import require_size
+from ..layers import require_size_within
 from ..media import decoding
 from ..media.content import ContentKind
 from ..pictures import fit_within
@@ -31,7 +31,8 @@ def plan_film(inputs: Inputs, listener: Listener, stop: StopSignal, worker_count
         listener(Notice(text))
     settings = inputs.settings
     size = fit_within(scan.size, settings.size)
-    require_size(size, settings.layers, f"the content {inputs.content.files[0].path}")
+    what = f"the content {inputs.content.files[0].path}"
+    require_size_within(scan.size, size, settings.size, settings.layers, what)
     segments = _divide(inputs, scan, worker_count, listener)
     if choose_flow_method(settings.flow, inputs.devices[0]) == "files":
         check_flow_files(settings, inputs.passes, [shot.frames for shot in scan.shots], segments, size)
@@ -74,7 +75,10 @@ def _not_kept(inputs: Inputs, scan: ContentScan) -> Iterator[str]:
     if inputs.to_video:
         suffix = inputs.request.output.suffix.lower()
         size = fit_within(scan.size, inputs.settings.size)
-        yield from inputs.request.encoding.choose(suffix, size, scan.has_alpha).notes
+        encoding = inputs.request.encoding
+        yield from encoding.choose(suffix, size, scan.has_alpha).notes
+        if inputs.request.compare:
+            encoding.choose(suffix, (size[0], 2 * size[1]), has_alpha=False)  # It raises where that is too wide.
         if inputs.content.kind is ContentKind.VIDEO:
             tracks = decoding.read_tracks(path)
             yield from (tracks.without_metadata() if inputs.request.strip else tracks).notes(suffix)

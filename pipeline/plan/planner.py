@@ -6,11 +6,12 @@ from pathlib import Path
 from ..errors import InputError
 from ..events import Listener, Notice, StopSignal
 from ..job.records import PlannedFrame, not_kept_lines
-from ..layers import require_size
+from ..layers import require_size_within, smallest_side
 from ..media import decoding
 from ..media.content import Content, ContentKind
 from ..media.find_content import missing_numbers, passed_over
 from ..media.image_folders import HIDDEN
+from ..media.images import require_sides
 from ..paint.painter import Painter
 from ..pictures import Size, fit_within, size_of
 from ..settings import Settings
@@ -20,7 +21,7 @@ from .film_planner import plan_film
 from .flow_method import choose_flow_method
 from .frame_plan import FramePlan
 from .inputs import Inputs
-from .targets import hash_replaced_files
+from .targets import hash_replaced_files, picture_comparison_path
 from .workers import environment_of, gpu_worker_count, thread_count
 
 
@@ -59,8 +60,8 @@ def _plan_photos(inputs: Inputs, listener: Listener) -> FramePlan:
     if content.kind is ContentKind.IMAGE:
         # A single image that cannot be painted is wrong input, not a job that is done in part.
         path = content.files[0].path
-        size = fit_within(size_of(decoding.read_image(path)), settings.size)
-        require_size(size, settings.layers, f"content {path}")
+        size = size_of(decoding.read_image(path))
+        _require_size(size, settings, path)
         output = output.parent
     work = settings.iterations.first
     frames = (
@@ -70,13 +71,22 @@ def _plan_photos(inputs: Inputs, listener: Listener) -> FramePlan:
     sizes: list[Size] = []
     not_kept = [(_skipped_line(content), "")] if _is_worth_keeping(content) else []
     for file in content.files:
-        size, lines = _photo_facts(file.path, settings)
+        size, lines = _photo_facts(file.path)
         sizes.append(size)
         not_kept += [(line, file.name if len(content.files) > 1 else "") for line in lines]
     lost = dict.fromkeys(text for text, _ in not_kept)
     for line in not_kept_lines({text: [name for other, name in not_kept if other == text and name] for text in lost}):
         listener(Notice(line))
-    return FramePlan(tuple(frames), tuple(sizes), not_kept=tuple(not_kept))
+    if all(min(size) and _is_too_small(size, settings) for size in sizes):
+        # No run of the job could paint any of them.
+        _require_size(sizes[0], settings, content.files[0].path)
+    reduced = tuple(fit_within(size, settings.size) for size in sizes)
+    for file, (height, width) in zip(content.files, reduced, strict=True):
+        if content.kind is ContentKind.IMAGE:
+            require_sides(output / file.target, height, width)
+        if inputs.request.compare:
+            require_sides(picture_comparison_path(inputs, output / file.target), height, 2 * width)
+    return FramePlan(tuple(frames), reduced, not_kept=tuple(not_kept))
 
 
 def _is_worth_keeping(content: Content) -> bool:
@@ -88,13 +98,23 @@ def _skipped_line(content: Content) -> str:
     return f"files in the content that are no images are passed over: {passed_over(content.skipped)}"
 
 
-def _photo_facts(path: Path, settings: Settings) -> tuple[Size, tuple[str, ...]]:
-    """The size of a photo's painting, (0, 0) where it cannot be read, and what that does not keep."""
+def _photo_facts(path: Path) -> tuple[Size, tuple[str, ...]]:
+    """The size of a photo, (0, 0) where it cannot be read, and what its painting does not keep."""
     try:
         facts = decoding.image_facts(path)
     except InputError:
         return (0, 0), ()
-    return fit_within(facts.size, settings.size), facts.not_kept
+    return facts.size, facts.not_kept
+
+
+def _is_too_small(size: Size, settings: Settings) -> bool:
+    return min(fit_within(size, settings.size)) < smallest_side(settings.layers)
+
+
+def _require_size(size: Size, settings: Settings, path: Path) -> None:
+    """Raises `InputError` where a photo of this size, or what `size` makes of it, is too small for the layers."""
+    reduced = fit_within(size, settings.size)
+    require_size_within(size, reduced, settings.size, settings.layers, f"content {path}")
 
 
 def _notices(content: Content, settings: Settings) -> Iterator[str]:

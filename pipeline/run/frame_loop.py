@@ -21,6 +21,7 @@ from ..job.job import Job
 from ..job.records import FrameRecord, FrameState
 from ..media.content import Content
 from ..media.frame_index import FrameIndex
+from ..media.images import require_sides
 from ..paint.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from ..paint.task import FrameTask, PaintedFrame
 from ..pictures import Size, size_of
@@ -221,9 +222,10 @@ class FrameLoop:
             sources = self._links.sources(frame, self._painted.is_painted)
             request = self._links.flow_request(frame, sources)
             motion_frame = slot.motion.take(frame.index, request.neighbours, request.shot, request.keyframes)
+            require_sides(frame.path, *size_of(motion_frame.content))
             self._prefetch_next(slot, frame)
             task, reference = self._tasks.make(frame, motion_frame, sources)
-        except (InputError, FrameError) as error:
+        except (InputError, OutputError, FrameError) as error:
             self._fail_in_chain(frame, error)
             return False
         path = self._job.folder / CHECKPOINTS_NAME / f"{frame.index:06d}-{frame.pass_number + self._passes:02d}"
