@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_dry_run(plan: "DryRun") -> None:
-    """Prints what a job would paint, how long it would take and the disk space it would need."""
+    """Prints what a job would paint, how long it would take, and the disk space and memory it would need."""
     height, width = plan.size
     content = f"{plan.kind}, {format_count(plan.frame_count, 'picture')}"
     if plan.kind in ("video", "sequence"):
@@ -25,6 +25,7 @@ def print_dry_run(plan: "DryRun") -> None:
         ("output", short_path(plan.output)),
         ("job", short_path(plan.job)),
         ("disk", f"at most {format_bytes(plan.disk_bytes)}; {format_bytes(plan.disk_free_bytes)} free"),
+        ("memory", f"about {format_bytes(plan.memory_bytes)}; {format_bytes(plan.memory_free_bytes)} free"),
         ("device", plan.device),
         (
             "time",
@@ -36,6 +37,8 @@ def print_dry_run(plan: "DryRun") -> None:
     print_rows(rows, 8)
     if plan.disk_bytes > plan.disk_free_bytes:
         print_line("not enough disk space", style="red")
+    if plan.memory_bytes > plan.memory_free_bytes:
+        print_line("not enough memory", style="red")
 
 
 def print_status(status: "JobStatus") -> None:

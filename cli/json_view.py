@@ -9,6 +9,7 @@ from ..events import Assembling, Event, FrameProgress, Scanning, to_record
 from .flags import with_flags
 from .output import print_json
 from .pace import Clock
+from .streams import StdoutError, silence_stdout
 from .view import View
 
 
@@ -31,5 +32,8 @@ class JsonView(View):
         print_json(to_record(event))
 
     def error(self, error: ImpastoError) -> None:
-        print_json({"event": "error", "message": with_flags(str(error)), "exit_code": error.exit_code})
+        try:
+            print_json({"event": "error", "message": with_flags(str(error)), "exit_code": error.exit_code})
+        except (StdoutError, BrokenPipeError):
+            silence_stdout()
         super().error(error)

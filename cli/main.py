@@ -1,7 +1,6 @@
 """The `impasto` command: the typer application with all its commands."""
 
 import dataclasses
-import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -13,6 +12,7 @@ from .doctor import doctor
 from .jobs import clean, status, verify
 from .measure import measure
 from .session import CommandState, state_of
+from .streams import StdoutError, install_streams, silence_stdout, stdout_problem
 from .stylize import resume, stylize
 
 app = typer.Typer(
@@ -54,11 +54,22 @@ for command in (stylize, resume, status, verify, clean, measure, configs, doctor
 
 def main() -> NoReturn:
     """Runs the command line of this process and exits with its code."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # The shell closed it (`>&-`, `2>&-`): what would be printed is dropped.
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-    app(obj=CommandState(owns_process=True))
-    raise SystemExit(0)
+    install_streams()
+    code: object = 0
+    try:
+        try:
+            app(obj=CommandState(owns_process=True))
+        except SystemExit as ended:
+            code = ended.code
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+        code = code or 1
+    except StdoutError as error:
+        silence_stdout()
+        sys.stderr.write(f"impasto: {stdout_problem(error)}\n")
+        code = code or 1
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

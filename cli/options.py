@@ -176,5 +176,7 @@ ForceOption = Annotated[
 ]
 DryRunOption = Annotated[
     bool,
-    typer.Option("--dry-run", help="Paint nothing; report the frames, the time and the disk space of the job."),
+    typer.Option(
+        "--dry-run", help="Paint nothing; report the frames, the time, the disk space and the memory of the job."
+    ),
 ]

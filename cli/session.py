@@ -11,11 +11,12 @@ from typing import IO, Any, cast
 import typer
 from rich.console import Console
 
-from ..errors import ImpastoError, Interrupted, StorageError
+from ..errors import ImpastoError, Interrupted, OutOfMemoryError, StorageError
 from ..events import StopSignal
-from .closable_terminal import ClosableTerminal
+from ..out_of_memory import is_out_of_memory, out_of_memory_error
 from .engine import Engine
 from .formatting import short_path
+from .streams import DroppingStream, StdoutError, require_stdout, silence_stdout, stdout_problem
 from .view import View
 from .views import make_view
 
@@ -54,11 +55,13 @@ def session(
     """
     state = state_of(context)
     paints = shows_job if paints is None else paints
-    console = Console(file=cast(IO[str], ClosableTerminal(sys.stderr)), highlight=False)
+    console = Console(file=cast(IO[str], DroppingStream(sys.stderr)), highlight=False)
     view = make_view(console, quiet=quiet or not shows_job, as_json=as_json)
     stop = StopOnSignal(view, owns_process=state.owns_process)
     code = 0
     try:
+        if as_json:
+            require_stdout()
         with view, stop if paints else contextlib.nullcontext():
             yield view, stop
     except ImpastoError as error:
@@ -67,22 +70,36 @@ def session(
         view.error(error)
         code = error.exit_code
     except KeyboardInterrupt:
-        remedy = "" if view.job is None else f"; continue with: impasto resume {short_path(view.job)}"
-        view.error(Interrupted(f"stopped at once{remedy}"))
+        view.error(Interrupted(f"stopped at once{_resume_hint(view)}"))
         code = Interrupted.exit_code
     except BrokenPipeError:
         # The reader of stdout has closed it, as `head` does: nothing more can be printed.
-        sys.stdout = None
+        silence_stdout()
         code = 1
+    except StdoutError as error:
+        silence_stdout()
+        View(console).error(StorageError(f"{stdout_problem(error)}{_resume_hint(view)}"))
+        code = StorageError.exit_code
     except OSError as error:
         # What the pipeline does not translate: a file name that is too long, a current folder that was removed.
         if state.debug:
             raise
         path = f"{error.filename}: " if error.filename else ""
-        view.error(StorageError(f"{path}{error.strerror or error}"))
+        shown = out_of_memory_error(error) if is_out_of_memory(error) else None
+        view.error(shown or StorageError(f"{path}{error.strerror or error}"))
         code = StorageError.exit_code
+    except Exception as error:
+        if state.debug or not is_out_of_memory(error):
+            raise
+        # As libraries are loaded; the pipeline translates what comes later.
+        view.error(out_of_memory_error(error))
+        code = OutOfMemoryError.exit_code
     if code:
         raise typer.Exit(code)
+
+
+def _resume_hint(view: View) -> str:
+    return "" if view.job is None else f"; continue with: impasto resume {short_path(view.job)}"
 
 
 class StopOnSignal(StopSignal):

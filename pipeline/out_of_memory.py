@@ -1,14 +1,46 @@
-"""Recognises the errors by which Python, torch, CUDA and OpenCV report that memory ran out."""
+"""Recognises the errors by which Python, torch, CUDA and OpenCV report that memory ran out, and raises our own."""
 
-import torch
+import contextlib
+import errno
+import sys
+from collections.abc import Iterator
 
-_MESSAGES = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "Insufficient memory")
-"""In messages of torch on a CPU, of the CUDA runtime, of cuBLAS and cuDNN, and of OpenCV, which have no type of their
-own for it."""
+from .errors import ImpastoError, OutOfMemoryError
+
+_MESSAGES = (
+    *("can't allocate memory", "Cannot allocate memory", "out of memory", "ALLOC_FAILED", "Insufficient memory"),
+    *("bad_alloc", "bad allocation", "failed to map segment", "can't start new thread"),
+)
+"""In messages of torch on a CPU, of the operating system, of the CUDA runtime, of cuBLAS and cuDNN, of OpenCV, of C++,
+of libraries that are loaded, and of Python's threads, each of which takes memory. None has a type of its own for it."""
+
+_LONGEST_REASON = 120
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out; any other `RuntimeError` is a bug and must not be taken for it."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        message in str(error) for message in _MESSAGES
-    )
+    torch = sys.modules.get("torch")  # Commands that do not paint start without it.
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    return any(message in str(error) for message in _MESSAGES)
+
+
+def out_of_memory_error(error: BaseException) -> OutOfMemoryError:
+    """What is raised for an error that says that memory ran out, where it is not known what for."""
+    reason = (" ".join(str(error).split()) or type(error).__name__)[:_LONGEST_REASON]
+    return OutOfMemoryError(f"not enough memory ({reason}): end other programs, or use a smaller `size`")
+
+
+@contextlib.contextmanager
+def translated_memory_errors() -> Iterator[None]:
+    """Raises `OutOfMemoryError` for every error of other libraries that says that memory ran out."""
+    try:
+        yield
+    except ImpastoError:
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory_error(error) from error

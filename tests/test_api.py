@@ -484,13 +484,6 @@ def test_painting_lowers_the_measured_objective(content_array: np.ndarray, style
     assert before.content == 0
 
 
-@pytest.mark.parametrize(("stream", "arguments", "code"), [("stdout", "", 0), ("stderr", "'none'", 2)])
-def test_a_command_without_a_standard_stream_ends_well(stream: str, arguments: str, code: int) -> None:
-    script = f"import sys; sys.{stream} = None; sys.argv[1:] = ['configs', {arguments}]; "
-    done = in_fresh_process(script + "from impasto.cli.main import main; main()")
-    assert (done.returncode, done.stderr) == (code, "")
-
-
 def test_what_no_call_can_mean_is_named(tmp_path: Path) -> None:
     for call in (impasto.status, impasto.verify, impasto.clean, impasto.resume):
         with pytest.raises(impasto.UsageError, match="job is a NoneType"):

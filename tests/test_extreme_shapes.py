@@ -91,7 +91,7 @@ def test_a_picture_too_wide_for_the_format_is_refused_before_the_job(tmp_path: P
     with pytest.raises(OutputError, match="webp holds at most 16383"):
         stylize(request(content, style_file, tmp_path / "o.webp"))
     # H.264 and AV1 as well, of which AV1 holds fewer rows.
-    with pytest.raises(UsageError, match="too large for H.264"):
+    with pytest.raises(UsageError, match=r"too large for H\.264"):
         stylize(request(content.parent, style_file, tmp_path / "o.mp4"))
     assert [path.name for path in tmp_path.iterdir() if "impasto" in path.name] == []
     with pytest.raises(UsageError, match="16384×8704"):

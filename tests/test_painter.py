@@ -278,7 +278,7 @@ def test_a_content_without_features_is_refused(make_painter: Callable[..., Paint
 
 def test_a_style_without_features_is_refused(make_painter: Callable[..., Painter], content_array: np.ndarray) -> None:
     painter = make_painter(styles=[np.zeros((3, 80, 3), np.uint8)])
-    with pytest.raises(InputError, match="the style, reduced to fit this content, is"):
+    with pytest.raises(InputError, match=r"the style is 80×3 pixels; .* at least 4×4"):
         paint_one(painter, FrameTask(0, content_array, "content", StopRule(2)))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..events import FrameProgress, FrameStarted, Listener, Losses, Notice, ignore
+from ..out_of_memory import translated_memory_errors
 from .arguments import StrPath, as_weights, load_changed_settings
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 
+@translated_memory_errors()
 def stylize_image(
     content: "Picture",
     style: "Picture | Sequence[Picture]",
@@ -75,6 +77,7 @@ def stylize_image(
     return painted.image
 
 
+@translated_memory_errors()
 def measure_image(
     result: "Picture",
     content: "Picture",

@@ -58,6 +58,8 @@ class DecoderPool:
             raise value
         if kind == "failure":
             raise DecoderError(f"its decoder failed ({value})")
+        if kind == "no_memory":
+            raise DecoderError(f"its decoder has not enough memory ({value})", "end other programs, or reduce it first")
         return value
 
     def warm_up(self) -> None:

@@ -2,8 +2,8 @@
 
 A request is `(function, folder, path, arguments)`: a name in `_FUNCTIONS`, the folder to which a relative path belongs,
 the path and further arguments. The answers to it are pairs of a kind and a value: any number of `item` and of `alive`,
-which says only that the decoder works, and then `result`, `error` (an `ImpastoError` to raise) or `failure` (the text
-of any other exception).
+which says only that the decoder works, and then `result`, `error` (an `ImpastoError` to raise), or `failure` or
+`no_memory` (the text of any other exception).
 """
 
 import contextlib
@@ -22,6 +22,7 @@ import numpy as np
 
 from ..child_processes import Parent
 from ..errors import ImpastoError
+from ..out_of_memory import is_out_of_memory
 from . import image_metadata, images, rebased_tracks, tracks, video_reader
 from .frame_index import FrameIndex
 from .video_info import VideoScan
@@ -128,7 +129,8 @@ def _answer(
         return "error", error
     except Exception as error:
         reason = " ".join(str(error).split())
-        return "failure", f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        kind = "no_memory" if is_out_of_memory(error) else "failure"
+        return kind, f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 
 
 def _capture_log() -> Callable[[], str | None]:

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from ..errors import FrameError, InputError
+from ..errors import FrameError, ImpastoError, InputError
 from ..media.frame_reader import FrameReader
 from ..out_of_memory import is_out_of_memory
 from ..pictures import size_of, to_tensor
@@ -123,8 +123,8 @@ class MotionReader:
         self.prefetch(index, neighbours, shot, keyframes)
         try:
             return self._prefetched[_Request(index, tuple(neighbours), shot, tuple(keyframes))].result()
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+        except Exception as error:
+            if isinstance(error, ImpastoError) or not is_out_of_memory(error):
                 raise
             raise FrameError(f"the motion of frame {index} could not be estimated: {error}") from error
         finally:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ..errors import DeviceError, OutOfMemoryError
+from ..errors import DeviceError, ImpastoError, OutOfMemoryError
 from ..out_of_memory import is_out_of_memory
 from ..pictures import Size
 from ..torch_settings import reproducible
@@ -67,8 +67,8 @@ def computing(device: torch.device, size: Size) -> Iterator[None]:
     with reproducible(device):
         try:
             yield
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+        except Exception as error:
+            if isinstance(error, ImpastoError) or not is_out_of_memory(error):
                 raise
             height, width = size
             raise OutOfMemoryError(

@@ -17,7 +17,7 @@ from ..errors import UsageError
 from ..events import Losses
 from ..layers import LAYERS, require_size, smallest_side
 from ..pictures import Size, fit_within, normalize, resize, size_of, to_tensor
-from ..settings import Settings
+from ..settings import Settings, StyleSettings
 from . import initial, optimizers
 from .colors import ColorStatistics, color_statistics
 from .devices import computing
@@ -68,10 +68,15 @@ def style_blend(weights: Sequence[float], styles: int) -> tuple[float, ...]:
     return tuple(weights)
 
 
-def _reduced_size(size: Size, longest: int, shortest: int) -> Size:
-    """The size with its longer side reduced to `longest`, or less where its shorter side would fall below
-    `shortest`: a style of extreme shape keeps features at its deepest layer."""
-    reduced = fit_within(size, longest)
+def reduced_style_size(style: StyleSettings, content: Size, size: Size) -> Size:
+    """The size to which a style image of `size` is reduced for a content of a size.
+
+    Its longer side is the content's times the style's scale, or more where its shorter side would have no feature at
+    the deepest layer: a style of extreme shape keeps what the layers need. It is never enlarged.
+    """
+    layers = _layers_in_use(style.layers)
+    shortest = smallest_side(layers) if layers else 1
+    reduced = fit_within(size, max(1, round(max(content) * style.scale)))
     if min(reduced) >= shortest or min(size) <= shortest:
         return reduced if min(reduced) >= shortest else size
     height, width = size
@@ -158,10 +163,8 @@ class Painter:
 
     def _style_targets(self, content: Size) -> dict[str, torch.Tensor]:
         """The style's Gram matrices for a content of this size, computed once for each size of the reduced style."""
-        longest = max(1, round(max(content) * self.settings.style.scale))
         layers = self._weights.style_layers
-        shortest = smallest_side(layers) if layers else 1
-        sizes = tuple(_reduced_size(size_of(style), longest, shortest) for style in self._styles)
+        sizes = tuple(reduced_style_size(self.settings.style, content, size_of(style)) for style in self._styles)
         if sizes not in self._style_cache:
             for size in sizes if layers else ():
                 require_size(size, layers, "the style")

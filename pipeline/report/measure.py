@@ -15,6 +15,7 @@ from ..media import decoding
 from ..media.containers import is_video_name
 from ..motion.dis import DisFlow
 from ..motion.flo_files import FloFolder
+from ..out_of_memory import translated_memory_errors
 from ..paint.batch import paint_one
 from ..paint.encoder_weights import EncoderWeights, load_weights
 from ..paint.painter import Painter, style_blend
@@ -59,13 +60,43 @@ def measure(
     Raises `InputError` for a result without content, for counts that differ, and where the flow to the frame before is
     missing; `UsageError` for the flow of a result that is no film.
     """
+    with translated_memory_errors():
+        yield from _measure_pictures(
+            result,
+            content,
+            styles,
+            settings,
+            style_weights,
+            torch.device(device),
+            photos=photos,
+            flow_folder=flow_folder,
+            cold_iterations=cold_iterations,
+            cold_every=cold_every,
+            weights=weights_loader(settings.encoder.weights),
+        )
+
+
+def _measure_pictures(
+    result: Path,
+    content: Path,
+    styles: Sequence[Path],
+    settings: Settings,
+    style_weights: Sequence[float],
+    device: torch.device,
+    *,
+    photos: bool,
+    flow_folder: Path | None,
+    cold_iterations: int,
+    cold_every: int,
+    weights: EncoderWeights,
+) -> Iterator[Measured]:
     _require_counterparts(result, content)
     blend = style_blend(style_weights, len(styles))
     film = not photos and is_film(result, content)
     if flow_folder is not None:
         _require_flow_folder(flow_folder, result, film)
     pictures = [decoding.read_image(path) for path in styles]
-    painter = Painter(settings, weights_loader(settings.encoder.weights), pictures, blend, torch.device(device))
+    painter = Painter(settings, weights, pictures, blend, device)
     cold_starts = _ColdStarts(painter, cold_iterations, cold_every) if cold_iterations else None
     meter = None
     if film:

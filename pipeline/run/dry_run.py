@@ -1,18 +1,21 @@
-"""What a job would do, how long it would take and how much disk space: measured, with nothing written."""
+"""What a job would do, how long it would take, how much memory and disk space: measured, with nothing written."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .. import storage
 from ..errors import InputError
 from ..events import Listener, StopSignal, ignore
 from ..job.folder import is_job
 from ..job.records import not_kept_lines
-from ..layers import require_size
+from ..layers import require_size, smallest_side
 from ..media.frame_reader import FrameReader
+from ..out_of_memory import translated_memory_errors
 from ..paint.costs import iteration_seconds
 from ..paint.encoder_weights import EncoderWeights, load_weights
 from ..paint.painter import Painter
@@ -20,6 +23,7 @@ from ..pictures import Size, fit_within, resize, size_of
 from ..plan.disk_space import disk_needed
 from ..plan.frame_plan import FramePlan
 from ..plan.inputs import Inputs, read_inputs
+from ..plan.memory import cpu_memory_free, cpu_memory_needed, gpu_memory_free, gpu_memory_needed
 from ..plan.planner import plan_frames
 from ..plan.request import Request
 from ..plan.scheduler import makespan
@@ -29,6 +33,10 @@ from ..torch_settings import thread_limit
 
 WeightsLoader = Callable[[str], EncoderWeights]
 """Loads the encoder's weights, given the setting `encoder.weights`."""
+
+MEASURED_PIXELS = {"cpu": 1 << 16, "cuda": 1 << 20}
+"""The largest part of a picture that iterations are timed on, by the type of the device. Their time is in proportion to
+the pixels, from 128×128 on a CPU on."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +63,15 @@ class DryRun:
 
     disk_free_bytes: int
 
+    memory_bytes: int
+    """Estimated: what all workers take at the same time, or on a GPU what one picture takes, of the largest there
+    are."""
+
+    memory_free_bytes: int
+    """Of this machine, container or process, whichever has the least; or on the fullest GPU."""
+
     seconds_per_iteration: float
-    """Measured on the first frame, with the threads of one worker."""
+    """Measured on a part of the first frame, with the threads of one worker."""
 
     seconds: float
     """Estimated for all frames, with all iterations used."""
@@ -76,25 +91,36 @@ class DryRun:
 
 def dry_run(request: Request, listener: Listener = ignore, *, weights_loader: WeightsLoader = load_weights) -> DryRun:
     """Reads the content and times a few iterations; writes nothing. Raises what `stylize` raises before it paints."""
-    inputs = read_inputs(request)
+    with translated_memory_errors():
+        inputs = read_inputs(request)
+        return _dry_run(inputs, _plan(inputs, listener), weights_loader)
+
+
+def _plan(inputs: Inputs, listener: Listener) -> FramePlan:
+    """The frames of the job, after the checks of what it would overwrite."""
+    request = inputs.request
     begins_anew = request.force or not is_job(request.job_folder)
     if begins_anew and not request.force:
         check_output_is_free(inputs)
     plan = plan_frames(inputs, listener, StopSignal())
     if begins_anew:
         check_paintings_are_free(inputs, plan.frames)
-    name, content = _first_readable(inputs, plan)
+    return plan
+
+
+def _dry_run(inputs: Inputs, plan: FramePlan, weights_loader: WeightsLoader) -> DryRun:
+    request = inputs.request
+    name, content = _first_paintable(inputs, plan)
     size = size_of(content)
     require_size(size, inputs.settings.layers, name)
     threads = thread_count(inputs, plan)
     work = iterations_left(inputs, plan.segments, plan.frames) * plan.mean_pixels
     devices = worker_devices(inputs, threads, work, count_chains(plan.segments, plan.frames))
     with thread_limit(threads, inputs.devices[0]):
-        weights = weights_loader(inputs.settings.encoder.weights)
-        painter = Painter(inputs.settings, weights, inputs.styles, inputs.blend, inputs.devices[0])
-        seconds_per_iteration = iteration_seconds(painter, content)
-    # An iteration takes time in proportion to the pixels.
-    seconds_per_pixel = seconds_per_iteration / (size[0] * size[1])
+        painter = _painter(inputs, weights_loader(inputs.settings.encoder.weights))
+        sample = part_of(content, MEASURED_PIXELS[painter.device.type])
+        seconds_per_pixel = iteration_seconds(painter, sample) / _pixels(sample)
+        memory, memory_free = _memory(inputs, plan, devices, painter, sample)
     needed = disk_needed(inputs, plan)
     return DryRun(
         kind=str(inputs.content.kind),
@@ -105,7 +131,9 @@ def dry_run(request: Request, listener: Listener = ignore, *, weights_loader: We
         iterations=sum(frame.work for frame in plan.frames),
         disk_bytes=sum(needed.values()),
         disk_free_bytes=min(storage.free_bytes(folder) for folder in needed),
-        seconds_per_iteration=seconds_per_iteration,
+        memory_bytes=memory,
+        memory_free_bytes=memory_free,
+        seconds_per_iteration=seconds_per_pixel * _pixels(content),
         seconds=seconds_per_pixel * makespan(plan.chains(), len(devices)),
         device=describe_devices(devices, threads),
         workers=len(devices),
@@ -115,6 +143,36 @@ def dry_run(request: Request, listener: Listener = ignore, *, weights_loader: We
     )
 
 
+def _painter(inputs: Inputs, weights: EncoderWeights) -> Painter:
+    """A painter to take the time with: that of an iteration does not depend on the size of the style."""
+    styles = [part_of(style, MEASURED_PIXELS["cpu"]) for style in inputs.styles]
+    return Painter(inputs.settings, weights, styles, inputs.blend, inputs.devices[0])
+
+
+def _memory(
+    inputs: Inputs, plan: FramePlan, devices: Sequence[torch.device], painter: Painter, sample: np.ndarray
+) -> tuple[int, int]:
+    """(Memory that is needed, memory that is free), in bytes."""
+    if devices[0].type == "cpu":
+        return cpu_memory_needed(inputs, plan, len(devices)), cpu_memory_free(len(devices))
+    return gpu_memory_needed(painter, sample, max(plan.pixels)), gpu_memory_free(devices)
+
+
+def part_of(array: np.ndarray, pixels: int) -> np.ndarray:
+    """The middle of a picture (H×W×3), of at most so many pixels: a square, or longer where the picture is narrow."""
+    height, width = size_of(array)
+    short = min(height, width, math.isqrt(pixels))
+    long = min(max(height, width), pixels // short)
+    rows, columns = (short, long) if height <= width else (long, short)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return np.ascontiguousarray(array[top : top + rows, left : left + columns])
+
+
+def _pixels(array: np.ndarray) -> int:
+    height, width = size_of(array)
+    return height * width
+
+
 def _by_text(not_kept: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     for text, name in not_kept:
@@ -122,15 +180,18 @@ def _by_text(not_kept: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
     return names
 
 
-def _first_readable(inputs: Inputs, plan: FramePlan) -> tuple[str, np.ndarray]:
-    """Name and content, at the size of its painting, of the first frame that can be read; photos that cannot are
-    skipped."""
+def _first_paintable(inputs: Inputs, plan: FramePlan) -> tuple[str, np.ndarray]:
+    """Name and content, at the size of its painting, of the first frame that can be painted; photos that cannot, as
+    they are damaged or too small, are skipped."""
+    side = smallest_side(inputs.settings.layers)
     with FrameReader(inputs.content, plan.frame_index) as reader:
-        for frame in plan.frames:
+        for frame, size in zip(plan.frames, plan.sizes, strict=True):
+            if min(size) < side:
+                continue
             try:
                 array = reader.read(frame.index)[0]
                 return frame.name, resize(array, fit_within(size_of(array), inputs.settings.size))
             except InputError:
                 if inputs.content.is_film or frame is plan.frames[-1]:
                     raise
-    raise InputError("there is no frame to paint")
+    raise InputError(f"none of the {len(plan.frames)} photos can be read and is large enough to be painted")

@@ -15,6 +15,7 @@ from ..job.folder import CHECKPOINTS_NAME, FLOW_NAME, is_job
 from ..job.job import Job
 from ..job.records import FrameRecord, FrameState
 from ..media.content import ContentKind
+from ..out_of_memory import translated_memory_errors
 from ..paint.encoder_weights import EncoderWeights, load_weights
 from ..paint.painter import Painter
 from ..plan.disk_space import check_space, disk_needed
@@ -50,7 +51,8 @@ def stylize(
     Raises `JobMismatchError` when the existing job was made with other settings or content, `PartialError` when frames
     failed (the rest is painted), `Interrupted` when `stop` was requested, and other errors of the tree in `errors`.
     """
-    return JobRun(read_inputs(request), listener, stop or StopSignal(), executor_factory, weights_loader).run()
+    with translated_memory_errors():
+        return JobRun(read_inputs(request), listener, stop or StopSignal(), executor_factory, weights_loader).run()
 
 
 def resume(

@@ -16,6 +16,7 @@ from ..media import decoding
 from ..media.content import Content
 from ..media.image_metadata import Extras
 from ..media.images import read_image, write_image
+from ..out_of_memory import translated_memory_errors
 from ..pictures import size_of
 from ..plan.execution_plan import ExecutionPlan
 from ..report.plots import plot_losses
@@ -45,6 +46,7 @@ class PictureWriter:
         self._strip = strip
         self._plot = plot
 
+    @translated_memory_errors()  # A frame that cannot be saved for it fails, and the others go on.
     def save(self, painted: Painted, notify: Notify) -> Painted:
         """Writes a painting and records its frame as done; returns it with the losses of the file.
 

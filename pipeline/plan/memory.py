@@ -1,0 +1,138 @@
+"""The memory that painting takes, estimated, and how much of it there is.
+
+On a CPU the peak of a worker follows a rule, whose numbers were measured (`make bench ONLY=memory`); what a GPU takes
+is measured on two small pictures, as it depends on the algorithms that cuDNN chooses.
+"""
+
+import heapq
+import os
+import resource
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..paint.costs import CostsOf, batch_costs
+from ..paint.painter import Painter, reduced_style_size
+from ..pictures import Size, size_of
+from ..settings import Settings
+from .frame_plan import FramePlan
+from .inputs import Inputs
+from .resources import WORKER_BYTES, physical_memory_bytes
+
+PAINTED_PIXEL_BYTES = 2800
+"""Of a pixel of a picture that is painted on a CPU: what the encoder keeps for the gradient, and the gradients of its
+widest layers. The first block has nearly all of it, so that other layers change little."""
+
+PAIR_BYTES = 50
+"""Of a pixel for each pair that L-BFGS keeps: 24 for the pair, and as much again for its computation."""
+
+STYLE_PIXEL_BYTES = 850
+"""Of a pixel of the reduced style, for whose Gram matrices no gradient is kept."""
+
+FILM_PIXEL_BYTES = 400
+"""Of a pixel of a film's frame, for the frames and the optical flow that are kept beside the picture."""
+
+
+def worker_bytes(settings: Settings, size: Size, styles: Sequence[Size], width: int = 1, *, is_film: bool) -> int:
+    """The peak memory of a worker on a CPU that paints `width` pictures of a size in styles of these sizes."""
+    optimizer = settings.optimizer
+    iterations = settings.passes.iterations if settings.passes.count > 1 else settings.iterations.first
+    pairs = min(optimizer.history, iterations) if optimizer.method == "lbfgs" else 0
+    each = PAINTED_PIXEL_BYTES + PAIR_BYTES * pairs + (FILM_PIXEL_BYTES if is_film else 0)
+    # One after the other: the style is encoded before the picture is painted.
+    reduced = (reduced_style_size(settings.style, size, style) for style in styles)
+    style = max(height * wide * STYLE_PIXEL_BYTES for height, wide in reduced)
+    return WORKER_BYTES + max(width * each * size[0] * size[1], style)
+
+
+def cpu_memory_needed(inputs: Inputs, plan: FramePlan, workers: int) -> int:
+    """The memory that workers on a CPU take together at the most: each with one of the largest pictures."""
+    is_film = inputs.content.is_film
+    styles = [size_of(style) for style in inputs.styles]
+    width = inputs.request.batch or 1
+    largest = heapq.nlargest(workers, plan.sizes, key=lambda size: size[0] * size[1])
+    return sum(worker_bytes(inputs.settings, size, styles, width, is_film=is_film) for size in largest)
+
+
+def gpu_memory_needed(painter: Painter, content: np.ndarray, pixels: int, costs_of: CostsOf = batch_costs) -> int:
+    """The memory of a GPU that a picture of `pixels` takes, from that of two parts of `content` (H×W×3 uint8)."""
+    whole, half = content, content[:, : max(1, content.shape[1] // 2)]
+    (_, more), (_, less) = costs_of(painter, whole, 1), costs_of(painter, half, 1)
+    difference = (whole.size - half.size) // 3
+    slope = max(0, more - less) / difference if difference else 0.0
+    return round(more + slope * (pixels - whole.size // 3))
+
+
+def gpu_memory_free(devices: Sequence[torch.device]) -> int:
+    """The memory that is free on the fullest of these GPUs, what this process has cached included."""
+    return min(torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) for device in devices)
+
+
+def cpu_memory_free(workers: int = 1) -> int:
+    """The memory that this process and its workers may take: what is available on this machine or in this container,
+    and what the limits of a process allow (`ulimit -v`); with what this process has of it already."""
+    own_virtual, own = _own_bytes()
+    free = [_meminfo_available() + own, _container_free() + own]
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        soft = resource.getrlimit(kind)[0]
+        if soft != resource.RLIM_INFINITY:
+            # Address space that is reserved and not used counts as well.
+            free.append(workers * max(0, soft - (own_virtual - own if kind == resource.RLIMIT_AS else 0)))
+    return min(free)
+
+
+def _own_bytes() -> tuple[int, int]:
+    """(Virtual, resident) memory of this process; 0 where the system does not say."""
+    try:
+        virtual, resident = map(int, Path("/proc/self/statm").read_text().split()[:2])
+    except (OSError, ValueError):
+        return 0, 0
+    page = os.sysconf("SC_PAGE_SIZE")
+    return virtual * page, resident * page
+
+
+def _meminfo_available() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    except (OSError, ValueError, IndexError):
+        pass
+    return physical_memory_bytes()
+
+
+def _container_free(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> int:
+    """The memory that is left in the control groups of this process (version 2 or 1); 1 EiB without a limit."""
+    free = 1 << 60
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        return free
+    for line in lines:
+        _, kinds, path = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        base, limit, used = (
+            (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes")
+            if kinds
+            else (root, "memory.max", "memory.current")
+        )
+        folder = base / path.lstrip("/")
+        # A limit of any group above counts; inside a container the folder of the group itself may be hidden.
+        for group in (folder, *folder.parents):
+            if not group.is_relative_to(base):
+                break
+            free = min(free, _group_free(group, limit, used))
+    return free
+
+
+def _group_free(group: Path, limit: str, used: str) -> int:
+    try:
+        most, taken = int((group / limit).read_text()), int((group / used).read_text())
+        statistics = dict(line.split()[:2] for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):  # No such file, or "max": no limit.
+        return 1 << 60
+    # Cached files are given up where memory is short.
+    return max(0, most - taken + int(statistics.get("inactive_file", 0)))
