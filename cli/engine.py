@@ -36,11 +36,13 @@ class Engine:
         device: str | None,
         executor: str | None,
         address: str | None,
+        content: Sequence[Path] = (),
+        styles: Sequence[Path] = (),
     ) -> JobDone:
         """See `job_run.resume`."""
         from ..run.job_run import resume
 
-        return resume(job, listener, stop, device, executor, address)
+        return resume(job, listener, stop, device, executor, address, content=content, styles=styles)
 
     def measure(self, *arguments: Any, **options: Any) -> "Iterator[Measured]":
         """See `report.measure.measure`."""

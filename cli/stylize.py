@@ -147,13 +147,22 @@ def resume(
         ),
     ] = None,
     address: AddressOption = None,
+    content: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="The content where it is now, if it was moved away from the job."),
+    ] = None,
+    style: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="IMAGE", help="The styles where they are now, if they were moved away from the job."),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Continue a job, given its folder."""
+    """Continue a job, given its folder. It may have been moved, along with its content, style and output."""
     with session(context, quiet=quiet, as_json=as_json, shows_job=True) as (view, stop):
         _require_job(job)
-        state_of(context).engine.resume(job, view, stop, device, executor, address)
+        files = tuple(content or ()), tuple(style or ())
+        state_of(context).engine.resume(job, view, stop, device, executor, address, *files)
 
 
 def _require_job(folder: Path) -> None:

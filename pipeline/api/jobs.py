@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..events import JobDone, Listener, StopSignal, ignore
-from .arguments import StrPath, as_path, job_request
+from .arguments import StrPath, as_path, as_paths, job_request
 
 if TYPE_CHECKING:
     from ..job.status import JobStatus
@@ -125,17 +125,29 @@ def resume(
     device: str | None = None,
     executor: str | None = None,
     address: str | None = None,
+    content: StrPath | Sequence[StrPath] = (),
+    style: StrPath | Sequence[StrPath] = (),
     on_event: Listener | None = None,
     stop: StopSignal | None = None,
 ) -> JobDone:
     """Continues the job in the folder `job` and returns what came out.
 
-    `device`, `executor` and `address` paint elsewhere than the job began. Raises `JobError` for a folder without a
-    job, and what `stylize` raises.
+    `device`, `executor` and `address` paint elsewhere than the job began. `content` and `style` name its files where
+    they are now, if they were moved away from the job; they have to be the same, by their hashes. What was moved along
+    with the job is found without. Raises `JobError` for a folder without a job, and what `stylize` raises.
     """
     from ..run import job_run
 
-    return job_run.resume(as_path(job, "job"), on_event or ignore, stop, device, executor, address)
+    return job_run.resume(
+        as_path(job, "job"),
+        on_event or ignore,
+        stop,
+        device,
+        executor,
+        address,
+        content=() if content == () else as_paths(content, "content"),
+        styles=() if style == () else as_paths(style, "style"),
+    )
 
 
 def status(job: StrPath) -> "JobStatus":

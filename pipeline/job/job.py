@@ -34,6 +34,7 @@ from .folder import (
 )
 from .lock import acquire_lock
 from .records import FrameRecord, FrameState, OutputRecord, PlannedFrame
+from .relocation import Relocation
 from .repair import OWNER_KEY, open_to_read, repair_store
 from .schema import COMPARISONS, NOT_KEPT
 from .store import (
@@ -51,6 +52,9 @@ COPY_SECONDS = 60.0
 """How often a job at work copies its store. Frames painted since are painted again when a damaged store is restored."""
 
 _MOST_DIFFERENCES_SHOWN = 5
+
+_FOLDER_KEY = "folder"
+"""The row of `meta` with the absolute path of the job folder, from which a move is seen."""
 
 _UNPAINTED: dict[str, object] = dict.fromkeys(
     (
@@ -82,6 +86,9 @@ class Job:
         self._lock = lock
         self._copy_seconds = copy_seconds
         self._copied_at = time.monotonic()
+        output = json.loads(store.meta("recipe") or "{}").get("output", "")
+        self._move = Relocation.find(store.meta(_FOLDER_KEY), folder, output) if output else None
+        """Where the files are now, where the job was moved since it was last written."""
 
     @classmethod
     def create(
@@ -117,7 +124,7 @@ class Job:
                 require_no_other_files(folder)
             remove_contents(folder)
             meta = {name: json.dumps(v) for name, v in (("recipe", recipe), ("invocation", invocation), ("plan", plan))}
-            meta["created"] = _now()
+            meta |= {"created": _now(), _FOLDER_KEY: os.path.abspath(folder)}
             if frame_index is not None:
                 meta["frame_index"] = frame_index
             # Under another name until it is complete: a folder with a job.db has all its frames in it.
@@ -180,6 +187,7 @@ class Job:
             store = Store(folder, connect_to_write(folder / STORE_NAME))
         job = cls(folder, store, lock, store_problem, copy_seconds)
         try:
+            job._record_move()
             store.set_meta({OWNER_KEY: f"process {os.getpid()} on {socket.gethostname()}, since {_now()}"})
             # The copy has the owner as well, so that it is not taken for that of a job which ended cleanly.
             job.copy_store()
@@ -209,17 +217,25 @@ class Job:
     @property
     def recipe(self) -> dict[str, Any]:
         """What decides the job's result."""
-        return self._mapping("recipe")
+        values = self._mapping("recipe")
+        return values if self._move is None else self._move.recipe(values)
 
     @property
     def invocation(self) -> dict[str, Any]:
         """What was asked for, and where the inputs are."""
-        return self._mapping("invocation")
+        values = self._mapping("invocation")
+        return values if self._move is None else self._move.invocation(values)
+
+    def record_invocation(self, values: Mapping[str, Any]) -> None:
+        """Records where the inputs are now."""
+        if values != self.invocation:
+            self.store.set_meta({"invocation": json.dumps(values)})
 
     @property
     def plan(self) -> dict[str, Any]:
         """How the job is done, as plain values that `ExecutionPlan` reads."""
-        return self._mapping("plan")
+        values = self._mapping("plan")
+        return values if self._move is None else self._move.plan(values)
 
     def replace_plan(self, plan: Mapping[str, Any]) -> None:
         """Records a plan that had to change while the job is done."""
@@ -241,6 +257,7 @@ class Job:
         become part of the job's recipe.
         """
         own = self.recipe
+        _forget_name(own, recipe)
         files = own.get("content", {}).get("files", {})
         now = recipe["content"]["files"] if replaceable else {}
         new = {name: now[name] for name in replaceable if name in files and now.get(name, files[name]) != files[name]}
@@ -357,7 +374,7 @@ class Job:
     def comparisons(self) -> dict[Path, str]:
         """The files written for `--compare`, each with its hash."""
         rows = self.store.read("SELECT path, sha256 FROM comparisons ORDER BY path")
-        return {Path(from_text(row["path"])): row["sha256"] for row in rows}
+        return {Path(self._moved(from_text(row["path"]))): row["sha256"] for row in rows}
 
     def record_not_kept(self, text: str, name: str = "") -> bool:
         """Records what the output cannot keep of the content's file `name`, empty where there is only one; returns
@@ -400,6 +417,28 @@ class Job:
         self.store.write_copy()
         self._copied_at = time.monotonic()
 
+    def _moved(self, path: str) -> str:
+        """Where a painting or comparison is; a path in the job's own folder is relative."""
+        return path if self._move is None or not Path(path).is_absolute() else self._move.output(path)
+
+    def _record_move(self) -> None:
+        """Writes the paths of a job that was moved anew, so that it may be moved once more."""
+        if self._move is None:
+            return
+        values = {"recipe": self.recipe, "invocation": self.invocation, "plan": self.plan}
+        comparisons = self.comparisons
+        with self.store.transaction():
+            for row in self.store.read("SELECT pass, idx, path FROM frames"):
+                path = from_text(row["path"])
+                if Path(path).is_absolute():
+                    self.store.update_frame(row["pass"], row["idx"], {"path": to_text(self._moved(path))})
+            self.store.clear(COMPARISONS)
+            for comparison, sha256 in comparisons.items():
+                self.store.put(COMPARISONS, {"path": to_text(str(comparison)), "sha256": sha256})
+            texts = {name: json.dumps(value) for name, value in values.items()}
+            self.store.set_meta({**texts, _FOLDER_KEY: os.path.abspath(self.folder)})
+            self._move = None
+
     def _mapping(self, key: str) -> dict[str, Any]:
         return dict(json.loads(self.store.meta(key) or "{}"))
 
@@ -410,7 +449,7 @@ class Job:
             index=row["idx"],
             shot=row["shot"],
             name=from_text(row["name"]),
-            path=self.folder / from_text(row["path"]),
+            path=self.folder / self._moved(from_text(row["path"])),
             pts=row["pts"],
             state=FrameState(row["state"]),
             sha256=row["sha256"],
@@ -424,6 +463,14 @@ class Job:
             sources=None if row["sources"] is None else tuple(json.loads(row["sources"])),
             error=None if row["error"] is None else from_text(row["error"]),
         )
+
+
+def _forget_name(own: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Gives a single file of the content, which its hash identifies, the name that it has now."""
+    content, now = own.get("content", {}), other["content"]
+    files, others = content.get("files", {}), now["files"]
+    if len(files) == len(others) == 1 and list(files.values()) == list(others.values()):
+        own["content"] = {**content, "files": dict(others), "order": now["order"]}
 
 
 def _planned_row(frame: PlannedFrame) -> dict[str, object]:

@@ -143,6 +143,11 @@ class Store:
         with self.transaction():
             self._put(table, values)
 
+    def clear(self, table: Table) -> None:
+        """Removes all rows of a table."""
+        with self.transaction():
+            self._change_count(table, -self.connection.execute(f"DELETE FROM {table.name}").rowcount)
+
     def write_copy(self) -> None:
         """Writes `job.copy`, between two transactions."""
         with self._lock, translated_errors(self.folder):

@@ -1,7 +1,7 @@
 """A job from end to end: request → plan → paintings → output."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .. import storage
-from ..errors import OutputError
+from ..errors import InputError, OutputError
 from ..events import JobDone, JobStarted, Listener, Notice, StopSignal, ignore
 from ..job.folder import CHECKPOINTS_NAME, FLOW_NAME, is_job
 from ..job.job import Job
@@ -63,18 +63,24 @@ def resume(
     executor: str | None = None,
     address: str | None = None,
     *,
+    content: Sequence[Path] = (),
+    styles: Sequence[Path] = (),
     executor_factory: ExecutorFactory = make_executor,
     weights_loader: WeightsLoader = load_weights,
 ) -> JobDone:
     """Continues the job in a folder, on its own devices or on those given; returns a summary.
 
-    Raises what `stylize` raises.
+    `content` and `styles` name its files where they are now; they have to be the same, by their hashes. What was moved
+    along with the job folder is found without. Raises what `stylize` raises.
     """
     with Job.read(job) as existing:
         values = existing.invocation
     other = {"device": device or values["device"], "executor": executor or values["executor"]}
     other["address"] = address or (values["address"] if other["executor"] == "ray" else None)
-    request = Request.from_values({**values, **other}, job)
+    named = {"content": content, "styles": styles}
+    files = {key: [str(path) for path in paths] for key, paths in named.items() if paths}
+    _require_there(values | files, job)
+    request = Request.from_values({**values, **other, **files}, job)
     return stylize(request, listener, stop, executor_factory=executor_factory, weights_loader=weights_loader)
 
 
@@ -120,6 +126,7 @@ class JobRun:
             # A photo that could not be read may have been replaced by one that can.
             photos = self.inputs.content.kind is ContentKind.PHOTOS
             job.require_same(recipe, [frame.name for frame in job.frames(FrameState.FAILED)] if photos else ())
+            job.record_invocation({**job.invocation, **_places(request)})
         except BaseException:
             job.__exit__()
             raise
@@ -232,6 +239,22 @@ class JobRun:
                 notify(job, self.listener, text)
         elif not (failed and self.inputs.to_video):
             write_comparisons(job, self.inputs, plan, self.listener, self.stop)
+
+
+def _require_there(values: Mapping[str, Any], job: Path) -> None:
+    """Raises `InputError` for content and styles that are neither where they were nor beside the moved job."""
+    for key, name in (("content", "content"), ("styles", "style")):
+        for path in values[key]:
+            if not Path(path).exists():
+                raise InputError(
+                    f"{name} {path} is not there any more: say where it is now with: impasto resume {job} --{name} PATH"
+                )
+
+
+def _places(request: Request) -> dict[str, Any]:
+    """Where the files are that a request reads."""
+    values = request.to_values()
+    return {key: values[key] for key in ("content", "styles")}
 
 
 def _remove_intermediate_files(job: Job, unfinished: Sequence[FrameRecord]) -> None:
