@@ -230,6 +230,24 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
+def require_writable(folder: Path) -> None:
+    """Raises `StorageError` where no file can be made in a folder, or in the nearest there is of a folder to be made.
+
+    Tries it, and leaves nothing behind: what the system says of permissions is not all that decides.
+    """
+    existing = folder.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    trial = temporary_beside(existing / "trial")
+    try:
+        with open(trial, "xb"):
+            pass
+    except OSError as error:
+        raise storage_error(error, existing) from error
+    finally:
+        remove(trial)
+
+
 def storage_error(error: OSError, path: Path) -> StorageError:
     """Returns the `StorageError` for an `OSError` at `path`: one line with the remedy."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -467,10 +467,10 @@ class Job:
 
 def _forget_name(own: dict[str, Any], other: Mapping[str, Any]) -> None:
     """Gives a single file of the content, which its hash identifies, the name that it has now."""
-    content, now = own.get("content", {}), other["content"]
-    files, others = content.get("files", {}), now["files"]
+    content, now = own.get("content", {}), other.get("content", {})
+    files, others = content.get("files", {}), now.get("files", {})
     if len(files) == len(others) == 1 and list(files.values()) == list(others.values()):
-        own["content"] = {**content, "files": dict(others), "order": now["order"]}
+        own["content"] = {**content, "files": dict(others), "order": now.get("order")}
 
 
 def _planned_row(frame: PlannedFrame) -> dict[str, object]:

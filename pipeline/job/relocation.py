@@ -57,15 +57,16 @@ class Relocation:
 
     def invocation(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """What was asked for, with all files where they are now."""
-        settings = {key: dict(value) if isinstance(value, dict) else value for key, value in values["settings"].items()}
+        given = values.get("settings", {})
+        settings = {key: dict(value) if isinstance(value, dict) else value for key, value in given.items()}
         for section, key in (("start", "first"), ("encoder", "weights"), ("flow", "weights"), ("flow", "folder")):
-            path = settings[section][key]
+            path = settings.get(section, {}).get(key)
             if path is not None and Path(path).is_absolute():
                 settings[section][key] = self.input(path)
         return {
             **values,
-            "content": [self.input(path) for path in values["content"]],
-            "styles": [self.input(path) for path in values["styles"]],
+            "content": [self.input(path) for path in values.get("content", ())],
+            "styles": [self.input(path) for path in values.get("styles", ())],
             "output": str(self.new_output),
             "settings": settings,
         }

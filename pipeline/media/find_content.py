@@ -49,8 +49,9 @@ def _video(path: Path, content_count: int, output: Path, mode: Mode) -> Content:
     """A video, to a video or a folder of frames."""
     if content_count > 1:
         raise UsageError(
-            f"{content_count} contents with a video among them ({path}): a video is painted on its own, so run "
-            'one command for each, as in: for clip in *.mp4; do impasto stylize "$clip" …; done'
+            f"{content_count} contents with a video among them ({path}): a video is painted on its own, so run one "
+            f'command for each, as in: for clip in *{path.suffix}; do impasto stylize "$clip" --style STYLE '
+            f'--output "painted-$clip"; done'
         )
     if mode == "photos":
         raise UsageError(f"`mode='photos'` does not go with the video {path}")

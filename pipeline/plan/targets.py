@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .. import storage
-from ..errors import OutputError
+from ..errors import OutputError, StorageError
 from ..job.records import PlannedFrame
 from ..media.content import ContentKind
 from .inputs import Inputs
@@ -33,6 +33,25 @@ def check_output_is_free(inputs: Inputs) -> None:
         raise OutputError(f"output {output} exists: choose another name, or overwrite it with `force`")
     if output.exists() and not output.is_file():
         raise OutputError(f"output {output} is no regular file: name another")
+
+
+def check_can_be_written(inputs: Inputs) -> None:
+    """Raises `OutputError` where the output, a comparison or the job's folder cannot be written, before hours of
+    painting; writes nothing that stays."""
+    request = inputs.request
+    output = request.output.absolute()
+    folders = {request.job_folder.absolute(): "job"}
+    if inputs.to_one_file:
+        folders[output.parent] = "output"
+    else:
+        folders |= {(output / file.target).parent: "output" for file in inputs.content.files} or {output: "output"}
+    if request.compare:
+        folders[comparison_path(output).parent] = "output"
+    for folder, name in folders.items():
+        try:
+            storage.require_writable(folder)
+        except StorageError as error:
+            raise OutputError(f"{error}: choose another `{name}`, or change the permissions") from error
 
 
 def check_paintings_are_free(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:

@@ -24,7 +24,7 @@ from ..plan.inputs import Inputs, read_inputs
 from ..plan.planner import plan_execution, plan_frames
 from ..plan.recipe import make_recipe
 from ..plan.request import Request
-from ..plan.targets import check_output_is_free, check_paintings_are_free, clear_comparisons
+from ..plan.targets import check_can_be_written, check_output_is_free, check_paintings_are_free, clear_comparisons
 from ..plan.workers import count_chains, describe_devices, environment_of, iterations_left, worker_devices
 from .comparison import write_comparisons
 from .dry_run import WeightsLoader
@@ -138,6 +138,7 @@ class JobRun:
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"the job's folder {folder} is a file: remove it, or name another `job`")
         check_output_is_free(inputs)
+        check_can_be_written(inputs)
         plan = plan_frames(inputs, self.listener, self.stop, self.worker_count)
         check_paintings_are_free(inputs, plan.frames)
         check_space(disk_needed(inputs, plan))
@@ -168,6 +169,7 @@ class JobRun:
         self._report_start(job, plan, devices, frames, iterations, len(pending))
         if not pending:
             return 0
+        check_can_be_written(inputs)
         loop = self.loop_factory(
             job,
             plan,
