@@ -104,7 +104,7 @@ def test_a_film_with_jumps_is_painted_whole(tmp_path: Path, style_file: Path) ->
     assert abs(sound_seconds(output) - 2) < 0.1
     assert abs(sound_times(output)[-1][1] - found.timing.end_seconds) < 0.1
     # What the sound was put on one time line in is gone, and what was said is still known.
-    assert not list(request.job_folder.glob("*.nut"))
+    assert not list(request.job_folder.glob("*.tracks"))
     assert resume(request.job_folder).not_kept == done.not_kept
 
 
@@ -288,3 +288,18 @@ def test_any_time_line_is_kept(tmp_path: Path, suffix: str, line: tuple[Fraction
     if suffix != ".gif":
         late, source_late = starts[0] - sound_start(path), timing.start_seconds - sound_start(tone)
         assert abs(late - source_late) <= Fraction(1, 100)
+
+
+def test_subtitles_of_a_video_whose_clock_jumps(tmp_path: Path, style_file: Path) -> None:
+    """They go on with sound and pictures."""
+    (tmp_path / "s.srt").write_text("1\n00:00:00,200 --> 00:00:00,400\nfirst\n")
+    part = tmp_path / "part.mkv"
+    ffmpeg(*moving_source("10", 1), *sine(1), "-i", tmp_path / "s.srt", *H264, "-c:a", "libopus", "-c:s", "srt", part)
+    joined, output = tmp_path / "joined.mkv", tmp_path / "o.mkv"
+    joined.write_bytes(part.read_bytes() * 2)
+    settings = load_settings("default", (*TINY, "size=none", "flow.method=dis", "shots.detect=false"))
+    stylize(Request((joined,), (style_file,), output, settings), executor_factory=unpainted)
+    with av.open(str(output)) as container:
+        found: list[Any] = [packet for packet in container.demux(container.streams.subtitles[0]) if packet.size]
+        assert [round(float(packet.pts * packet.time_base), 1) for packet in found] == [0.2, 1.2]
+    assert abs(sound_seconds(output) - 2) < 0.1

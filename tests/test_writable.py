@@ -68,7 +68,7 @@ def test_nothing_is_read_for_an_output_that_cannot_be_written(
     settings = load_settings("default", (*TINY, "size=none"))
     request = Request((clip,), (style_file,), output, settings, job=job, compare=which == "compare")
     with pytest.raises(
-        OutputError, match="not allowed to write .*ro: Permission denied: choose another `(output|job)`"
+        OutputError, match=r"not allowed to write .*ro: Permission denied: choose another `(output|job)`"
     ):
         (dry_run if is_dry else stylize)(request)
     assert not job.exists()

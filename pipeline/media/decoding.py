@@ -70,9 +70,9 @@ def read_tracks(path: Path) -> Tracks:
     return cast(Tracks, _single("video", "read_tracks", path))
 
 
-def write_rebased_tracks(path: Path, target: Path) -> None:
+def write_rebased_tracks(path: Path, target: Path, *, with_subtitles: bool = True) -> None:
     """See `rebased_tracks.write_rebased_tracks`."""
-    _single("video", "write_rebased_tracks", path, target.absolute())
+    _single("video", "write_rebased_tracks", path, target.absolute(), with_subtitles)
 
 
 def scan(path: Path, consumer: Callable[[int, np.ndarray], None], stream: int | None = None) -> VideoScan:

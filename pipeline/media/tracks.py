@@ -6,7 +6,7 @@ named. All of it keeps its place beside the pictures.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -150,6 +150,10 @@ class Tracks:
     def without_metadata(self) -> "Tracks":
         """The same without metadata about place, time and author; chapters stay."""
         return Tracks(self.source, self.start_seconds, self.audio, self.subtitles, 0, self.chapters, (), self.unknown)
+
+    def without_streams(self) -> "Tracks":
+        """Chapters and metadata alone."""
+        return replace(self, audio=(), subtitles=(), attachment_count=0)
 
     @property
     def has_streams(self) -> bool:

@@ -136,8 +136,17 @@ def _tracks_of(path: Path, rebased: Path | None) -> Tracks:
     tracks = decoding.read_tracks(path)
     if rebased is None or not tracks.has_streams:
         return tracks
-    decoding.write_rebased_tracks(path, rebased)
-    return replace(tracks, source=rebased)
+    # The paintings are worth more than what goes along with them.
+    for kept in (tracks, replace(tracks, subtitles=())):
+        lost = () if kept is tracks else ("subtitles in a video whose clock jumps",)
+        try:
+            decoding.write_rebased_tracks(path, rebased, with_subtitles=kept is tracks)
+            return replace(kept, source=rebased, unknown=(*tracks.unknown, *lost))
+        except MediaError:
+            storage.remove(rebased)
+    return replace(
+        tracks.without_streams(), unknown=(*tracks.unknown, "the sound, which cannot be put on one time line,")
+    )
 
 
 def _check_painting(frame: FrameRecord) -> None:
