@@ -95,7 +95,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "is_animated": lambda _, path: images.is_animated(path),
     "read_extras": lambda _, path: image_metadata.read_extras(path),
     "probe": lambda answers, path, stream: video_reader.probe(path, answers.alive, stream),
-    "read_tracks": lambda _, path: tracks.read_tracks(path),
+    "read_tracks": lambda _, path, stream: tracks.read_tracks(path, stream),
     "write_rebased_tracks": lambda _, *arguments: rebased_tracks.write_rebased_tracks(*arguments),
     "scan": _scan,
     "read_frames": _read_frames,

@@ -65,9 +65,9 @@ def probe(path: Path, stream: int | None = None) -> VideoInfo:
     return cast(VideoInfo, _single("video", "probe", path, stream))
 
 
-def read_tracks(path: Path) -> Tracks:
+def read_tracks(path: Path, stream: int | None = None) -> Tracks:
     """See `tracks.read_tracks`."""
-    return cast(Tracks, _single("video", "read_tracks", path))
+    return cast(Tracks, _single("video", "read_tracks", path, stream))
 
 
 def write_rebased_tracks(path: Path, target: Path, *, with_subtitles: bool = True) -> None:

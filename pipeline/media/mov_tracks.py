@@ -7,7 +7,7 @@ Macintosh had (`mdhd`), and no roles (`kind`, ISO/IEC 14496-12, 8.10.4).
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import storage
@@ -15,8 +15,10 @@ from .. import storage
 _SCHEME = b"urn:mpeg:dash:role:2011"
 _ROLES = {
     "hearing_impaired": b"caption",
+    "captions": b"caption",
     "comment": b"commentary",
     "visual_impaired": b"description",
+    "descriptions": b"description",
     "dub": b"dub",
     "forced": b"forced-subtitle",
 }
@@ -63,7 +65,13 @@ def mark_tracks(path: Path, marks: Sequence[TrackMarks]) -> None:
         if len(marked) == len(movie):
             storage.overwrite(path, len(head), _box(b"moov", marked))
             return
-        marked = _with_chunks_moved(marked, len(marked) - len(movie))
+        try:
+            marked = _with_chunks_moved(marked, len(marked) - len(movie))
+        except struct.error:
+            # A file so long that its offsets, of 32 bits, grow no further: all but the roles.
+            marked = _marked(movie, [replace(each, dispositions=frozenset()) for each in marks])
+            storage.overwrite(path, len(head), _box(b"moov", marked))
+            return
         with storage.atomic_file(path) as grown, open(grown, "wb") as target:
             target.write(head + _box(b"moov", marked))
             shutil.copyfileobj(file, target, 1 << 20)
@@ -79,11 +87,10 @@ def _marked(movie: bytes, marks: Sequence[TrackMarks]) -> bytes:
 
 
 def _marked_track(track: bytes, marks: TrackMarks) -> bytes:
-    kinds = b"".join(
-        _box(b"kind", bytes(4) + _SCHEME + b"\0" + role + b"\0")
-        for disposition, role in _ROLES.items()
-        if disposition in marks.dispositions and role not in track
-    )
+    said = {data for name, body in _boxes(track) if name == b"udta" for kind, data in _boxes(body) if kind == b"kind"}
+    roles = dict.fromkeys(role for disposition, role in _ROLES.items() if disposition in marks.dispositions)
+    bodies = (bytes(4) + _SCHEME + b"\0" + role + b"\0" for role in roles)
+    kinds = b"".join(_box(b"kind", body) for body in bodies if body not in said)
 
     def change(name: bytes, body: bytes) -> bytes:
         if name == b"tkhd" and marks.is_enabled is not None:

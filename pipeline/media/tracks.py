@@ -4,8 +4,9 @@ Each is copied where the output's container holds it, converted where it holds a
 named. All of it keeps its place beside the pictures.
 """
 
+import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +16,11 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition
 
-from .containers import open_container
+from ..errors import InputError
+from .containers import open_container, video_stream
 from .image_file import ANIMATED_SUFFIXES
 from .mov_tracks import TrackMarks
+from .track_marks import Kind, held_roles, holds_language, lost_roles
 
 _PCM = {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8"}
 _AUDIO_KEPT = {
@@ -49,30 +52,6 @@ _SUBTITLES_KEPT = {
 _SUBTITLES_ENCODED = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
 """Text subtitles are converted to these; subtitles that are pictures are copied or left out."""
 
-_BIBLIOGRAPHIC = {
-    "sqi": "alb",
-    "hye": "arm",
-    "eus": "baq",
-    "mya": "bur",
-    "zho": "chi",
-    "ces": "cze",
-    "nld": "dut",
-    "fra": "fre",
-    "kat": "geo",
-    "deu": "ger",
-    "ell": "gre",
-    "isl": "ice",
-    "mkd": "mac",
-    "mri": "mao",
-    "msa": "may",
-    "fas": "per",
-    "ron": "rum",
-    "slk": "slo",
-    "bod": "tib",
-    "cym": "wel",
-}
-"""The languages that have two codes (ISO 639-2, T and B)."""
-
 _OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "writing_library"}
 """Metadata that speaks of the old file, and not of the film."""
 
@@ -92,7 +71,7 @@ _PLAIN_NAMES = {
 
 @dataclass(frozen=True)
 class Track:
-    """A stream of sound or subtitles."""
+    """A stream of pictures, sound or subtitles."""
 
     number: int
     """Its index among the streams of its kind in the file."""
@@ -106,21 +85,33 @@ class Track:
     dispositions: frozenset[str] = frozenset()
     """What it is for, and whether it is on unasked (`default`), by ffmpeg's names."""
 
-    def marks(self, stream: str) -> list[str]:
-        """Arguments of ffmpeg that say the same of an output stream, as `s:0`. ffmpeg would switch tracks on itself."""
-        arguments = [f"-disposition:{stream}", "+".join(sorted(self.dispositions)) or "0"]
-        for key, value in (("language", self.language), ("title", self.title)):
+    kind: Kind = "a"
+
+    def held(self, suffix: str) -> "Track":
+        """The track with the marks that a container with this ending keeps."""
+        is_held = self.language is not None and holds_language(self.language, suffix)
+        roles = held_roles(self.dispositions, suffix, self.kind)
+        return replace(self, language=self.language if is_held else None, dispositions=roles)
+
+    def marks(self, position: int, suffix: str) -> list[str]:
+        """Arguments of ffmpeg that mark the output's track of this kind and position likewise. ffmpeg would switch
+        tracks on itself."""
+        held, stream = self.held(suffix), f"{self.kind}:{position}"
+        arguments = [f"-disposition:{stream}", "+".join(sorted(held.dispositions)) or "0"]
+        for key, value in (("language", held.language), ("title", held.title)):
             arguments += [f"-metadata:s:{stream}", f"{key}={value}"] if value else []
         return arguments
 
-    def lost_marks(self, written: "Track") -> list[str]:
-        """What the track as written does not say of itself."""
-        lost = sorted(self.dispositions - written.dispositions)
-        if self.language and same_language(self.language) != same_language(written.language or ""):
+    def lost_marks(self, suffix: str) -> str | None:
+        """What a container with this ending does not say of the track, as a line; None where it says all."""
+        lost = lost_roles(self.dispositions, suffix, self.kind)
+        if self.language and not holds_language(self.language, suffix):
             lost.append(f"language {self.language}")
-        if self.title and self.title != written.title:
-            lost.append(f"title {self.title}")
-        return lost
+        if not lost:
+            return None
+        whose = {"v": "the pictures", "a": f"track {self.number} of sound", "s": f"track {self.number} of subtitles"}
+        says = "say" if self.kind == "v" else "says"
+        return f"{suffix[1:]} has no place for what {whose[self.kind]} {says}: {', '.join(lost)}"
 
 
 @dataclass(frozen=True)
@@ -146,10 +137,15 @@ class Tracks:
     chapters: tuple[Chapter, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
     unknown: tuple[str, ...] = ()
+    pictures: Track | None = None
+    """The stream of pictures that is painted, of which only the marks are taken."""
+
+    keeps_stream_metadata: bool = True
+    """Whether what else sound and subtitles say of themselves goes with them."""
 
     def without_metadata(self) -> "Tracks":
-        """The same without metadata about place, time and author; chapters stay."""
-        return Tracks(self.source, self.start_seconds, self.audio, self.subtitles, 0, self.chapters, (), self.unknown)
+        """The same without metadata about place, time and author; chapters and the marks of tracks stay."""
+        return replace(self, attachment_count=0, metadata=(), keeps_stream_metadata=False)
 
     def without_streams(self) -> "Tracks":
         """Chapters and metadata alone."""
@@ -188,17 +184,25 @@ class Tracks:
             return [], [f"the {' and the '.join(lost)} {_is(lost)} left out: a GIF holds none"] if lost else []
         arguments, notes = self._audio_arguments(suffix, part)
         more, others = self._subtitle_arguments(suffix, part)
-        arguments, notes = arguments + more, notes + others
+        arguments, notes = [*self._picture_marks(suffix), *arguments, *more], notes + others
         if self.attachment_count and suffix == ".mkv":
             arguments += ["-map", "1:t", "-c:t", "copy"]
         elif self.attachment_count:
             notes.append(f"attached files ({self.attachment_count}) are left out: {suffix[1:]} holds none")
+        marked = (*(() if self.pictures is None else (self.pictures,)), *self.written(suffix))
+        notes += [line for track in marked if (line := track.lost_marks(suffix)) is not None]
         notes += [f"{what} is left out" for what in self.unknown]
         return arguments, notes
 
     def notes(self, suffix: str) -> list[str]:
         """A line for each thing that a container with this ending cannot hold as it is."""
         return self.arguments(suffix, None)[1]
+
+    def _picture_marks(self, suffix: str) -> list[str]:
+        # The only pictures are on, whatever was said of them among others.
+        pictures = self.pictures or Track(0, "", kind="v")
+        marked = replace(pictures, dispositions=pictures.dispositions | {"default"})
+        return [*([] if self.keeps_stream_metadata else ["-map_metadata:s", "-1"]), *marked.marks(0, suffix)]
 
     def _audio_arguments(self, suffix: str, part: tuple[str, str] | None) -> tuple[list[str], list[str]]:
         arguments, notes = [], []
@@ -207,10 +211,10 @@ class Tracks:
         for position, audio in enumerate(self.audio):
             if audio.codec in _AUDIO_KEPT[suffix]:
                 arguments += [f"-c:a:{position}", "copy", *_only_within(f"a:{position}", part)]
-                arguments += audio.marks(f"a:{position}")
+                arguments += audio.marks(position, suffix)
                 continue
             codec, options = _AUDIO_ENCODED[suffix]
-            arguments += [f"-c:a:{position}", codec, *options, *audio.marks(f"a:{position}")]
+            arguments += [f"-c:a:{position}", codec, *options, *audio.marks(position, suffix)]
             filters = [] if part is None else [f"atrim=start={part[0]}:end={part[1]}"]
             if codec == "libopus":
                 filters.append(f"aformat=channel_layouts={_OPUS_LAYOUTS}")
@@ -241,7 +245,7 @@ class Tracks:
                 f"-c:s:{position}",
                 codec,
                 *_only_within(f"s:{position}", part),
-                *track.marks(f"s:{position}"),
+                *track.marks(position, suffix),
             ]
             position += 1
         return arguments, notes
@@ -255,22 +259,13 @@ class Tracks:
 
     def mov_marks(self, suffix: str) -> list[TrackMarks]:
         """What an MP4 or MOV file has to say of its tracks, the pictures first."""
-        marks = [TrackMarks()]
-        for number, track in enumerate(self.written(suffix)):
+        marks = []
+        for track in (self.pictures or Track(0, "", kind="v"), *self.written(suffix)):
+            held = track.held(suffix)
             # Players play the first sound, on or not.
-            is_enabled = None if number < len(self.audio) else "default" in track.dispositions
-            is_plain = re.fullmatch("[a-z]{3}", track.language or "") is not None and suffix == ".mov"
-            language = track.language if is_plain else None
-            marks.append(TrackMarks(is_enabled, language, track.dispositions))
+            is_enabled = "default" in held.dispositions if held.kind == "s" else None
+            marks.append(TrackMarks(is_enabled, held.language if suffix == ".mov" else None, held.dispositions))
         return marks
-
-    def lost_marks(self, container: InputContainer, suffix: str) -> Iterator[str]:
-        """A line for each track that says less of itself in the written file."""
-        there = [*_known(container.streams.audio), *_known(container.streams.subtitles)]
-        for number, (track, written) in enumerate(zip(self.written(suffix), there, strict=False)):
-            if lost := track.lost_marks(written):
-                kind = "sound" if number < len(self.audio) else "subtitles"
-                yield f"{suffix[1:]} has no place for what track {track.number} of {kind} says: {', '.join(lost)}"
 
     def lost_metadata(self, written: Mapping[str, str]) -> list[str]:
         """The names of metadata that the written file lacks."""
@@ -278,11 +273,15 @@ class Tracks:
         return [key for key, _ in self.metadata if key.casefold() not in there]
 
 
-def read_tracks(path: Path) -> Tracks:
-    """What the file holds besides its pictures; nothing for an animated image. Raises `InputError`."""
+def read_tracks(path: Path, stream: int | None = None) -> Tracks:
+    """What the file holds besides the pictures of a stream, by default the one that players show; nothing for an
+    animated image. Raises `InputError`."""
     if path.suffix.lower() in ANIMATED_SUFFIXES:
         return Tracks()
     with open_container(path) as container:
+        pictures: Track | None = None
+        with contextlib.suppress(InputError):  # A file of sound alone is a source of sound too.
+            pictures = _track(0, video_stream(container, path, stream), "v")
         chapters = tuple(
             Chapter(
                 Fraction(item["start"]) * item["time_base"],
@@ -295,39 +294,38 @@ def read_tracks(path: Path) -> Tracks:
         return Tracks(
             source=path,
             start_seconds=Fraction(container.start_time or 0, av.time_base),
-            audio=_known(container.streams.audio),
-            subtitles=_known(container.streams.subtitles),
+            audio=_known(container.streams.audio, "a"),
+            subtitles=_known(container.streams.subtitles, "s"),
             attachment_count=len(container.streams.attachments),
             chapters=chapters,
             metadata=_metadata(container.metadata),
             unknown=tuple(_unknown(container, has_chapters=bool(chapters))),
+            pictures=pictures,
         )
 
 
-def _known(streams: Sequence[Any]) -> tuple[Track, ...]:
+def _known(streams: Sequence[Any], kind: Kind) -> tuple[Track, ...]:
     """The streams of known kinds."""
     return tuple(
-        Track(
-            number,
-            stream.codec_context.codec.canonical_name,
-            getattr(stream.codec_context, "sample_rate", 0) or 0,
-            _language(stream.metadata),
-            stream.metadata.get("title") or stream.metadata.get("name"),
-            frozenset(flag.name for flag in Disposition if flag.name and flag in Disposition(stream.disposition)),
-        )
-        for number, stream in enumerate(streams)
-        if stream.codec_context is not None
+        _track(number, stream, kind) for number, stream in enumerate(streams) if stream.codec_context is not None
+    )
+
+
+def _track(number: int, stream: Any, kind: Kind) -> Track:
+    return Track(
+        number,
+        stream.codec_context.codec.canonical_name,
+        getattr(stream.codec_context, "sample_rate", 0) or 0,
+        _language(stream.metadata),
+        stream.metadata.get("title") or stream.metadata.get("name"),
+        frozenset(flag.name for flag in Disposition if flag.name and flag in Disposition(stream.disposition)),
+        kind,
     )
 
 
 def _language(metadata: Mapping[str, str]) -> str | None:
     language = metadata.get("language", "")
     return language if language not in ("", "und") else None
-
-
-def same_language(code: str) -> str:
-    """The code of a language; of the twenty that have two (ISO 639-2 B and T) always the one."""
-    return _BIBLIOGRAPHIC.get(code, code)
 
 
 def _unknown(container: InputContainer, has_chapters: bool) -> list[str]:

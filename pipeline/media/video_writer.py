@@ -339,8 +339,6 @@ class VideoWriter:
             *arguments,
             "-map",
             "0:v:0",
-            "-disposition:v:0",
-            "default",
             "-copyts",
             "-fps_mode",
             "passthrough",
@@ -414,7 +412,6 @@ class VideoWriter:
                 base = stream.time_base or Fraction(1, 1000)
                 written = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
                 lost = self._tracks.lost_metadata(container.metadata)
-                self.notes += self._tracks.lost_marks(container, self._suffix)
         except (InputError, av.error.FFmpegError) as error:
             raise MediaError(f"could not write {self.path}: what ffmpeg left cannot be read ({error})") from error
         if len(written) != self.timing.frame_count:

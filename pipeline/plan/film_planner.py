@@ -80,7 +80,7 @@ def _not_kept(inputs: Inputs, scan: ContentScan) -> Iterator[str]:
         if inputs.request.compare:
             encoding.choose(suffix, (size[0], 2 * size[1]), has_alpha=False)  # It raises where that is too wide.
         if inputs.content.kind is ContentKind.VIDEO:
-            tracks = decoding.read_tracks(path)
+            tracks = decoding.read_tracks(path, inputs.content.video_stream)
             yield from (tracks.without_metadata() if inputs.request.strip else tracks).notes(suffix)
 
 

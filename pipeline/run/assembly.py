@@ -17,7 +17,7 @@ from ..job.records import FrameRecord, FrameState
 from ..media import decoding, rebased_tracks
 from ..media.codecs import Encoding
 from ..media.color import VideoColor
-from ..media.content import ContentKind
+from ..media.content import Content, ContentKind
 from ..media.frame_reader import FrameReader
 from ..media.images import read_image, read_image_and_alpha
 from ..media.timing import Timing
@@ -89,7 +89,7 @@ def open_film(job: Job, inputs: Inputs, plan: ExecutionPlan) -> Iterator[Film]:
     tracks, rebased = Tracks(), job.folder / f"tracks{rebased_tracks.SUFFIX}"
     try:
         if inputs.content.kind is ContentKind.VIDEO:
-            tracks = _tracks_of(inputs.content.files[0].path, rebased if film.has_jumps else None)
+            tracks = _tracks_of(inputs.content, rebased if film.has_jumps else None)
         yield Film(
             frames,
             tuple(_shown(frames)),
@@ -131,9 +131,10 @@ def side_by_side(content: np.ndarray, painting: np.ndarray) -> np.ndarray:
     return np.hstack([resize(content, size_of(painting)), painting])
 
 
-def _tracks_of(path: Path, rebased: Path | None) -> Tracks:
+def _tracks_of(content: Content, rebased: Path | None) -> Tracks:
     """The tracks of a video; with a path, on one time line, in a file that is put there."""
-    tracks = decoding.read_tracks(path)
+    path = content.files[0].path
+    tracks = decoding.read_tracks(path, content.video_stream)
     if rebased is None or not tracks.has_streams:
         return tracks
     # The paintings are worth more than what goes along with them.
