@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from impasto.errors import InputError, UsageError
+from impasto.media.tracks import read_tracks
 from impasto.media.video_reader import probe, read_frames, scan
 from impasto.plan.request import Request
 from impasto.presets import load_settings
@@ -44,6 +46,27 @@ def test_the_stream_that_players_show_is_painted(tmp_path: Path, suffix: str, de
     assert probe(path, stream=shown).size == found.info.size
     image = next(read_frames(path, stream=0)).image
     assert np.abs(image[32, 32].astype(int) - (255, 0, 0)).max() < 12
+
+
+def test_the_sound_is_that_of_the_program(tmp_path: Path) -> None:
+    """A transport stream may hold several channels."""
+    path = tmp_path / "a.ts"
+    tones = [value for tone in (300, 600, 900) for value in ("-f", "lavfi", "-i", f"sine=f={tone}:r=48000:d=0.5")]
+    ffmpeg(
+        *("-f", "lavfi", "-i", "color=s=64x48:r=10:d=0.5", "-f", "lavfi", "-i", "color=s=96x64:r=10:d=0.5", *tones),
+        *(value for number in range(5) for value in ("-map", str(number))),
+        *(*H264, "-c:a", "aac", "-program", "st=0:st=2", "-program", "st=1:st=3:st=4", path),
+    )
+    for stream in probe_streams(path):
+        tracks = read_tracks(path, stream)
+        is_first = probe(path, stream=stream).size == (48, 64)
+        assert [track.number for track in tracks.audio] == ([0] if is_first else [1, 2])
+        assert "what belongs to other programs of the transport stream is left out" in tracks.notes(".mp4")
+
+
+def probe_streams(path: Path) -> list[int]:
+    with av.open(str(path)) as container:
+        return [stream.index for stream in container.streams.video]
 
 
 def test_a_stream_that_is_asked_for_belongs_to_the_job(tmp_path: Path, style_file: Path) -> None:

@@ -61,10 +61,40 @@ def stream_facts(path: Path, stream_index: int) -> StreamFacts:
     return StreamFacts(crop, dolby_vision)
 
 
+def streams_of_other_programs(path: Path, stream_index: int) -> frozenset[int]:
+    """The streams of a transport stream that belong to programs of which a stream is no part: those of other channels.
+
+    Empty where the ffmpeg program does not tell.
+    """
+    programs: list[set[int]] = []
+    is_listed = False
+    for line in _report(path):
+        if re.match(r"  (No )?Program\b", line):
+            is_listed = not line.startswith("  No")
+            programs += [set()] if is_listed else []
+        elif is_listed and (found := _STREAM.match(line)):
+            programs[-1].add(int(found[1]))
+    own = set().union(*(program for program in programs if stream_index in program))
+    return frozenset(set().union(*programs) - own) if own else frozenset()
+
+
+_STREAM = re.compile(r"  Stream #0:(\d+)")
+
+
 def _side_data(path: Path) -> dict[int, list[str]]:
     """The lines that ffmpeg prints for the side data of each stream, by the stream's index."""
-    if not _may_hold_facts(path):
-        return {}
+    lines: dict[int, list[str]] = {}
+    index: int | None = None
+    for line in _report(path) if _may_hold_facts(path) else ():
+        if found := _STREAM.match(line):
+            index = int(found[1])
+        elif index is not None and line.startswith("      "):
+            lines.setdefault(index, []).append(line.strip())
+    return lines
+
+
+def _report(path: Path) -> list[str]:
+    """The lines in which the ffmpeg program describes a file."""
     arguments = ["-hide_banner", "-nostdin", "-protocol_whitelist", PROTOCOLS, "-format_whitelist", CONTAINERS]
     try:
         command = [str(ffmpeg_path()), *arguments, "-i", file_url(path)]
@@ -73,15 +103,8 @@ def _side_data(path: Path) -> dict[int, list[str]]:
             command, check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_SECONDS
         )
     except (OSError, subprocess.SubprocessError, MediaError):
-        return {}
-    lines: dict[int, list[str]] = {}
-    index: int | None = None
-    for line in done.stderr.decode("utf-8", "replace").splitlines():
-        if found := re.match(r"  Stream #0:(\d+)", line):
-            index = int(found[1])
-        elif index is not None and line.startswith("      "):
-            lines.setdefault(index, []).append(line.strip())
-    return lines
+        return []
+    return done.stderr.decode("utf-8", "replace").splitlines()
 
 
 def _may_hold_facts(path: Path) -> bool:

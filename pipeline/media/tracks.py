@@ -6,7 +6,7 @@ named. All of it keeps its place beside the pictures.
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +20,7 @@ from ..errors import InputError
 from .containers import open_container, video_stream
 from .image_file import ANIMATED_SUFFIXES
 from .mov_tracks import TrackMarks
+from .stream_facts import streams_of_other_programs
 from .track_marks import Kind, held_roles, holds_language, lost_roles
 
 _PCM = {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8"}
@@ -280,8 +281,12 @@ def read_tracks(path: Path, stream: int | None = None) -> Tracks:
         return Tracks()
     with open_container(path) as container:
         pictures: Track | None = None
+        elsewhere: frozenset[int] = frozenset()
         with contextlib.suppress(InputError):  # A file of sound alone is a source of sound too.
-            pictures = _track(0, video_stream(container, path, stream), "v")
+            shown = video_stream(container, path, stream)
+            pictures = _track(0, shown, "v")
+            if container.format.name == "mpegts" and len(container.streams) > 2:
+                elsewhere = streams_of_other_programs(path, shown.index)
         chapters = tuple(
             Chapter(
                 Fraction(item["start"]) * item["time_base"],
@@ -294,20 +299,22 @@ def read_tracks(path: Path, stream: int | None = None) -> Tracks:
         return Tracks(
             source=path,
             start_seconds=Fraction(container.start_time or 0, av.time_base),
-            audio=_known(container.streams.audio, "a"),
-            subtitles=_known(container.streams.subtitles, "s"),
+            audio=_known(container.streams.audio, "a", elsewhere),
+            subtitles=_known(container.streams.subtitles, "s", elsewhere),
             attachment_count=len(container.streams.attachments),
             chapters=chapters,
             metadata=_metadata(container.metadata),
-            unknown=tuple(_unknown(container, has_chapters=bool(chapters))),
+            unknown=tuple(_unknown(container, elsewhere, has_chapters=bool(chapters))),
             pictures=pictures,
         )
 
 
-def _known(streams: Sequence[Any], kind: Kind) -> tuple[Track, ...]:
-    """The streams of known kinds."""
+def _known(streams: Sequence[Any], kind: Kind, elsewhere: Collection[int]) -> tuple[Track, ...]:
+    """The streams of known kinds that are not of another program."""
     return tuple(
-        _track(number, stream, kind) for number, stream in enumerate(streams) if stream.codec_context is not None
+        _track(number, stream, kind)
+        for number, stream in enumerate(streams)
+        if stream.codec_context is not None and stream.index not in elsewhere
     )
 
 
@@ -328,11 +335,13 @@ def _language(metadata: Mapping[str, str]) -> str | None:
     return language if language not in ("", "und") else None
 
 
-def _unknown(container: InputContainer, has_chapters: bool) -> list[str]:
+def _unknown(container: InputContainer, elsewhere: Collection[int], has_chapters: bool) -> list[str]:
     found = []
     streams: list[Any] = list(container.streams)
     for stream in streams:
-        if stream.type in ("audio", "subtitle"):
+        if stream.index in elsewhere:
+            found.append("what belongs to other programs of the transport stream")
+        elif stream.type in ("audio", "subtitle"):
             if stream.codec_context is None:
                 found.append(f"a stream of {'sound' if stream.type == 'audio' else 'subtitles'} of an unknown kind")
         elif stream.type == "video":
