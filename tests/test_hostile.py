@@ -308,8 +308,9 @@ def test_colours_of_every_name_are_written(tmp_path: Path) -> None:
                 writer.write(numbered(3, (16, 16)))
             kept = getattr(video_reader.probe(path).color, kind)
             computed = kind != "matrix" or name in color_module.SWSCALE_MATRICES
-            # High dynamic range is reduced when it is read, and Matroska has no number for one of the primaries.
-            is_other = name in ("smpte2084", "arib-std-b67", "jedec-p22")
+            # High dynamic range is reduced when it is read, light and its logarithm are coded for a screen, and
+            # Matroska has no number for one of the primaries.
+            is_other = name in ("smpte2084", "arib-std-b67", "linear", "log100", "log316", "jedec-p22")
             assert kept == {"bt2020c": "bt2020nc"}.get(name, name) or not computed or is_other, (kind, name)
 
 

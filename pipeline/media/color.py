@@ -36,20 +36,9 @@ class VideoColor:
             derived = self.matrix if self.matrix in MATRICES else None
         return derived or ("bt709" if height >= 720 else "smpte170m")
 
-    def misunderstood(self) -> str | None:
-        """What of the tags is not understood, so that colours come out wrong; None where all is."""
-        if self.matrix in _UNREAD_MATRICES or (
-            self.matrix in ("chroma-derived-nc", "chroma-derived-c") and self.primaries not in _MATRIX_OF_PRIMARIES
-        ):
-            return f"are coded by the matrix {self.matrix}, which is not converted"
-        if self.matrix in ("bt2020c", "chroma-derived-c"):
-            return f"are of constant luminance ({self.matrix}) and read as if they were not: they are a little off"
-        if self.transfer in _UNREAD_TRANSFERS:
-            return f"follow the transfer function {self.transfer}, which is not converted"
-        if self.primaries == "smpte428":
-            return "are XYZ (smpte428), which is not converted"
-        return None
 
+DOLBY_IPT = VideoColor("ipt-c2", "pc", "bt2020", "smpte2084")
+"""The colours of Dolby Vision without a base that others understand (profile 5), which carries no tags."""
 
 _MATRIX_OF_PRIMARIES = {
     "bt709": "bt709",
@@ -60,13 +49,10 @@ _MATRIX_OF_PRIMARIES = {
 }
 """What a matrix derived from the primaries is (ITU-T H.273, 8.3)."""
 
-_UNREAD_MATRICES = ("smpte2085", "ictcp", "ipt-c2", "ycgco-re", "ycgco-ro", "reserved")
-_UNREAD_TRANSFERS = ("linear", "log100", "log316", "smpte428")
-
-
 _MATRICES = {
     0: "gbr",
     1: "bt709",
+    3: "reserved",
     4: "fcc",
     5: "bt470bg",
     6: "smpte170m",

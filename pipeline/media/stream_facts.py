@@ -44,21 +44,26 @@ class StreamFacts:
     dolby_vision: str | None = None
     """A line that says what becomes of Dolby Vision; None where there is none."""
 
+    is_dolby_ipt: bool = False
+    """Whether its pictures are those of Dolby Vision itself (IPT), with no base that others understand."""
+
 
 def stream_facts(path: Path, stream_index: int) -> StreamFacts:
     """The facts of a stream; none where the ffmpeg program does not tell."""
-    crop, dolby_vision = None, None
+    crop, dolby_vision, is_ipt = None, None, False
     for line in _side_data(path).get(stream_index, ()):
         if found := re.fullmatch(r"Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)", line):
             left, right, top, bottom = map(int, found.groups())
             crop = Crop(top, bottom, left, right) if any((left, right, top, bottom)) else None
         elif found := re.match(r"DOVI configuration record: .*profile: (\d+).*compatibility id: (\d+)", line):
+            is_ipt = found[2] == "0"
             dolby_vision = (
-                f"the colours of the video are Dolby Vision (profile {found[1]}), which is not converted"
-                if found[2] == "0"
+                f"the colours of the video are Dolby Vision (profile {found[1]}): they are converted without its "
+                "metadata, and a little off"
+                if is_ipt
                 else f"the Dolby Vision (profile {found[1]}) of the video is left out: its base picture is painted"
             )
-    return StreamFacts(crop, dolby_vision)
+    return StreamFacts(crop, dolby_vision, is_ipt)
 
 
 def streams_of_other_programs(path: Path, stream_index: int) -> frozenset[int]:

@@ -15,13 +15,13 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import ColorRange, Interpolation
+from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
 
 from ..errors import InputError
-from . import hdr, transport_stream
+from . import hdr, picture_colors, transfers, transport_stream
 from .broadcast_clock import BroadcastClock
-from .color import SWSCALE_MATRICES, VideoColor, color_of, hdr_transfer
+from .color import DOLBY_IPT, VideoColor, color_of, hdr_transfer
 from .containers import MAX_PIXELS, describe_stream, error_reason, open_container, too_large, video_stream
 from .orientation import (
     display_matrix,
@@ -36,7 +36,6 @@ from .picture_filters import Frames, TimedFrame, cropped, deinterlaced
 from .stream_facts import stream_facts
 from .truncation import is_complete, truncation_reason
 from .video_info import DecodedPicture, VideoInfo, frame_count_text
-from .ycgco import ycgco_to_rgb
 
 _END_TOLERANCE_SECONDS = Fraction(1, 4)
 """A file that ends this much before its header says is cut off; by a frame or a block of sound, headers are wrong."""
@@ -134,7 +133,7 @@ class OpenVideo:
                 ) from None
             self._matrix = display_matrix(self._first.frame) or (1, 0, 0, 1)
             self._aspect = sample_aspect(self._stream)
-            self._color = color_of(self._first.frame, self._stream)
+            self._color = self._color_of(self._first.frame)
             self.info = self._describe(self._first.frame)
             self._stack = stack.pop_all()
         return self
@@ -221,7 +220,9 @@ class OpenVideo:
             yield "the video is interlaced: the two fields of a frame are made one picture (bwdif)"
         if self.info.hdr:
             yield f"the video is of high dynamic range ({self.info.hdr}): it is reduced to standard (BT.709, 8 bits)"
-        if what := self._color.misunderstood():
+        if transfers.is_recoded(self._color.transfer):
+            yield f"the video codes light by the function {self._color.transfer}: it is converted to that of a screen"
+        if what := picture_colors.misunderstood(self._color):
             yield f"the colours of the video {what}"
         if self._facts.dolby_vision is not None:
             yield self._facts.dolby_vision
@@ -252,24 +253,13 @@ class OpenVideo:
         height, width = fit_inside(self._displayed_size(frame, matrix), size)
         if swaps_sides(matrix):
             height, width = width, height
-        color = color_of(frame, self._stream)
-        reduced = hdr_transfer(color)
-        is_full = color.range == "pc"
-        if color.matrix == "ycgco" and not frame.format.is_rgb:
-            image = ycgco_to_rgb(frame, (height, width), interpolation, is_full=is_full)
-            return padded(turn_upright(image, matrix), size)
-        # swscale takes untagged video of any size for BT.601, so the matrix is always given.
-        converted = frame.reformat(
-            width=width,
-            height=height,
-            format="rgb48le" if reduced else "rgb24",
-            src_colorspace=None if frame.format.is_rgb else SWSCALE_MATRICES[color.matrix_for(self.info.size[0])],
-            src_color_range=ColorRange.JPEG if is_full else ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=interpolation,
-        )
-        image = converted.to_ndarray()
-        return padded(turn_upright(hdr.to_standard(image, reduced) if reduced else image, matrix), size)
+        color = self._color_of(frame)
+        image = picture_colors.to_rgb(frame, color, (height, width), interpolation, self.info.size[0])
+        return padded(turn_upright(image, matrix), size)
+
+    def _color_of(self, frame: av.VideoFrame) -> VideoColor:
+        is_ipt = self._facts.is_dolby_ipt and not frame.format.is_rgb
+        return DOLBY_IPT if is_ipt else color_of(frame, self._stream)
 
     def alpha(self, frame: av.VideoFrame) -> np.ndarray | None:
         """The alpha of a decoded frame, `H×W` uint8, at the size of `to_rgb`; None where all is opaque."""
@@ -420,7 +410,7 @@ class OpenVideo:
             rotation=rotation,
             mirrored=mirrored,
             has_audio=len(container.streams.audio) > 0,
-            color=VideoColor("bt709", "tv", "bt709", "bt709") if reduced else color,
+            color=picture_colors.painted_color(color),
             hdr=hdr.TRANSFERS[reduced] if reduced else None,
             sample_aspect=self._aspect,
             codec=stream.codec_context.codec.canonical_name,
