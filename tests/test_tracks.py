@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 import pytest
+from PIL import Image
 
 from impasto.media.timing import Timing
 from impasto.media.tracks import Track, Tracks, read_tracks
@@ -244,3 +245,13 @@ def test_webm_takes_sound_however_the_loudspeakers_stand(tmp_path: Path, layout:
             assert container.streams.audio[0].codec_context.layout.name == kept
             seconds = sum(frame.samples for frame in container.decode(audio=0)) / 48000
             assert abs(seconds - (0.2 if part is None else 0.1)) < 0.03
+
+
+def test_the_metadata_of_an_animation_is_told(tmp_path: Path) -> None:
+    pictures = [Image.fromarray(numbered(index)) for index in range(2)]
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    for name in ("a.webp", "a.png"):
+        pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:], exif=exif)
+        for suffix in (".mp4", ".gif"):
+            assert read_tracks(tmp_path / name).notes(suffix) == ["the EXIF of the animation is left out"]

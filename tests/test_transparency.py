@@ -201,3 +201,5 @@ def test_an_animation_is_played_as_often_as_before(tmp_path: Path, style_file: P
     stylize(Request((source,), (style_file,), output, settings), executor_factory=unpainted)
     with Image.open(output) as image:
         assert image.info.get("loop") == {0: 0, 1: None}.get(plays, plays - 1)
+    done = stylize(Request((source,), (style_file,), tmp_path / "o.mp4", settings), executor_factory=unpainted)
+    assert any(f"plays {plays} times" in line for line in done.not_kept) == (plays > 1)

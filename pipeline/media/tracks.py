@@ -18,7 +18,7 @@ from av.stream import Disposition
 
 from ..errors import InputError
 from .containers import open_container, video_stream
-from .image_file import ANIMATED_SUFFIXES
+from .image_file import ANIMATED_SUFFIXES, open_image
 from .mov_tracks import TrackMarks
 from .stream_facts import streams_of_other_programs
 from .track_marks import Kind, held_roles, holds_language, lost_roles
@@ -182,7 +182,8 @@ class Tracks:
         if suffix == ".gif":
             lost = [name for name, there in (("sound", self.audio), ("subtitles", self.subtitles)) if there]
             lost += ["chapters"] if self.chapters else []
-            return [], [f"the {' and the '.join(lost)} {_is(lost)} left out: a GIF holds none"] if lost else []
+            notes = [f"the {' and the '.join(lost)} {_is(lost)} left out: a GIF holds none"] if lost else []
+            return [], [*notes, *(f"{what} is left out" for what in self.unknown)]
         arguments, notes = self._audio_arguments(suffix, part)
         more, others = self._subtitle_arguments(suffix, part)
         arguments, notes = [*self._picture_marks(suffix), *arguments, *more], notes + others
@@ -275,10 +276,10 @@ class Tracks:
 
 
 def read_tracks(path: Path, stream: int | None = None) -> Tracks:
-    """What the file holds besides the pictures of a stream, by default the one that players show; nothing for an
-    animated image. Raises `InputError`."""
+    """What the file holds besides the pictures of a stream, by default the one that players show; of an animated image
+    only what is left out. Raises `InputError`."""
     if path.suffix.lower() in ANIMATED_SUFFIXES:
-        return Tracks()
+        return Tracks(unknown=_metadata_of_animation(path))
     with open_container(path) as container:
         pictures: Track | None = None
         elsewhere: frozenset[int] = frozenset()
@@ -347,12 +348,20 @@ def _unknown(container: InputContainer, elsewhere: Collection[int], has_chapters
         elif stream.type == "video":
             if stream.disposition & Disposition.attached_pic:
                 found.append("the cover picture")
+        elif stream.type == "data" and "timecode" in stream.metadata:
+            found.append(f"the time code ({stream.metadata['timecode']})")
         elif stream.type == "data":
             name = stream.metadata.get("handler_name", "").strip()
             # MP4 keeps the names of chapters in a stream of their own.
             if not (has_chapters and name in ("", "SubtitleHandler", "Apple Text Media Handler", "Core Media Text")):
                 found.append(f"a stream of data ({name})" if name.isprintable() and name else "a stream of data")
     return list(dict.fromkeys(found))
+
+
+def _metadata_of_animation(path: Path) -> tuple[str, ...]:
+    with open_image(path) as image:
+        named = (("EXIF", ("exif",)), ("XMP", ("xmp", "XML:com.adobe.xmp")))
+        return tuple(f"the {name} of the animation" for name, keys in named if any(image.info.get(key) for key in keys))
 
 
 def _metadata(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -23,6 +23,7 @@ from . import hdr, picture_colors, transfers, transport_stream
 from .broadcast_clock import BroadcastClock
 from .color import DOLBY_IPT, VideoColor, color_of, hdr_transfer
 from .containers import MAX_PIXELS, describe_stream, error_reason, open_container, too_large, video_stream
+from .frame_facts import facts_of, left_out
 from .orientation import (
     display_matrix,
     displayed_size,
@@ -108,6 +109,7 @@ class OpenVideo:
         self.interlaced_count = self.jump_count = self.resized_count = self.barred_count = 0
         self.has_unique_times = True
         """Whether each frame so far came as it was decoded, with a time of its own, after that of the one before."""
+        self._frame_facts: set[str] = set()
         self.key_times: set[int] = set()
         """When the frames are shown that the container calls key frames, in ticks."""
         self.last_end_ticks: int | None = None
@@ -157,6 +159,7 @@ class OpenVideo:
             elif last is not None and ticks <= last:
                 ticks = last + 1  # Two frames at one time are still two frames, and no container holds them so.
             self._count_shape(timed.frame)
+            self._frame_facts.update(facts_of(timed.frame))
             yield index, ticks, DecodedFrame(self, timed.frame, timed.duration)
             index, last = index + 1, ticks
             timed = next(self._decoded, None)
@@ -226,6 +229,7 @@ class OpenVideo:
             yield f"the colours of the video {what}"
         if self._facts.dolby_vision is not None:
             yield self._facts.dolby_vision
+        yield from left_out(self._frame_facts)
         if self.jump_count:
             times = "once" if self.jump_count == 1 else f"{self.jump_count} times"
             yield f"the clock of the video jumps {times}: picture and sound go on where they were, without a gap"

@@ -74,6 +74,9 @@ def _not_kept(inputs: Inputs, scan: ContentScan) -> Iterator[str]:
     yield from scan.not_kept
     if inputs.to_video:
         suffix = inputs.request.output.suffix.lower()
+        # Players show a video once, and an animation that plays for ever has no number to lose.
+        if scan.plays > 1 and suffix != ".gif":
+            yield f"that the animation plays {scan.plays} times is left out: {suffix[1:]} does not say how often"
         size = fit_within(scan.size, inputs.settings.size)
         encoding = inputs.request.encoding
         yield from encoding.choose(suffix, size, scan.has_alpha).notes
