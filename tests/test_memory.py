@@ -1,0 +1,118 @@
+"""Memory: what painting takes, what is free, and one line where there is not enough, in every command."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from impasto.errors import OutOfMemoryError
+from impasto.out_of_memory import is_out_of_memory, out_of_memory_error
+from impasto.plan.memory import _container_free, cpu_memory_free, worker_bytes
+from impasto.presets import load_settings
+
+PAINT = """
+import resource, sys, numpy as np, impasto
+rng = np.random.default_rng(0)
+content, style = (rng.integers(0, 255, (int(sys.argv[1]), int(sys.argv[2]), 3), dtype=np.uint8) for _ in range(2))
+impasto.stylize_image(content, style[:64, :64], settings={"iterations.first": 4}, device="cpu")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10)
+"""
+
+
+@pytest.mark.parametrize("size", [(192, 256)])
+def test_the_rule_is_that_of_a_painting(size: tuple[int, int]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PAINT, *map(str, size)], check=True, capture_output=True, text=True, cwd="/"
+    )
+    measured = int(done.stdout)
+    settings = load_settings("default", [("iterations.first", 4)])
+    assert 0.7 < worker_bytes(settings, size, [(64, 64)], is_film=False) / measured < 1.5
+
+
+def test_memory_grows_with_the_picture_and_what_is_kept() -> None:
+    few, many = (load_settings("default", [("optimizer.history", count)]) for count in (5, 20))
+    small, large = (256, 256), (1024, 1024)
+    of_few, of_many = (worker_bytes(settings, large, [small], is_film=False) for settings in (few, many))
+    assert worker_bytes(few, small, [small], is_film=False) < of_few < of_many
+    assert worker_bytes(few, large, [small], 2, is_film=False) > 1.5 * of_few
+    assert worker_bytes(few, large, [small], is_film=True) > of_few
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path) -> None:
+    groups, folder = tmp_path / "cgroup", tmp_path / "fs" / "job"
+    folder.mkdir(parents=True)
+    groups.write_text("0::/job\n")
+    for name, text in (
+        ("memory.max", "3000"),
+        ("memory.current", "2000"),
+        ("memory.stat", "anon 5\ninactive_file 500\n"),
+    ):
+        (folder / name).write_text(text)
+    assert _container_free(tmp_path / "fs", groups) == 1500
+    (folder / "memory.max").write_text("max")
+    assert _container_free(tmp_path / "fs", groups) == 1 << 60
+    assert 0 < cpu_memory_free() < 1 << 50
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(12, "Cannot allocate memory"),
+        RuntimeError("can't start new thread"),
+        RuntimeError("std::bad_alloc"),
+    ],
+    ids=repr,
+)
+def test_lack_of_memory_is_known_by_all_its_names(error: Exception) -> None:
+    assert is_out_of_memory(error)
+    assert isinstance(out_of_memory_error(error), OutOfMemoryError)
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+def dry_run(folder: Path, limit: int | None, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def limited() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    command = [sys.executable, "-m", "impasto", "stylize", "photo.png", "--style", "style.png", "--output", "o.png"]
+    return subprocess.run(
+        [*command, "--device", "cpu", "--dry-run", *arguments],
+        cwd=folder,
+        preexec_fn=limited,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name, size in (("photo.png", (1600, 2000)), ("style.png", (64, 64))):
+        Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)).save(tmp_path / name)
+    return tmp_path
+
+
+def test_a_dry_run_tells_the_memory_of_a_large_picture(folder: Path) -> None:
+    """Measured on a part of it: the whole would take more than this process may have."""
+    done = dry_run(folder, 6 << 30, "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert record["memory_bytes"] > record["memory_free_bytes"] > 0
+    assert record["memory_bytes"] > 2000 * 1600 * 2000
+    assert record["seconds"] > record["seconds_per_iteration"] > 0
+
+
+@pytest.mark.parametrize("limit", [1 << 29, 2 << 30])
+def test_too_little_memory_is_one_line(folder: Path, limit: int) -> None:
+    done = dry_run(folder, limit)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 1), done.stderr
+    if done.returncode:
+        assert "memory" in done.stderr.splitlines()[-1]
