@@ -33,6 +33,13 @@ _OF_THE_FILE = {_MAKER_NOTE_TAG, _PIXEL_WIDTH_TAG, _PIXEL_HEIGHT_TAG, INTEROPERA
 _IPTC_TAGS = {33723, 34377}
 _NO_TEXT = {"XML:com.adobe.xmp", "exif", "compression", "version"}
 
+_FOR_TELEPHONES = {
+    (b"hdrgm:", b"GainMap"): "the gain map, by which screens show the photo brighter,",
+    (b"MotionPhoto", b"MicroVideo"): "the clip of the motion photo",
+}
+"""What XMP tells of that lies behind the photo in the file, and what it is."""
+
+_DEEP = 16
 _JPEG_SEGMENT = 65_533 - 40
 """Bytes of EXIF, and of XMP, that fit into a JPEG."""
 
@@ -134,7 +141,9 @@ def _xmp(image: Image.Image) -> bytes | None:
     data = found.encode() if isinstance(found, str) else found
     if not isinstance(data, bytes):
         return None
-    # The painting is upright.
+    # The painting has no gain map and no clip.
+    data = re.sub(rb"\s(?:hdrgm|GCamera):\w+\s*=\s*(?:\"[^\"]*\"|'[^']*')", b"", data)
+    # It is upright.
     return re.sub(rb"(tiff:Orientation(?:=[\"']|>))\s*[2-8]", rb"\g<1>1", data)
 
 
@@ -145,6 +154,12 @@ def unkept_facts(image: Image.Image, path: Path) -> Iterator[str]:
             yield "the maker's note of the camera is left out"
     if image.info.get("photoshop") or (image.format == "TIFF" and _IPTC_TAGS & set(image.tag_v2)):  # type: ignore[attr-defined]
         yield "IPTC and Photoshop data are left out"
+    xmp = image.info.get("xmp") or b""
+    for marks, what in _FOR_TELEPHONES.items():
+        if isinstance(xmp, bytes) and any(mark in xmp for mark in marks):
+            yield f"{what} is left out"
+    if image.mode.startswith("I;16") or (image.format == "PNG" and _png_depth(path) == _DEEP):
+        yield "16 bits a colour become 8"
     if image.info.get("comment"):
         yield "the comment in the file is left out"
     texts = [str(key) for key, value in image.info.items() if isinstance(value, str) and key not in _NO_TEXT]
@@ -152,6 +167,12 @@ def unkept_facts(image: Image.Image, path: Path) -> Iterator[str]:
         yield f"text in the file is left out: {', '.join(sorted(texts))}"
     if image.format == "PNG" and _has_png_chunk(path, b"cICP"):
         yield "colours are described by cICP, which is not converted"
+
+
+def _png_depth(path: Path) -> int:
+    with open(path, "rb") as file:
+        file.seek(24)
+        return int.from_bytes(file.read(1))
 
 
 def _has_png_chunk(path: Path, name: bytes) -> bool:

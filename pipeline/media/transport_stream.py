@@ -30,6 +30,8 @@ def is_whole(path: Path, pid: int, position: int) -> bool:
     begun = 0
     after_table = False
     for header, has_payload in _packets(path, position):
+        if header[0] != _SYNC:
+            return False  # Something else lies where a packet should.
         if (header[1] & 0x1F) << 8 | header[2] != pid:
             after_table |= not header[1] & 0x1F and not header[2]
             continue
@@ -46,7 +48,7 @@ def is_whole(path: Path, pid: int, position: int) -> bool:
 
 
 def _packets(path: Path, position: int) -> Iterator[tuple[bytes, bool]]:
-    """(Header, whether it has a payload) of the packets from a position on, while they are in step."""
+    """(Header, whether it has a payload) of what should be packets from a position on."""
     with open(path, "rb") as file:
         file.seek(position)
         data = file.read(_MOST_BYTES)
@@ -54,6 +56,4 @@ def _packets(path: Path, position: int) -> Iterator[tuple[bytes, bool]]:
     begin, stride = next((form for form in forms if data[form[0]] == data[sum(form)] == _SYNC), (0, _BODY))
     for offset in range(begin, len(data) - _BODY + 1, stride):
         header = data[offset : offset + 4]
-        if header[0] != _SYNC:
-            return
         yield header, bool(header[3] & 0x10)

@@ -452,5 +452,6 @@ def _output_color(color: VideoColor | None, height: int) -> VideoColor:
         matrix=matrix,
         range="tv",
         primaries=color.primaries or plain,
-        transfer=color.transfer or plain,
+        # As a transfer, bt470bg is a gamma of 2.8, which no video has that does not say so.
+        transfer=color.transfer or ("smpte170m" if plain == "bt470bg" else plain),
     )
