@@ -290,6 +290,18 @@ def test_any_time_line_is_kept(tmp_path: Path, suffix: str, line: tuple[Fraction
         assert abs(late - source_late) <= Fraction(1, 100)
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".webm", ".mp4"])
+def test_slow_pictures_are_no_jump(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    coded = ["-c:v", "libvpx", "-g", "1"] if suffix == ".webm" else [*H264, "-g", "1"]
+    times = "setpts='(eq(N\\,1)*12+eq(N\\,2)*31+eq(N\\,3)*90)/TB'"
+    source = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=1:d=4", "-vf", f"settb=1/1000,{times}"]
+    ffmpeg(*source, "-fps_mode", "passthrough", "-enc_time_base", "1:1000", *coded, path)
+    found = scan(path)
+    assert [float(ticks * found.time_base) for ticks in found.times] == [0, 12, 31, 90]
+    assert not found.has_jumps
+
+
 def test_subtitles_of_a_video_whose_clock_jumps(tmp_path: Path, style_file: Path) -> None:
     """They go on with sound and pictures."""
     (tmp_path / "s.srt").write_text("1\n00:00:00,200 --> 00:00:00,400\nfirst\n")

@@ -87,7 +87,8 @@ class Job:
         self._copy_seconds = copy_seconds
         self._copied_at = time.monotonic()
         output = json.loads(store.meta("recipe") or "{}").get("output", "")
-        self._move = Relocation.find(store.meta(_FOLDER_KEY), folder, output) if output else None
+        recorded = json.loads(store.meta(_FOLDER_KEY) or "null")
+        self._move = Relocation.find(recorded, folder, output) if output else None
         """Where the files are now, where the job was moved since it was last written."""
 
     @classmethod
@@ -124,7 +125,7 @@ class Job:
                 require_no_other_files(folder)
             remove_contents(folder)
             meta = {name: json.dumps(v) for name, v in (("recipe", recipe), ("invocation", invocation), ("plan", plan))}
-            meta |= {"created": _now(), _FOLDER_KEY: os.path.abspath(folder)}
+            meta |= {"created": _now(), _FOLDER_KEY: json.dumps(os.path.abspath(folder))}
             if frame_index is not None:
                 meta["frame_index"] = frame_index
             # Under another name until it is complete: a folder with a job.db has all its frames in it.
@@ -436,7 +437,7 @@ class Job:
             for comparison, sha256 in comparisons.items():
                 self.store.put(COMPARISONS, {"path": to_text(str(comparison)), "sha256": sha256})
             texts = {name: json.dumps(value) for name, value in values.items()}
-            self.store.set_meta({**texts, _FOLDER_KEY: os.path.abspath(self.folder)})
+            self.store.set_meta({**texts, _FOLDER_KEY: json.dumps(os.path.abspath(self.folder))})
             self._move = None
 
     def _mapping(self, key: str) -> dict[str, Any]:

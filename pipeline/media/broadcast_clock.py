@@ -135,8 +135,10 @@ class BroadcastClock:
 
     def _fits(self, stream: _StreamClock, shown: Fraction, most_back: Fraction) -> bool:
         """Whether a packet at this time follows the one before; `most_back` is by how much it may precede that."""
-        ahead = max(_AHEAD_SECONDS, 3 * stream.longest_gap)
-        return self._end is not None and stream.last - most_back <= shown <= self._end + ahead
+        if self._end is None or shown < stream.last - most_back:
+            return False
+        # Other containers have slow pictures, and no clocks that go ahead.
+        return not self._is_broadcast or shown <= self._end + max(_AHEAD_SECONDS, 3 * stream.longest_gap)
 
     def _align(self, stream: _StreamClock, time: Fraction, *, is_picture: bool) -> None:
         """Moves a jump that was seen in sound first, so that the pictures follow each other without a gap."""

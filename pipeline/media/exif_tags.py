@@ -18,6 +18,7 @@ _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 _LONG = 4
 _MOST_ENTRIES = 2000
 _MOST_VALUE_BYTES = 1 << 26
+"""Of all values of a directory together; they may overlap in a file that was made to."""
 
 Read: TypeAlias = Callable[[int, int], bytes]
 """Returns so many bytes from an offset."""
@@ -80,7 +81,7 @@ class TagTree:
         return 2 + 12 * len(tags) + 4 + sum(_even(len(tag.value)) for tag in tags if len(tag.value) > 4)
 
     def _packed(self, tags: list[Tag], offset: int) -> bytes:
-        entries, values = b"", b""
+        entries, values = bytearray(), bytearray()
         begin = offset + 2 + 12 * len(tags) + 4
         for tag in sorted(tags, key=lambda tag: tag.number):
             entries += struct.pack(f"{self.order}HHI", tag.number, tag.kind, tag.count)
@@ -89,7 +90,7 @@ class TagTree:
             else:
                 entries += struct.pack(f"{self.order}I", begin + len(values))
                 values += tag.value.ljust(_even(len(tag.value)), b"\0")
-        return struct.pack(f"{self.order}H", len(tags)) + entries + bytes(4) + values
+        return struct.pack(f"{self.order}H", len(tags)) + bytes(entries) + bytes(4) + bytes(values)
 
 
 def parse_tags(read: Read) -> TagTree:
@@ -114,11 +115,13 @@ def _tags_at(read: Read, order: str, offset: int) -> list[Tag]:
         raise ValueError(f"{count} tags")
     data = read(offset + 2, 12 * count)
     tags = {}
+    left = _MOST_VALUE_BYTES
     for position in range(0, len(data) - 11, 12):
         number, kind, length = struct.unpack_from(f"{order}HHI", data, position)
         size = _TYPE_BYTES.get(kind, 0) * length
-        if not size or size > _MOST_VALUE_BYTES:
+        if not size or size > left:
             continue
+        left -= size
         value = data[position + 8 : position + 8 + size]
         if size > 4:
             (place,) = struct.unpack_from(f"{order}I", data, position + 8)

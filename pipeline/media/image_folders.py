@@ -61,12 +61,13 @@ def list_images(folder: Path, recursive: bool = True) -> ImageListing:
 
     for root, folders, files in os.walk(folder, onerror=on_error, followlinks=False):
         folders[:] = [name for name in folders if _is_entered(name)] if recursive else []
-        for name in files:
-            path = Path(root, name)
-            if (why := _passed_over(path, top)) is not None:
-                skipped[why] += 1
-            else:
-                paths.append(path)
+        try:
+            reasons = {path: _passed_over(path, top) for path in (Path(root, name) for name in files)}
+        except PermissionError:  # It may be listed, and not entered.
+            unreadable.append(Path(root))
+            continue
+        paths += [path for path, why in reasons.items() if why is None]
+        skipped.update(why for why in reasons.values() if why is not None)
     natural = natsort_keygen(alg=ns.PATH | ns.IGNORECASE)
     # Names that differ in case only, or in leading zeros, still come in one order.
     paths.sort(key=lambda path: (natural(path.relative_to(folder).as_posix()), str(path)))

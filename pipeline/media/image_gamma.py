@@ -15,6 +15,8 @@ _ADOBE_RGB = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
 _SRGB_GAMMA, _ADOBE_GAMMA = 1 / 2.2, 1 / 2.19921875
 _GAMMA_TOLERANCE = 0.005
 _PLACE_TOLERANCE = 0.002
+_LEAST_AREA = 0.01
+"""Twice that of the triangle of the primaries; that of sRGB is 0.22."""
 _COLOR_SPACE_TAG, _INTEROPERABILITY_TAG = 0xA001, 1
 
 
@@ -42,10 +44,16 @@ def _checked(gamma: object, places: object) -> Numbers | None:
     found: tuple[float, ...] = _SRGB
     if isinstance(places, Sequence) and len(places) == len(_SRGB):
         found = tuple(map(float, places))
-        if any(not 0 < y <= 1 for y in found[1::2]):
+        if any(not 0 < y <= 1 for y in found[1::2]) or not _spans_colors(found):
             found = _SRGB
     is_srgb = abs(gamma - _SRGB_GAMMA) < _GAMMA_TOLERANCE and np.allclose(found, _SRGB, atol=_PLACE_TOLERANCE, rtol=0)
     return None if is_srgb else Numbers(gamma, found)
+
+
+def _spans_colors(places: Sequence[float]) -> bool:
+    """Whether red, green and blue are three places, and not on a line."""
+    (rx, ry), (gx, gy), (bx, by) = np.asarray(places, float).reshape(4, 2)[1:]
+    return bool(abs((gx - rx) * (by - ry) - (bx - rx) * (gy - ry)) > _LEAST_AREA)
 
 
 def _is_adobe_rgb(image: Image.Image) -> bool:

@@ -189,13 +189,15 @@ def _has_png_chunk(path: Path, name: bytes) -> bool:
 def _shortened(exif: bytes) -> tuple[bytes | None, list[str]]:
     """(EXIF without its longest tags, so that it fits into a JPEG; their names.)"""
     tree, names = parse_tags(_reader(exif.removeprefix(PREFIX))), []
-    while len(data := PREFIX + tree.to_bytes()) > _JPEG_SEGMENT:
-        groups = [tree.tags, *tree.inner.values()]
-        tags = max(groups, key=lambda group: max((len(tag.value) for tag in group), default=0))
-        longest = max(tags, key=lambda tag: len(tag.value))
-        tags.remove(longest)
-        names.append(ExifTags.TAGS.get(longest.number, f"tag {longest.number}"))
-    return data, names
+    left = len(exif)
+    placed = [(tag, tags) for tags in (tree.tags, *tree.inner.values()) for tag in tags]
+    for tag, tags in sorted(placed, key=lambda each: -len(each[0].value)):
+        if left <= _JPEG_SEGMENT:
+            break
+        left -= len(tag.value) + len(tag.value) % 2
+        tags.remove(tag)
+        names.append(ExifTags.TAGS.get(tag.number, f"tag {tag.number}"))
+    return PREFIX + tree.to_bytes(), names
 
 
 def _reader(data: bytes) -> Read:
