@@ -1,5 +1,6 @@
 """What `stylize --dry-run` and `status` print for people."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .flags import with_flags
@@ -33,7 +34,7 @@ def print_dry_run(plan: "DryRun") -> None:
             f"{format_duration(plan.seconds_per_iteration)} at this size, {format_count(plan.workers, 'worker')}",
         ),
     ]
-    rows += [("not kept" if row == 0 else "", with_flags(line)) for row, line in enumerate(plan.not_kept)]
+    rows += _not_kept_rows(plan.not_kept)
     print_rows(rows, 8)
     if plan.disk_bytes > plan.disk_free_bytes:
         print_line("not enough disk space", style="red")
@@ -66,7 +67,7 @@ def print_status(status: "JobStatus") -> None:
     if status.losses is not None:
         rows.append(("objective", f"{format_loss(status.losses.objective)} (mean)"))
     rows += [("failed", f"{name}: {with_flags(message)}") for name, message in status.failed]
-    rows += [("not kept" if row == 0 else "", with_flags(line)) for row, line in enumerate(status.not_kept)]
+    rows += _not_kept_rows(status.not_kept)
     print_rows(rows, 9)
 
 
@@ -76,6 +77,10 @@ def _state(status: "JobStatus") -> str:
     if status.owner:
         return f"running: {status.owner}"
     return "finished" if status.finished else "not running"
+
+
+def _not_kept_rows(lines: Sequence[str]) -> list[tuple[str, str]]:
+    return [("" if row else "not kept", with_flags(line)) for row, line in enumerate(lines)]
 
 
 def _device_rows(status: "JobStatus") -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ Standard output has the result of a command, so `StdoutError` ends a command who
 import contextlib
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, TextIO
 
@@ -16,7 +17,7 @@ class StdoutError(Exception):
     for that of a frame."""
 
 
-class _Stream:
+class _Stream(ABC):
     """A text stream whose errors go to `_failed`."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -46,8 +47,8 @@ class _Stream:
             os.dup2(null, self._stream.fileno())
             os.close(null)
 
-    def _failed(self, error: OSError | ValueError) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _failed(self, error: OSError | ValueError) -> None: ...
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -17,6 +17,9 @@ from .errors import StorageError
 TEMPORARY_MARK = ".impasto-partial"
 """Part of the name of every partial file; a partial file may be deleted when the process that wrote it has ended."""
 
+NAME_BYTES = 255
+"""The longest name of a file that disks take."""
+
 _BLOCK_BYTES = 1 << 20
 _CHECKSUM_BYTES = hashlib.sha256().digest_size
 

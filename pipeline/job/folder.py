@@ -8,7 +8,6 @@ from ..errors import JobError, OutputError
 from .store import COPY_NAME, STORE_NAME
 
 FOLDER_SUFFIX = ".impasto"
-_NAME_BYTES = 255
 FRAMES_NAME = "frames"
 FLOW_NAME = f"{FRAMES_NAME}/flow"
 """Flow between frames, in files with a checksum header; kept until a job with several passes or segments is done."""
@@ -24,10 +23,10 @@ def default_folder(output: Path) -> Path:
         raise OutputError(f"output {output} is the top of a disk: name a folder on it")
     # As it was typed, where that has a name, so that messages stay short.
     named = output if output.name not in ("", "..") else absolute
-    if len(os.fsencode(named.name + FOLDER_SUFFIX)) > _NAME_BYTES:
+    if len(os.fsencode(named.name + FOLDER_SUFFIX)) > storage.NAME_BYTES:
         raise OutputError(
-            f"the job's folder beside {named.name[:40]}… would have a name of over {_NAME_BYTES} bytes, which no disk "
-            "takes: name another `job`, or a shorter `output`"
+            f"the job's folder beside {named.name[:40]}… would have a name of over {storage.NAME_BYTES} bytes, which "
+            "no disk takes: name another `job`, or a shorter `output`"
         )
     return named.with_name(named.name + FOLDER_SUFFIX)
 

@@ -33,7 +33,7 @@ from .folder import (
     require_no_other_files,
 )
 from .lock import acquire_lock
-from .records import FrameRecord, FrameState, OutputRecord, PlannedFrame
+from .records import FrameRecord, FrameState, OutputRecord, PlannedFrame, names_by_text
 from .relocation import Relocation
 from .repair import OWNER_KEY, open_to_read, repair_store
 from .schema import COMPARISONS, NOT_KEPT
@@ -388,10 +388,8 @@ class Job:
     @property
     def not_kept(self) -> dict[str, tuple[str, ...]]:
         """What the output could not keep of the content, each with the names of the files that it concerns."""
-        names: dict[str, list[str]] = {}
-        for row in self.store.read("SELECT text, name FROM not_kept"):
-            names.setdefault(from_text(row["text"]), []).append(from_text(row["name"]))
-        return {text: tuple(filter(None, files)) for text, files in names.items()}
+        rows = self.store.read("SELECT text, name FROM not_kept")
+        return names_by_text((from_text(row["text"]), from_text(row["name"])) for row in rows)
 
     @property
     def is_cleaned(self) -> bool:

@@ -16,7 +16,7 @@ or have changed, and those that FAILED.
 The job is finished when every frame of every pass is DONE and the output is complete under its name: `Job.is_finished`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -94,6 +94,15 @@ class OutputRecord:
 
     sha256: str | None
     substituted: tuple[int, ...] = ()
+
+
+def names_by_text(not_kept: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Pairs of what is not kept and the name of the file that it concerns, empty where there is only one, as each text
+    with its names; both stay in their order."""
+    names: dict[str, list[str]] = {}
+    for text, name in not_kept:
+        names.setdefault(text, []).append(name)
+    return {text: tuple(filter(None, files)) for text, files in names.items()}
 
 
 def not_kept_lines(not_kept: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")  # MPO, several JPEGs 
 _MOST_TEXT_BYTES = 1 << 26
 """Of a colour profile or a text in a PNG, unpacked."""
 
-_SUBFILE_TYPE_TAG, _SUB_IFDS_TAG, _DNG_VERSION_TAG = 254, 330, 50706
+_SUBFILE_TYPE_TAG, _PHOTOMETRIC_TAG, _SUB_IFDS_TAG, _DNG_VERSION_TAG = 254, 262, 330, 50706
 _RAW_PHOTOMETRIC = (32803, 34892)
 """The pixels of a sensor, as it has them or made linear."""
 
@@ -181,7 +181,8 @@ def _is_camera_raw(image: Image.Image) -> bool:
         return False
     tags: Any = image.tag_v2  # type: ignore[attr-defined]
     is_reduced = bool(int(tags.get(_SUBFILE_TYPE_TAG, 0) or 0) & 1)
-    return _DNG_VERSION_TAG in tags or (is_reduced and _SUB_IFDS_TAG in tags) or tags.get(262) in _RAW_PHOTOMETRIC
+    is_raw = tags.get(_PHOTOMETRIC_TAG) in _RAW_PHOTOMETRIC
+    return is_raw or _DNG_VERSION_TAG in tags or (is_reduced and _SUB_IFDS_TAG in tags)
 
 
 def _known_formats() -> tuple[str, ...]:

@@ -53,8 +53,12 @@ def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of the picture that `read_image` gives, from the header alone. Raises what `read_image`
     raises."""
     with open_image(path) as image:
-        width, height = image.size
-        return (width, height) if exif_orientation(image) >= 5 else (height, width)
+        return _upright_size(image)
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (width, height) if exif_orientation(image) >= 5 else (height, width)
 
 
 @dataclass(frozen=True)
@@ -71,13 +75,11 @@ class ImageFacts:
 def image_facts(path: Path) -> ImageFacts:
     """The facts of an image, from its header alone. Raises what `read_image` raises."""
     with open_image(path) as image:
-        width, height = image.size
-        size = (width, height) if exif_orientation(image) >= 5 else (height, width)
         lines = []
         count = getattr(image, "n_frames", 1) - _hidden_count(image)
         if count > 1:
             lines.append(f"the first of its {count} pictures is painted")
-        return ImageFacts(size, (*lines, *unkept_facts(image, path)))
+        return ImageFacts(_upright_size(image), (*lines, *unkept_facts(image, path)))
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,6 @@ from ..errors import InputError
 from .content import ContentFile
 from .image_file import FORMATS, READ_SUFFIXES
 
-_NAME_BYTES = 255
-"""The longest name of a file that disks take."""
-
 
 def numbered_as_png(files: list[ContentFile]) -> list[ContentFile]:
     """Targets of a sequence's frames: PNG, since each frame starts from the file of the previous one, and a lossy
@@ -89,14 +86,14 @@ def rename_conflicts(files: Sequence[ContentFile]) -> tuple[list[ContentFile], l
 
 
 def _is_too_long(target: str) -> bool:
-    return len(os.fsencode(Path(target).name)) > _NAME_BYTES
+    return len(os.fsencode(Path(target).name)) > storage.NAME_BYTES
 
 
 def _numbered(target: str, number: int) -> str:
-    """`a.jpg` → `a-2.jpg`, and 1 → `a.jpg`, of at most `_NAME_BYTES` bytes."""
+    """`a.jpg` → `a-2.jpg`, and 1 → `a.jpg`, of at most `storage.NAME_BYTES` bytes."""
     path = Path(target)
     tail = f"-{number}{path.suffix}" if number > 1 else path.suffix
-    stem = os.fsencode(path.stem)[: _NAME_BYTES - len(os.fsencode(tail))]
+    stem = os.fsencode(path.stem)[: storage.NAME_BYTES - len(os.fsencode(tail))]
     return str(path.with_name(stem.decode("utf-8", "ignore" if _is_utf8(path.stem) else "surrogateescape") + tail))
 
 

@@ -324,27 +324,18 @@ class VideoWriter:
     def _input_arguments(self) -> list[str]:
         arguments = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-y"]
         arguments += ["-protocol_whitelist", PROTOCOLS, "-f", "nut", "-i", "pipe:0"]
+        metadata_input = "1"
         source = self._tracks.source
         if source is not None and self._tracks.has_streams:
+            metadata_input = "2"
             arguments += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", CONTAINERS]
             arguments += ["-itsoffset", _decimal(-self._origin), "-i", file_url(source)]
         self._ffmetadata_file.write(self._tracks.ffmetadata(self._origin, self._part).encode("utf-8", "replace"))
         self._ffmetadata_file.flush()
         arguments += ["-f", "ffmetadata", "-i", file_url(Path(self._ffmetadata_file.name))]
-        told = "2" if source is not None and self._tracks.has_streams else "1"
         # What the streams say of themselves, as their language, goes with them.
-        arguments += ["-map_metadata:g", f"{told}:g", "-map_chapters", told]
-        # Bit-exact: no version, date or random number in the file, so the same frames give the same bytes.
-        return [
-            *arguments,
-            "-map",
-            "0:v:0",
-            "-copyts",
-            "-fps_mode",
-            "passthrough",
-            "-enc_time_base:v",
-            "demux",
-        ]
+        arguments += ["-map_metadata:g", f"{metadata_input}:g", "-map_chapters", metadata_input]
+        return [*arguments, "-map", "0:v:0", "-copyts", "-fps_mode", "passthrough", "-enc_time_base:v", "demux"]
 
     def _output_arguments(self) -> list[str]:
         part = None
@@ -362,6 +353,7 @@ class VideoWriter:
                 movie = common if common <= _MAX_TICKS_A_SECOND else movie
             arguments += ["-video_track_timescale", str(self._ticks_a_second), "-movie_timescale", str(movie)]
             arguments += ["-movflags", "+faststart"]
+        # Bit-exact: no version, date or random number in the file, so the same frames give the same bytes.
         arguments += ["-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact"]
         return [*arguments, "-f", _MUXERS[self._suffix], file_url(self._temporary)]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..events import Listener, Notice, StopSignal
-from ..job.records import PlannedFrame, not_kept_lines
+from ..job.records import PlannedFrame, names_by_text, not_kept_lines
 from ..layers import require_size_within, smallest_side
 from ..media import decoding
 from ..media.content import Content, ContentKind
@@ -74,8 +74,7 @@ def _plan_photos(inputs: Inputs, listener: Listener) -> FramePlan:
         size, lines = _photo_facts(file.path)
         sizes.append(size)
         not_kept += [(line, file.name if len(content.files) > 1 else "") for line in lines]
-    lost = dict.fromkeys(text for text, _ in not_kept)
-    for line in not_kept_lines({text: [name for other, name in not_kept if other == text and name] for text in lost}):
+    for line in not_kept_lines(names_by_text(not_kept)):
         listener(Notice(line))
     if all(min(size) and _is_too_small(size, settings) for size in sizes):
         # No run of the job could paint any of them.

@@ -198,7 +198,7 @@ def _copyable_tracks(film: Film, path: Path) -> Tracks:
 
     def can_be_copied(**alone: Any) -> bool:
         trial = storage.temporary_beside(path)
-        kept = replace(tracks, **{"audio": (), "subtitles": (), "attachment_count": 0, **alone})
+        kept = replace(tracks.without_streams(), **alone)
         try:
             with VideoWriter(trial, (16, 16), timing, tracks=kept, part=film.part) as writer:
                 writer.write(np.zeros((16, 16, 3), np.uint8))

@@ -12,7 +12,7 @@ from .. import storage
 from ..errors import InputError
 from ..events import Listener, StopSignal, ignore
 from ..job.folder import is_job
-from ..job.records import not_kept_lines
+from ..job.records import names_by_text, not_kept_lines
 from ..layers import require_size, smallest_side
 from ..media.frame_reader import FrameReader
 from ..out_of_memory import translated_memory_errors
@@ -140,7 +140,7 @@ def _dry_run(inputs: Inputs, plan: FramePlan, weights_loader: WeightsLoader) -> 
         workers=len(devices),
         output=request.output,
         job=request.job_folder,
-        not_kept=not_kept_lines(_by_text(plan.not_kept)),
+        not_kept=not_kept_lines(names_by_text(plan.not_kept)),
     )
 
 
@@ -172,13 +172,6 @@ def part_of(array: np.ndarray, pixels: int) -> np.ndarray:
 def _pixels(array: np.ndarray) -> int:
     height, width = size_of(array)
     return height * width
-
-
-def _by_text(not_kept: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = {}
-    for text, name in not_kept:
-        names.setdefault(text, []).extend([name] if name else [])
-    return names
 
 
 def _first_paintable(inputs: Inputs, plan: FramePlan) -> tuple[str, np.ndarray]:
