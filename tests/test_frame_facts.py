@@ -1,4 +1,4 @@
-"""What frames carry besides their pixels is told where it is not kept."""
+"""What frames carry besides their pixels is reported where it is not kept."""
 
 from pathlib import Path
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from impasto.media.exif_tags import EXIF_IFD, PREFIX, Tag, TagTree, parse_tags
-from impasto.media.image_metadata import read_extras
+from impasto.media.image_metadata import Extras, read_extras
 from impasto.media.images import image_facts, read_image, write_image
 from impasto.plan.request import Request
 from impasto.presets import load_settings
@@ -51,7 +51,7 @@ def save(path: Path, data: bytes) -> None:
     Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(path, exif=data)
 
 
-def read_extras_of(path: Path, data: bytes):  # type: ignore[no-untyped-def]
+def read_extras_of(path: Path, data: bytes) -> Extras:
     other = path.with_suffix(".png")
     save(other, data)
     return read_extras(other)

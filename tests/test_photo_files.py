@@ -1,9 +1,6 @@
 """Photos as people have them: misnamed, of several pictures, of kinds that are not read, and not theirs to read."""
 
-import contextlib
-import os
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,29 +18,13 @@ from impasto.run.job_run import resume, stylize
 from tests.conftest import TINY
 from tests.support.clips import ffmpeg, moving_source
 from tests.support.unpainted import unpainted
-
-NOBODY = 65534
-
-
-@contextlib.contextmanager
-def not_as_root() -> Iterator[None]:
-    """To root nothing is forbidden."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
+from tests.support.unprivileged import let_others_enter, not_as_root
 
 
 @pytest.fixture
 def open_path(tmp_path: Path) -> Path:
     """A folder that others may enter."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.getuid() and str(folder).startswith(("/tmp/", "/var/tmp/")):
-            folder.chmod(0o755)
+    let_others_enter(tmp_path)
     return tmp_path
 
 
@@ -107,7 +88,7 @@ def test_a_heic_without_its_package_says_what_reads_it(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "told"),
+    ("name", "data", "message"),
     [
         ("a.jpg", b"GIF89a" + bytes(50), "a GIF, which counts as a video"),
         ("a.png", b"\0\0\0\x18ftypisom" + bytes(50), r"a video \(MP4 or MOV\)"),
@@ -117,9 +98,9 @@ def test_a_heic_without_its_package_says_what_reads_it(tmp_path: Path, monkeypat
         ("a.png", b"version https://git-lfs.github.com", "a pointer of Git LFS"),
     ],
 )
-def test_what_is_no_image_is_called_what_it_is(tmp_path: Path, name: str, data: bytes, told: str) -> None:
+def test_what_is_no_image_is_called_what_it_is(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         images.read_image(tmp_path / name)
 
 

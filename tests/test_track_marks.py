@@ -1,4 +1,4 @@
-"""Languages, titles and roles of tracks are those of the source, or their loss is told."""
+"""Languages, titles and roles of tracks are those of the source, or their loss is reported."""
 
 from pathlib import Path
 from typing import Any
@@ -106,8 +106,8 @@ def test_every_role_is_kept_or_its_loss_is_told(tmp_path: Path, text: Path, outp
             lost = was[2] - became[2]
             # MP4 and MOV play some sound unasked.
             assert became[0] == was[0] and became[2] - was[2] <= ({"default"} if kind == "audio" else set())
-            told = [note for note in notes if f"what track {number} of {name} says: " in note]
-            assert [note.partition("says: ")[2] for note in told] == sorted(lost)
+            losses = [note for note in notes if f"what track {number} of {name} says: " in note]
+            assert [note.partition("says: ")[2] for note in losses] == sorted(lost)
             assert lost <= {"original"}
 
 

@@ -47,15 +47,15 @@ def test_a_matrix_that_is_not_converted_is_reported(tmp_path: Path, matrix: str)
 
 
 @pytest.mark.parametrize(
-    ("color", "told"),
+    ("color", "message"),
     [
         (VideoColor("bt709", "tv", "smpte428", "smpte428"), "follow the transfer function smpte428"),
         (VideoColor("bt2020c", "tv", "bt2020", "smpte2084"), "are of constant luminance"),
         (VideoColor("ictcp", "tv", "bt2020", "bt709"), "are coded by the matrix ictcp"),
     ],
 )
-def test_what_of_colours_is_not_understood(color: VideoColor, told: str) -> None:
-    assert told in (misunderstood(color) or "")
+def test_what_of_colours_is_not_understood(color: VideoColor, message: str) -> None:
+    assert message in (misunderstood(color) or "")
 
 
 @pytest.mark.parametrize("primaries", ["bt709", "bt2020", None])
@@ -65,9 +65,11 @@ def test_plain_colours_are_understood(primaries: str | None) -> None:
     assert VideoColor("chroma-derived-nc", "tv", "bt2020").matrix_for(480) == "bt2020nc"
 
 
-@pytest.mark.parametrize(("profile", "base", "told"), [(5, 0, "converted without its metadata"), (8, 1, "is left out")])
+@pytest.mark.parametrize(
+    ("profile", "base", "message"), [(5, 0, "converted without its metadata"), (8, 1, "is left out")]
+)
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_dolby_vision_is_reported(tmp_path: Path, suffix: str, profile: int, base: int, told: str) -> None:
+def test_dolby_vision_is_reported(tmp_path: Path, suffix: str, profile: int, base: int, message: str) -> None:
     plain, marked, path = tmp_path / "plain.mp4", tmp_path / "dovi.mp4", tmp_path / f"a{suffix}"
     coded = ["-c:v", "libx265", "-x265-params", "log-level=none", "-tag:v", "hvc1"]
     ffmpeg("-f", "lavfi", "-i", "color=c=red:s=64x48:r=10:d=0.3", *coded, plain)
@@ -81,4 +83,4 @@ def test_dolby_vision_is_reported(tmp_path: Path, suffix: str, profile: int, bas
     else:
         marked.rename(path)
     text = scan(path).not_kept[-1]
-    assert f"Dolby Vision (profile {profile})" in text and told in text
+    assert f"Dolby Vision (profile {profile})" in text and message in text

@@ -1,6 +1,5 @@
 """Outputs that cannot be written are found before the content is read."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from impasto.run.dry_run import dry_run
 from impasto.run.job_run import stylize
 from tests.conftest import TINY
 from tests.support.clips import ffmpeg, moving_source
-
-NOBODY = 65534
+from tests.support.unprivileged import let_others_enter, not_as_root
 
 
 @pytest.fixture
@@ -23,9 +21,7 @@ def closed(tmp_path: Path) -> Iterator[Path]:
     """A folder in which we may make nothing."""
     folder = tmp_path / "ro"
     folder.mkdir()
-    for above in (tmp_path, *tmp_path.parents):
-        if above.stat().st_uid == os.getuid() and str(above).startswith(("/tmp/", "/var/tmp/")):
-            above.chmod(0o755)
+    let_others_enter(tmp_path)
     folder.chmod(0o555)
     yield folder
     folder.chmod(0o755)
@@ -34,15 +30,10 @@ def closed(tmp_path: Path) -> Iterator[Path]:
 def test_a_folder_is_tried_and_left_as_it_was(closed: Path, tmp_path: Path) -> None:
     storage.require_writable(tmp_path / "new" / "folders")
     assert [path.name for path in tmp_path.iterdir()] == ["ro"]
-    if not os.geteuid():
-        os.seteuid(NOBODY)
-    try:
+    with not_as_root():
         for folder in (closed, closed / "below" / "it"):
             with pytest.raises(StorageError, match=f"not allowed to write {closed}: Permission denied"):
                 storage.require_writable(folder)
-    finally:
-        if not os.getuid():
-            os.seteuid(0)
 
 
 @pytest.mark.parametrize("which", ["output", "job", "compare", "folder"])
