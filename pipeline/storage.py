@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -236,19 +237,17 @@ def free_bytes(folder: Path) -> int:
 def require_writable(folder: Path) -> None:
     """Raises `StorageError` where no file can be made in a folder, or in the nearest there is of a folder to be made.
 
-    Tries it, and leaves nothing behind: what the system says of permissions is not all that decides.
+    Tries it, as what the system says of permissions is not all that decides. The file has no name, so that even a
+    process that is killed leaves nothing behind; where the file system takes only files with names, it is partial.
     """
     existing = folder.absolute()
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
-    trial = temporary_beside(existing / "trial")
     try:
-        with open(trial, "xb"):
+        with tempfile.TemporaryFile(dir=existing, prefix=f"{TEMPORARY_MARK}-"):
             pass
     except OSError as error:
         raise storage_error(error, existing) from error
-    finally:
-        remove(trial)
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:
