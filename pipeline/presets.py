@@ -139,12 +139,14 @@ def _read_values(config: str, seen: tuple[Path, ...]) -> dict[str, Any]:
     """Nested values of a preset or file, merged over those of its `base`. `seen` are the files that it is a base of."""
     is_file = config.endswith((".yaml", ".yml")) or "/" in config
     path = Path(config) if is_file else PRESET_FOLDER / f"{config}.yaml"
-    if not path.is_file():
+    if not storage.may_be_file(path):
         hint = "" if is_file else f"; the presets are {', '.join(preset_names())}, or give a .yaml file"
         raise SettingsError(f"no {'settings file' if is_file else 'preset'} {config!r}{hint}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
+    except OSError as error:
+        raise SettingsError(f"settings file {path} cannot be read: {storage.read_problem(error)}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         # ValueError: an impossible date, or bytes that are not UTF-8. RecursionError: a thousand brackets.
         first = (str(error).splitlines() or [""])[0]
         raise SettingsError(f"settings file {path} is not readable as YAML: {first}") from error

@@ -214,6 +214,21 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def may_be_file(path: Path) -> bool:
+    """Whether a file is at a path, or may be: in a folder that may not be entered. Opening it says which."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True
+
+
+def read_problem(error: OSError) -> str:
+    """Why a file cannot be read, and the remedy."""
+    if isinstance(error, PermissionError):
+        return "reading it is not allowed here; change its permissions"
+    return f"{error.strerror or error}; check the name, and the disk that it is on"
+
+
 def real_path(path: Path) -> Path:
     """Returns the path with its symbolic links resolved. Never raises, unlike `Path.resolve`: circular links stay."""
     return Path(os.path.realpath(path))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from .errors import WeightsError
-from .storage import hash_file
+from .storage import hash_file, read_problem
 
 
 class Downloadable(Protocol):
@@ -53,6 +53,11 @@ def read_state_dict(path: Path, what: str) -> Mapping[str, Any]:
 
     Raises `WeightsError` for a file that is damaged or something else; `what` names the weights in the message.
     """
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise WeightsError(f"{what} {path} cannot be read: {read_problem(error)}") from error
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file

@@ -282,7 +282,7 @@ def test_files_that_are_no_video(tmp_path: Path) -> None:
         "missing.mp4": "No such file",
         "empty.mp4": "empty",
         "text.mp4": "no video file",
-        "zeros.mp4": "no video file",
+        "zeros.mp4": "nothing but zeros",
         "folder.mp4": "a folder",
         "pipe.mp4": "not a regular file",
         "song.mp4": "no stream of pictures",

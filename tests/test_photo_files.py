@@ -155,7 +155,7 @@ def test_a_folder_that_may_not_be_listed_is_named_and_the_others_are_painted(
     closed.chmod(0)
     with not_as_root():
         listing = list_images(card)
-        with pytest.raises(InputError, match=f"cannot list the images in {closed}: Permission denied"):
+        with pytest.raises(InputError, match=f"cannot list the images in {closed}: reading it is not allowed"):
             list_images(closed)
         with pytest.raises(InputError, match="its frames would be missing"):
             resolve_content([card], open_path / "o", "sequence")

@@ -412,6 +412,6 @@ def test_a_file_that_cannot_be_read_is_said_in_one_line(tmp_path: Path) -> None:
     for content in (None, b"\xff\xfe\x00"):
         if content is not None:
             path.write_bytes(content)
-        with pytest.raises(SettingsError, match="is not readable as text") as caught:
+        with pytest.raises(SettingsError, match=r"cannot be read|is not readable as text") as caught:
             read_cuts(path)
         assert "\n" not in str(caught.value)

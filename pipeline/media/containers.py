@@ -17,7 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ..errors import InputError
-from .openable import require_openable, what_it_is
+from .openable import require_no_still, require_openable, what_it_is
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".wmv"}
@@ -49,6 +49,7 @@ def is_video_name(path: Path) -> bool:
 def open_container(path: Path) -> InputContainer:
     """Opens a media file with PyAV, but no file that it refers to. Raises `InputError`."""
     require_openable(path, "video")
+    require_no_still(path)
     try:
         return av.open(
             file_url(path),
@@ -59,7 +60,8 @@ def open_container(path: Path) -> InputContainer:
     except (av.error.FFmpegError, OSError, ValueError) as error:
         what = what_it_is(path)
         if what is not None and "video" not in what:
-            raise InputError(f"cannot read video {path}: it is {what}; name it so, or name a video") from error
+            remedy = "get the video itself" if what.startswith("nothing") else "name it so, or name a video"
+            raise InputError(f"cannot read video {path}: it is {what}; {remedy}") from error
         raise InputError(
             f"cannot read video {path}: it is no video file, or its header is damaged ({error_reason(error)}); "
             "play it to see whether it is whole"

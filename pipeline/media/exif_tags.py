@@ -14,7 +14,9 @@ PREFIX = b"Exif\0\0"
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 INTEROPERABILITY_IFD = 0xA005
 
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
+"""By type; 129 is text in UTF-8 (Exif 3.0)."""
+
 _LONG = 4
 _MOST_ENTRIES = 2000
 _MOST_VALUE_BYTES = 1 << 26
@@ -100,17 +102,21 @@ def parse_tags(read: Read) -> TagTree:
     if order is None or len(head) < 8:
         raise ValueError("no TIFF")
     (offset,) = struct.unpack(f"{order}I", head[4:])
-    tree = TagTree(order, _tags_at(read, order, offset))
+    tree = TagTree(order, parse_directory(read, order, offset))
     for number in (EXIF_IFD, GPS_IFD):
         if (pointer := tree.bytes_of(number)) is not None:
             (offset,) = struct.unpack(f"{order}I", pointer[:4])
-            tree.inner[number] = _tags_at(read, order, offset)
+            tree.inner[number] = parse_directory(read, order, offset)
     tree.tags = [tag for tag in tree.tags if tag.number not in tree.inner]
     return tree
 
 
-def _tags_at(read: Read, order: str, offset: int) -> list[Tag]:
-    (count,) = struct.unpack(f"{order}H", read(offset, 2))
+def parse_directory(read: Read, order: str, offset: int) -> list[Tag]:
+    """The tags of the directory at an offset, of those the ones whose value is there. Raises `ValueError` for none."""
+    head = read(offset, 2)
+    if len(head) < 2:
+        raise ValueError(f"no directory at {offset}")
+    (count,) = struct.unpack(f"{order}H", head)
     if count > _MOST_ENTRIES:
         raise ValueError(f"{count} tags")
     data = read(offset + 2, 12 * count)

@@ -1,7 +1,10 @@
 """Which files the paths of a command are, in which order, and where the painting of each goes."""
 
+import errno
 import itertools
+import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +12,10 @@ from pathlib import Path
 from .. import storage
 from ..errors import InputError, OutputError, UsageError
 from . import decoding
+from .camera_raw import RAW_SUFFIXES
 from .containers import OUTPUT_SUFFIXES, VIDEO_SUFFIXES, is_video_name
 from .content import Content, ContentFile, ContentKind, Mode
-from .image_file import IMAGE_SUFFIXES, RAW_SUFFIXES, READ_SUFFIXES, is_image_name, is_readable_name
+from .image_file import IMAGE_SUFFIXES, READ_SUFFIXES, is_image_name, is_readable_name
 from .image_folders import list_images
 from .target_names import in_format, numbered_as_png, rename_conflicts, require_distinct, require_once
 
@@ -27,10 +31,7 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
     `OutputError` for combinations that do not go together.
     """
     for path in paths:
-        if not path.exists():
-            raise InputError(f"content {path} does not exist: check the name")
-        if not path.is_file() and not path.is_dir():
-            raise InputError(f"content {path} is neither a file nor a folder: name one")
+        _require_there(path)
     videos = [path for path in paths if path.is_file() and _is_video(path, mode)]
     if videos:
         return _video(videos[0], len(paths), output, mode)
@@ -43,6 +44,21 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
     if is_image_name(output):
         raise OutputError(f"output {output} is one image and the content is not: name a folder")
     return _images(paths, image_format, is_sequence=mode == "sequence" or to_video)
+
+
+def _require_there(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except PermissionError as error:
+        raise InputError(f"content {path} lies in a folder that may not be entered: change its permissions") from error
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise InputError(f"content {path} does not exist: check the name") from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # Links in a circle lead to nothing.
+            raise InputError(f"content {path} does not exist: check the name") from error
+        raise InputError(f"content {path} cannot be read: {storage.read_problem(error)}") from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InputError(f"content {path} is neither a file nor a folder: name one")
 
 
 def _video(path: Path, content_count: int, output: Path, mode: Mode) -> Content:
@@ -150,7 +166,7 @@ class _Places:
         self._folders: dict[Path, Path] = {}
 
     def of(self, path: Path) -> Path:
-        if path.name in ("", "..") or path.is_symlink():
+        if path.name in ("", "..") or os.path.islink(path):  # noqa: PTH114 - `Path.is_symlink` raises where it may not look
             return storage.real_path(path)
         if path.parent not in self._folders:
             self._folders[path.parent] = storage.real_path(path.parent)

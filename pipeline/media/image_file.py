@@ -10,22 +10,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError, features
 
 from ..errors import InputError
-from .openable import CAMERA_RAW, not_allowed, require_openable, what_it_is
+from .camera_raw import is_camera_raw
+from .openable import not_allowed, require_openable, what_it_is
+from .png_chunks import has_late_metadata
+from .unread_headers import complete_info
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 """Endings, in lower case, of the image files that are read and written."""
 
 READ_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
 """Endings of images that are read and painted to JPEG; HEIC where the package pillow-heif is there."""
-
-RAW_SUFFIXES = frozenset(
-    {".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".sr2", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw"}
-    | {".x3f", ".3fr", ".fff", ".iiq", ".kdc", ".dcr", ".mrw", ".rwl", ".erf", ".mef", ".mos"}
-)
-"""Endings of camera RAW, which is not read."""
 
 FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
 """The formats that photos can be painted to, and the ending of each."""
@@ -41,9 +38,12 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "AVIF")  # MPO, several JPEGs 
 _MOST_TEXT_BYTES = 1 << 26
 """Of a colour profile or a text in a PNG, unpacked."""
 
-_SUBFILE_TYPE_TAG, _PHOTOMETRIC_TAG, _SUB_IFDS_TAG, _DNG_VERSION_TAG = 254, 262, 330, 50706
-_RAW_PHOTOMETRIC = (32803, 34892)
-"""The pixels of a sensor, as it has them or made linear."""
+_UNSUPPORTED = re.compile(
+    r"unsupported|not supported|not available|cannot handle|unknown (pixel mode|compression|data)|no decode delegate|"
+    r"unrecognized|planar configuration|not implemented",
+    re.IGNORECASE,
+)
+"""What decoders say of a file that may well be whole."""
 
 _ORIENTATION_TAG = 0x0112
 TRANSPOSE = {
@@ -110,6 +110,8 @@ def open_image(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[I
     is called.
     """
     require_openable(path, "image")
+    if is_camera_raw(path):
+        raise _camera_raw(path)
     try:
         with _pillow_limits, warnings.catch_warnings():
             # Damaged metadata makes Pillow warn; what is wrong with the picture itself is raised.
@@ -118,8 +120,7 @@ def open_image(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[I
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise image_too_large(path, f"{width}×{height} pixels")
-                if _is_camera_raw(image):
-                    raise _camera_raw(path)
+                complete_info(image)
                 yield image
     except InputError:
         raise
@@ -148,24 +149,55 @@ def _undecodable(path: Path, error: Exception) -> InputError:
             f"cannot read image {path}: it holds more than {megabytes} megabytes of text or colour profile, which is "
             "not read; save it anew without"
         )
+    if _UNSUPPORTED.search(reason):
+        return _unsupported(path, what_it_is(path) or "an image", reason)
     return InputError(f"cannot read image {path}: it is damaged or incomplete ({reason}); get it again")
+
+
+def _unsupported(path: Path, what: str, reason: str) -> InputError:
+    return InputError(
+        f"cannot read image {path}: it is {what} of a kind that is not read, or its header is damaged ({reason}); save "
+        "it as PNG or JPEG with a program that shows it"
+    )
 
 
 def _unread_kind(path: Path) -> InputError:
     """The error for a file that Pillow does not take for an image."""
     what = what_it_is(path)
-    if what == CAMERA_RAW:
-        return _camera_raw(path)
     if what == "a HEIC" and not heif_is_there():
         return InputError(f"cannot read image {path}: HEIC is read by the package pillow-heif: pip install pillow-heif")
+    if what == "an AVIF" and "AVIF" not in _known_formats():
+        return InputError(
+            f"cannot read image {path}: AVIF is read by Pillow from 11.3 on: pip install --upgrade pillow"
+        )
     if what is None:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         return InputError(f"cannot read image {path}: it holds no picture of a known kind ({endings})")
     if "video" in what:
         return InputError(f"cannot read image {path}: it is {what}; name it as the content with an ending of a video")
-    if what.split()[-1] in ("PNG", "JPEG", "WebP", "TIFF", "BMP", "AVIF", "HEIC"):
-        return InputError(f"cannot read image {path}: it is {what} whose header is damaged; get it again")
-    return InputError(f"cannot read image {path}: it is {what}, which is not read; save it as PNG or JPEG")
+    kind = what.split()[-1]
+    if kind not in ("PNG", "JPEG", "WebP", "TIFF", "BMP", "AVIF", "HEIC"):
+        if what.startswith("nothing"):
+            return InputError(f"cannot read image {path}: it is {what}; get the picture itself")
+        return InputError(f"cannot read image {path}: it is {what}, which is not read; save it as PNG or JPEG")
+    reason = _refusal(path, {"HEIC": "HEIF"}.get(kind, kind.upper()))
+    if reason is not None and _UNSUPPORTED.search(reason):
+        return _unsupported(path, what, reason)
+    told = f" ({reason})" if reason else ""
+    return InputError(f"cannot read image {path}: it is {what} whose header is damaged{told}; get it again")
+
+
+def _refusal(path: Path, kind: str) -> str | None:
+    """Why Pillow takes a file not for one of this kind, which `Image.open` keeps to itself."""
+    try:
+        with _pillow_limits, warnings.catch_warnings(), open(path, "rb") as file:
+            warnings.simplefilter("ignore")
+            Image.OPEN[kind][0](file, str(path)).close()
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        # Pillow's table of compressions lacks it.
+        return f"unsupported compression {reason}" if reason.isdigit() else reason or None
+    return None
 
 
 def _camera_raw(path: Path) -> InputError:
@@ -175,18 +207,17 @@ def _camera_raw(path: Path) -> InputError:
     )
 
 
-def _is_camera_raw(image: Image.Image) -> bool:
-    """Whether a TIFF is DNG or the RAW of a camera: then what can be decoded is a preview."""
-    if image.format != "TIFF":
-        return False
-    tags: Any = image.tag_v2  # type: ignore[attr-defined]
-    is_reduced = bool(int(tags.get(_SUBFILE_TYPE_TAG, 0) or 0) & 1)
-    is_raw = tags.get(_PHOTOMETRIC_TAG) in _RAW_PHOTOMETRIC
-    return is_raw or _DNG_VERSION_TAG in tags or (is_reduced and _SUB_IFDS_TAG in tags)
-
-
 def _known_formats() -> tuple[str, ...]:
-    return (*_FORMATS, "HEIF") if heif_is_there() else _FORMATS
+    formats = _FORMATS if _avif_is_there() else tuple(name for name in _FORMATS if name != "AVIF")
+    return (*formats, "HEIF") if heif_is_there() else formats
+
+
+@cache
+def _avif_is_there() -> bool:
+    """Whether this Pillow reads AVIF: from 11.3 on, where it is built so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return bool(features.check("avif"))
 
 
 @cache
@@ -213,7 +244,18 @@ def exif_orientation(image: Image.Image) -> int:
     if image.format == "TIFF":
         return 1  # Pillow makes a TIFF upright itself, its size included.
     try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
+        value = _exif_of(image).get(_ORIENTATION_TAG, 1)
     except Exception:  # EXIF is metadata: a picture is not refused because that part is broken.
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _exif_of(image: Image.Image) -> Image.Exif:
+    """The EXIF of an image, for which no pixel is decoded where that can be helped.
+
+    Pillow decodes a PNG without EXIF before its pixels, as there may be some behind them.
+    """
+    file: Any = getattr(image, "fp", None)
+    if image.format == "PNG" and file is not None and "exif" not in image.info and not has_late_metadata(file):
+        return Image.Image.getexif(image)
+    return image.getexif()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from natsort import natsort_keygen, ns
 
+from .. import storage
 from ..errors import InputError
 from .image_file import is_readable_name
 
@@ -19,6 +20,7 @@ HIDDEN, LINKED = "hidden", "link that leads out"
 
 _HOUSEKEEPING = frozenset(
     {"@eadir", "#recycle", "@recycle", "#snapshot", "@recently-snapshot", "$recycle.bin", "recycler", "lost+found"}
+    | {"recycled", "@tmp", "@sharebin", "@recently-deleted", "network trash folder", "temporary items"}
     | {"system volume information", "__macosx", "found.000"}
 )
 """Folders of network storage, Windows, macOS and file systems, with thumbnails and what was thrown away; lower case."""
@@ -38,6 +40,10 @@ class ImageListing:
     """Folders in it that may not be listed."""
 
 
+_HOUSEKEEPING_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r"})
+"""What Windows, macOS and Picasa leave in folders of photos, lower case: passed over as hidden files are."""
+
+
 def list_images(folder: Path, recursive: bool = True) -> ImageListing:
     """The image files in `folder`, and below it when `recursive`, by their endings.
 
@@ -45,8 +51,11 @@ def list_images(folder: Path, recursive: bool = True) -> ImageListing:
     only where its target lies below `folder`: a listing never leaves the tree. Raises `InputError` when `folder` is no
     folder or cannot be listed.
     """
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
+    try:
+        what = "" if folder.is_dir() else "is a file, not a folder" if folder.exists() else "does not exist"
+    except OSError as error:
+        raise InputError(f"cannot list the images in {folder}: {storage.read_problem(error)}") from error
+    if what:
         raise InputError(f"cannot list the images in {folder}: it {what}; name a folder of images")
     paths: list[Path] = []
     skipped: Counter[str] = Counter()
@@ -56,7 +65,7 @@ def list_images(folder: Path, recursive: bool = True) -> ImageListing:
     def on_error(error: OSError) -> None:
         found = Path(error.filename or folder)
         if found == folder:
-            raise InputError(f"cannot list the images in {folder}: {error.strerror or error}") from error
+            raise InputError(f"cannot list the images in {folder}: {storage.read_problem(error)}") from error
         unreadable.append(found)
 
     for root, folders, files in os.walk(folder, onerror=on_error, followlinks=False):
@@ -79,9 +88,17 @@ def _is_entered(name: str) -> bool:
 
 
 def _passed_over(path: Path, top: Path) -> str | None:
-    """Why a file below the folder `top` is no image of it; None where it is one."""
-    if path.name.startswith("."):
+    """Why a file below the folder `top` is no image of it; None where it is one. Raises `PermissionError` where its
+    folder may not be entered."""
+    if path.name.startswith(".") or path.name.casefold() in _HOUSEKEEPING_FILES:
         return HIDDEN
-    if not is_readable_name(path) or not path.is_file():
+    if not is_readable_name(path):
         return path.suffix.lower()
-    return LINKED if path.is_symlink() and not path.resolve().is_relative_to(top) else None
+    try:
+        if not path.is_file():
+            return path.suffix.lower()
+        return LINKED if path.is_symlink() and not path.resolve().is_relative_to(top) else None
+    except PermissionError:
+        if os.path.islink(path):  # noqa: PTH114 - where its folder may not be entered either, this raises nothing
+            return LINKED
+        raise

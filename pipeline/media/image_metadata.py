@@ -1,10 +1,7 @@
 """What an image file holds besides its colours: alpha, EXIF, XMP and resolution."""
 
-import contextlib
-import os
 import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +10,21 @@ import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
 from .. import storage
-from .exif_tags import EXIF_IFD, INTEROPERABILITY_IFD, PREFIX, Read, TagTree, parse_tags
+from .exif_tags import INTEROPERABILITY_IFD, PREFIX, Read, Tag, TagTree, parse_tags
 from .image_colors import alpha_of
 from .image_file import TRANSPOSE, exif_orientation, open_image
+from .unread_headers import text_profiles
+from .xmp import without_attachments
 
 _MAKER_NOTE_TAG = 0x927C
 _PIXEL_WIDTH_TAG, _PIXEL_HEIGHT_TAG = 0xA002, 0xA003
 _XMP_TAG = 700
+_COLOR_SPACE = 0xA001
+_RESOLUTION_TAGS = (282, 283, 296)  # resolution across and down, and its unit
 
 _KEPT_TAGS = (
     *(270, 271, 272, 305, 306, 315, 33432),  # description, make, model, software, date, artist, copyright
+    *(269, 285, 316),  # name of the document, name of the page, computer
     *(18246, 18249, 40091, 40092, 40093, 40094, 40095),  # rating; title, comment, author, keywords, subject
 )
 """The tags that say something of a picture; others describe how its file is laid out."""
@@ -30,16 +32,6 @@ _KEPT_TAGS = (
 _OF_THE_FILE = {_MAKER_NOTE_TAG, _PIXEL_WIDTH_TAG, _PIXEL_HEIGHT_TAG, INTEROPERABILITY_IFD}
 """Tags about the old file: addresses and sizes in it, and a note whose addresses hold there only."""
 
-_IPTC_TAGS = {33723, 34377}
-_NO_TEXT = {"XML:com.adobe.xmp", "exif", "compression", "version"}
-
-_FOR_TELEPHONES = {
-    (b"hdrgm:", b"GainMap"): "the gain map, by which screens show the photo brighter,",
-    (b"MotionPhoto", b"MicroVideo"): "the clip of the motion photo",
-}
-"""What XMP tells of that lies behind the photo in the file, and what it is."""
-
-_DEEP = 16
 _JPEG_SEGMENT = 65_533 - 40
 """Bytes of EXIF, and of XMP, that fit into a JPEG."""
 
@@ -102,24 +94,29 @@ def read_extras(path: Path) -> Extras:
         orientation = exif_orientation(image)
         image.load()  # PNG may keep its metadata behind the pixels.
         upright = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
-        dpi = image.info.get("dpi")
+        dpi = image.info.get("dpi") or _resolution_by_exif(image)
         return Extras(alpha_of(upright), _exif(image, path), _xmp(image), _plausible_dpi(dpi))
 
 
 def _exif(image: Image.Image, path: Path) -> bytes | None:
     """The tags about the picture, each value with the bytes that it has in the file."""
     try:
-        given = _given_tags(image, path)
+        given = given_tags(image, path)
         kept = TagTree(given.order, [tag for tag in given.tags if tag.number in _KEPT_TAGS])
         for number, tags in given.inner.items():
-            kept.inner[number] = [tag for tag in tags if tag.number not in _OF_THE_FILE]
+            kept.inner[number] = [_of_painting(tag, given.order) for tag in tags if tag.number not in _OF_THE_FILE]
         kept.inner = {number: tags for number, tags in kept.inner.items() if tags}
         return PREFIX + kept.to_bytes() if kept.tags or kept.inner else None
     except Exception:  # Metadata of any kind of brokenness is no reason to refuse a picture.
         return None
 
 
-def _given_tags(image: Image.Image, path: Path) -> TagTree:
+def _of_painting(tag: Tag, order: str) -> Tag:
+    """The painting is in sRGB, whatever the photo was in."""
+    return replace(tag, value=struct.pack(f"{order}H", 1)) if tag.number == _COLOR_SPACE and tag.kind == 3 else tag
+
+
+def given_tags(image: Image.Image, path: Path) -> TagTree:
     """All tags of an image. Raises `ValueError` where it has none, or broken ones."""
     if image.format == "TIFF":
         with open(path, "rb") as file:
@@ -129,7 +126,7 @@ def _given_tags(image: Image.Image, path: Path) -> TagTree:
                 return file.read(count)
 
             return parse_tags(read)
-    data = image.info.get("exif")
+    data = image.info.get("exif") or text_profiles(image.info).get("exif")
     if not isinstance(data, bytes):
         raise ValueError("no EXIF")
     data = data.removeprefix(PREFIX)
@@ -137,53 +134,14 @@ def _given_tags(image: Image.Image, path: Path) -> TagTree:
 
 
 def _xmp(image: Image.Image) -> bytes | None:
-    found = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    info = image.info
+    found = info.get("xmp") or info.get("XML:com.adobe.xmp") or text_profiles(info).get("xmp")
     data = found.encode() if isinstance(found, str) else found
     if not isinstance(data, bytes):
         return None
-    # The painting has no gain map and no clip.
-    data = re.sub(rb"\s(?:hdrgm|GCamera):\w+\s*=\s*(?:\"[^\"]*\"|'[^']*')", b"", data)
-    # It is upright.
-    return re.sub(rb"(tiff:Orientation(?:=[\"']|>))\s*[2-8]", rb"\g<1>1", data)
-
-
-def unkept_facts(image: Image.Image, path: Path) -> Iterator[str]:
-    """A line for everything that the header of an image shows and its painting does not keep, in any format."""
-    with contextlib.suppress(Exception):  # Broken metadata counts as none.
-        if any(tag.number == _MAKER_NOTE_TAG for tag in _given_tags(image, path).inner.get(EXIF_IFD, [])):
-            yield "the maker's note of the camera is left out"
-    if image.info.get("photoshop") or (image.format == "TIFF" and _IPTC_TAGS & set(image.tag_v2)):  # type: ignore[attr-defined]
-        yield "IPTC and Photoshop data are left out"
-    xmp = image.info.get("xmp") or b""
-    for marks, what in _FOR_TELEPHONES.items():
-        if isinstance(xmp, bytes) and any(mark in xmp for mark in marks):
-            yield f"{what} is left out"
-    if image.mode.startswith("I;16") or (image.format == "PNG" and _png_depth(path) == _DEEP):
-        yield "16 bits a colour become 8"
-    if image.info.get("comment"):
-        yield "the comment in the file is left out"
-    texts = [str(key) for key, value in image.info.items() if isinstance(value, str) and key not in _NO_TEXT]
-    if image.format == "PNG" and texts:
-        yield f"text in the file is left out: {', '.join(sorted(texts))}"
-    if image.format == "PNG" and _has_png_chunk(path, b"cICP"):
-        yield "colours are described by cICP, which is not converted"
-
-
-def _png_depth(path: Path) -> int:
-    with open(path, "rb") as file:
-        file.seek(24)
-        return int.from_bytes(file.read(1))
-
-
-def _has_png_chunk(path: Path, name: bytes) -> bool:
-    """Whether a PNG has a chunk of this name before its pixels."""
-    with open(path, "rb") as file:
-        file.seek(8)
-        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
-            if head[4:] == name:
-                return True
-            file.seek(int.from_bytes(head[:4]) + 4, os.SEEK_CUR)
-    return False
+    # The painting is upright.
+    data = re.sub(rb"(tiff:Orientation(?:=[\"']|>))\s*[2-8]", rb"\g<1>1", data)
+    return without_attachments(data)
 
 
 def _shortened(exif: bytes) -> tuple[bytes | None, list[str]]:
@@ -204,6 +162,18 @@ def _reader(data: bytes) -> Read:
     return lambda offset, count: data[offset : offset + count]
 
 
+def _resolution_by_exif(image: Image.Image) -> tuple[float, float] | None:
+    """The resolution in dots an inch as the EXIF of a WebP, AVIF or HEIC has it."""
+    if image.format not in ("WEBP", "AVIF", "HEIF"):
+        return None
+    try:
+        across, down, unit = (image.getexif().get(number) for number in _RESOLUTION_TAGS)
+        scale = 2.54 if unit == 3 else 1.0
+        return (scale * float(across), scale * float(down))  # type: ignore[arg-type]
+    except Exception:  # Metadata of any kind of brokenness counts as none.
+        return None
+
+
 def _plausible_dpi(dpi: object) -> tuple[float, float] | None:
     try:
         across, down = (float(value) for value in dpi)  # type: ignore[attr-defined]
@@ -222,23 +192,35 @@ def png_tags(xmp: bytes | None) -> PngImagePlugin.PngInfo:
 
 def extra_options(suffix: str, extras: Extras) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    if suffix not in _METADATA_SUFFIXES:
-        return options
     if extras.dpi is not None and suffix != ".webp":
         options["dpi"] = extras.dpi
+    if suffix not in _METADATA_SUFFIXES:
+        return options
     if suffix in (".tif", ".tiff"):
         if extras.xmp is not None:
             tags = Image.Exif()
             tags[_XMP_TAG] = extras.xmp
             options["exif"] = tags
         return options
-    if extras.exif is not None:
+    if suffix == ".webp" and extras.dpi is not None:
+        options["exif"] = _with_resolution(extras.exif, extras.dpi)
+    elif extras.exif is not None:
         options["exif"] = extras.exif
     if extras.xmp is not None and suffix == ".png":
         options["pnginfo"] = png_tags(extras.xmp)
     elif extras.xmp is not None:
         options["xmp"] = extras.xmp
     return options
+
+
+def _with_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes:
+    """EXIF with the resolution, for which WebP has no other place."""
+    tree = TagTree() if exif is None else parse_tags(_reader(exif.removeprefix(PREFIX)))
+    tree.tags = [tag for tag in tree.tags if tag.number not in _RESOLUTION_TAGS]
+    for number, value in zip(_RESOLUTION_TAGS, dpi, strict=False):
+        tree.tags.append(Tag(number, 5, 1, struct.pack(f"{tree.order}II", round(1000 * value), 1000)))
+    tree.tags.append(Tag(_RESOLUTION_TAGS[2], 3, 1, struct.pack(f"{tree.order}H", 2)))
+    return PREFIX + tree.to_bytes()
 
 
 def add_exif_to_tiff(path: Path, exif: bytes) -> None:

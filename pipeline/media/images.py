@@ -17,7 +17,8 @@ from ..storage import atomic_file
 from .image_colors import alpha_of, srgb_profile, to_srgb
 from .image_file import ANIMATED_SUFFIXES, IMAGE_SUFFIXES, TRANSPOSE, exif_orientation, open_image
 from .image_gamma import Numbers, described_colors, to_srgb_by_numbers
-from .image_metadata import Extras, add_exif_to_tiff, extra_options, png_tags, unkept_facts
+from .image_metadata import Extras, add_exif_to_tiff, extra_options, png_tags
+from .unkept_facts import hidden_count, unkept_metadata, unkept_pictures
 
 _SIDE_LIMITS = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
 
@@ -26,9 +27,9 @@ def read_image(path: Path) -> np.ndarray:
     """The picture in an image file as it is meant to look: `H×W×3` uint8, sRGB.
 
     The EXIF orientation is applied and an ICC profile converted to sRGB; a profile that is broken or does not fit is
-    passed over. Without one, gamma and chromaticities of a PNG, and Adobe RGB by EXIF, are applied. Palettes, grey,
-    CMYK and 16 bits become 8-bit RGB. Alpha is dropped and the colour under it kept as it is in the file. Of several
-    pictures in one file it is the first.
+    passed over. Without one, gamma and chromaticities of a PNG or BMP, code points (cICP, nclx) and Adobe RGB by EXIF
+    are applied. Palettes, grey, CMYK and 16 bits become 8-bit RGB. Alpha is dropped and the colour under it kept as it
+    is in the file. Of several pictures in one file it is the first, or the primary one of a HEIC.
 
     Raises `InputError` when the file is missing, is no image, is damaged or has more than `MAX_PIXELS`.
     """
@@ -45,7 +46,8 @@ def read_image_and_alpha(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _colours(image: Image.Image, path: Path, numbers: Numbers | None) -> np.ndarray:
-    array = np.ascontiguousarray(np.asarray(to_srgb(image, image.info.get("icc_profile"), path)))
+    profile = image.info.get("icc_profile") if numbers is None else None
+    array = np.ascontiguousarray(np.asarray(to_srgb(image, profile, path)))
     return array if numbers is None else to_srgb_by_numbers(array, numbers)
 
 
@@ -69,17 +71,17 @@ class ImageFacts:
     """(height, width) of the picture that `read_image` gives."""
 
     not_kept: tuple[str, ...] = ()
-    """A line for everything of the file that its painting does not keep."""
+    """A line for everything of the picture that its painting does not keep."""
+
+    metadata_not_kept: tuple[str, ...] = ()
+    """The same of what is said about the picture, which nobody misses who leaves out metadata."""
 
 
 def image_facts(path: Path) -> ImageFacts:
     """The facts of an image, from its header alone. Raises what `read_image` raises."""
     with open_image(path) as image:
-        lines = []
-        count = getattr(image, "n_frames", 1) - _hidden_count(image)
-        if count > 1:
-            lines.append(f"the first of its {count} pictures is painted")
-        return ImageFacts(_upright_size(image), (*lines, *unkept_facts(image, path)))
+        of_picture, of_metadata = tuple(unkept_pictures(image, path)), tuple(unkept_metadata(image, path))
+        return ImageFacts(_upright_size(image), of_picture, of_metadata)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def is_animated(path: Path) -> bool:
         return False
     try:
         with open_image(path) as image:
-            return getattr(image, "n_frames", 1) - _hidden_count(image) > 1
+            return getattr(image, "n_frames", 1) - hidden_count(image) > 1
     except InputError:
         return False
 
@@ -126,17 +128,12 @@ def read_animation(path: Path) -> Generator[AnimationFrame, None, None]:
     of a second, as in browsers. Raises `InputError` as `read_image` does, also midway.
     """
     with open_image(path) as image:
-        for number in range(_hidden_count(image), getattr(image, "n_frames", 1)):
+        for number in range(hidden_count(image), getattr(image, "n_frames", 1)):
             image.seek(number)
             image.load()
             milliseconds = Fraction(image.info.get("duration") or 0).limit_denominator(100_000)
             seconds = milliseconds / 1000 if milliseconds > 0 else Fraction(1, 10)
             yield AnimationFrame(_colours(image, path, described_colors(image)), alpha_of(image), seconds)
-
-
-def _hidden_count(image: Image.Image) -> int:
-    """The number of pictures at the start of an APNG that only programs without animation support show."""
-    return int(bool(getattr(image, "default_image", False)))
 
 
 def require_sides(path: Path, height: int, width: int) -> None:

@@ -3,9 +3,11 @@
 import stat
 from pathlib import Path
 
+from .. import storage
 from ..errors import InputError
 
-_HEAD_BYTES = 64
+_HEAD_BYTES = 512
+_TS_PACKETS = (188, 192)
 
 _SIGNATURES = (
     (0, b"GIF8", "a GIF, which counts as a video"),
@@ -20,17 +22,11 @@ _SIGNATURES = (
     (8, b"WEBP", "a WebP"),
     (0, b"BM", "a BMP"),
     (4, b"ftypavif", "an AVIF"),
-    (4, b"ftypcrx ", "camera RAW"),
-    (0, b"FUJIFILMCCD-RAW", "camera RAW"),
-    (0, b"IIU\x00", "camera RAW"),
-    (0, b"IIRO", "camera RAW"),
-    (0, b"IIRS", "camera RAW"),
-    (0, b"MMOR", "camera RAW"),
-    (0, b"FOVb", "camera RAW"),
-    (0, b"\x00MRM", "camera RAW"),
-    (8, b"CR\x02", "camera RAW"),
+    (4, b"ftypavis", "an AVIF"),
     (0, b"II*\x00", "a TIFF"),
     (0, b"MM\x00*", "a TIFF"),
+    (0, b"II+\x00", "a TIFF"),
+    (0, b"MM\x00+", "a TIFF"),
     (0, b"\xff\x0a", "a JPEG XL"),
     (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
     (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000"),
@@ -39,18 +35,25 @@ _SIGNATURES = (
     (0, b"%PDF", "a PDF"),
     (0, b"\x76\x2f\x31\x01", "an OpenEXR"),
     (0, b"#?RADIANCE", "a Radiance HDR"),
-    (0, b"<svg", "an SVG"),
-    (0, b"<?xml", "an SVG or another XML"),
-    (0, b"<!DOCTYPE", "a web page"),
-    (0, b"<html", "a web page"),
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"7z\xbc\xaf", "a 7-Zip archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"\x00\x05\x16\x07", "nothing but what macOS keeps beside a file (AppleDouble)"),
+    (0, b"\x00\x05\x16\x00", "nothing but what macOS keeps beside a file (AppleDouble)"),
     (0, b"PK\x03\x04", "a ZIP archive"),
     (0, b"version https://git-lfs", "a pointer of Git LFS, whose file was not fetched"),
 )
 """(Offset, bytes there, what such a file is.)"""
 
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_MARKUP = (
+    (b"<svg", "an SVG"),
+    (b"<?xml", "an SVG or another XML"),
+    (b"<!doctype", "a web page"),
+    (b"<html", "a web page"),
+)
 
-CAMERA_RAW = "camera RAW"
+_STILL_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"mif1", b"avif"}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 def require_openable(path: Path, kind: str) -> None:
@@ -60,7 +63,7 @@ def require_openable(path: Path, kind: str) -> None:
     except PermissionError as error:
         raise not_allowed(path, kind) from error
     except OSError as error:
-        raise InputError(f"cannot read {kind} {path}: {error.strerror}; check the name") from error
+        raise InputError(f"cannot read {kind} {path}: {storage.read_problem(error)}") from error
     except ValueError as error:
         raise InputError(f"cannot read {kind} {str(path)!r}: {error}; check the name") from error
     if not stat.S_ISREG(status.st_mode):
@@ -75,13 +78,11 @@ def require_openable(path: Path, kind: str) -> None:
     except PermissionError as error:
         raise not_allowed(path, kind) from error
     except OSError as error:
-        raise InputError(
-            f"cannot read {kind} {path}: {error.strerror}; check the disk that it is on, or copy it to another"
-        ) from error
+        raise InputError(f"cannot read {kind} {path}: {storage.read_problem(error)}") from error
 
 
 def not_allowed(path: Path, kind: str) -> InputError:
-    return InputError(f"cannot read {kind} {path}: reading it is not allowed here; change its permissions")
+    return InputError(f"cannot read {kind} {path}: {storage.read_problem(PermissionError())}")
 
 
 def what_it_is(path: Path) -> str | None:
@@ -95,5 +96,27 @@ def what_it_is(path: Path) -> str | None:
         if head[offset:].startswith(signature):
             return what
     if head[4:8] == b"ftyp":
-        return "a HEIC" if head[8:12] in _HEIF_BRANDS else "a video (MP4 or MOV)"
-    return None
+        return _heif_kind(head) if head[8:12] in _HEIF_BRANDS else "a video (MP4 or MOV)"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for tag, what in _MARKUP:
+        if text.startswith(tag):
+            return what
+    if any(head[start::size][:2] == b"GG" for size in _TS_PACKETS for start in (0, size - 188)):
+        return "a video (MPEG-TS)"
+    return "nothing but zeros, as a copy that broke off leaves" if head and not any(head) else None
+
+
+def _heif_kind(head: bytes) -> str:
+    """HEIC and AVIF may both call themselves `mif1`; the brands after that tell them apart."""
+    brands = head[8 : min(int.from_bytes(head[:4]), len(head))]
+    return "an AVIF" if b"avif" in brands else "a HEIC"
+
+
+def require_no_still(path: Path) -> None:
+    """Raises `InputError` for a still image that libav would take for a video: HEIC and AVIF are like MP4 inside."""
+    with open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:
+        raise InputError(
+            f"cannot read video {path}: it is {_heif_kind(head)}, which is an image; give it the ending of one"
+        )

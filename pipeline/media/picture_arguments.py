@@ -55,8 +55,9 @@ def _pil_array(image: Image.Image, name: str) -> np.ndarray:
         image.load()
         orientation = exif_orientation(image)
         upright = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
-        array = _checked(np.asarray(to_srgb(upright, image.info.get("icc_profile"), Path(name))), name)
         numbers = described_colors(image)
+        profile = image.info.get("icc_profile") if numbers is None else None
+        array = _checked(np.asarray(to_srgb(upright, profile, Path(name))), name)
         return array if numbers is None else to_srgb_by_numbers(array, numbers)
     except InputError:
         raise

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .. import storage
 from ..errors import InputError
 from ..pictures import Size, size_of
 from .flow import resample, resize_flow
@@ -166,7 +167,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield file
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise InputError(f"{path} cannot be read: {storage.read_problem(error)}") from error
 
 
 def _require_length(file: BinaryIO, path: Path, width: int, height: int, bytes_per_pixel: int) -> None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from ..errors import WeightsError
 from ..pictures import Size, size_of, to_tensor
+from ..storage import may_be_file
 from ..torch_settings import reproducible
 from ..weight_files import download_path, download_state_dict, read_state_dict
 from .flow import require_frames, resample, resize_flow, working_size
@@ -86,7 +87,7 @@ def _state_dict(weights: str, model: Literal["large", "small"]) -> Mapping[str, 
     if weights == "torchvision":
         known, path = _torchvision_raft(model)
         return download_state_dict(known, path, "RAFT", f"use the flow without weights, or give the file {path.name}")
-    if not Path(weights).is_file():
+    if not may_be_file(Path(weights)):
         raise WeightsError(f"no flow weights at {weights}: give torchvision, or a .pth, .pt or .safetensors file")
     return read_state_dict(Path(weights), "flow weights")
 

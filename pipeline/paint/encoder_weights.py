@@ -12,7 +12,7 @@ import torch
 from ..errors import WeightsError
 from ..layers import CHANNELS_PER_BLOCK, CONVOLUTIONS, LAYERS
 from ..pictures import IMAGENET_MEAN, IMAGENET_STD
-from ..storage import hash_file
+from ..storage import hash_file, may_be_file
 from ..weight_files import download_path, download_state_dict, read_state_dict
 
 _CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
@@ -88,7 +88,7 @@ def _from_torchvision() -> EncoderWeights:
 
 
 def _from_file(path: Path) -> EncoderWeights:
-    if not path.is_file():
+    if not may_be_file(path):
         raise WeightsError(
             f"no encoder weights at {path}: give bundled, torchvision, or a .pth, .pt or .safetensors file"
         )

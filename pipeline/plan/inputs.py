@@ -151,7 +151,7 @@ def _read_styles(paths: Sequence[Path], settings: Settings) -> tuple[np.ndarray,
 
 def _check_flow(settings: Settings) -> None:
     method, weights, folder = settings.flow.method, settings.flow.weights, settings.flow.folder
-    if method in ("auto", "raft") and weights != "torchvision" and not Path(weights).is_file():
+    if method in ("auto", "raft") and weights != "torchvision" and not storage.may_be_file(Path(weights)):
         raise WeightsError(f"flow.weights {weights} is no file: name RAFT's weights, or torchvision")
     if folder is not None and not Path(folder).is_dir():
         raise InputError(f"flow.folder {folder} is no folder: name the one that holds the .flo files")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from .. import storage
 from ..errors import SettingsError
 
 BoundaryKind = Literal["cut", "fade", "dissolve"]
@@ -89,7 +90,7 @@ def parse_cuts(text: str) -> Cuts:
     if re.fullmatch(r"[\d\s,;+-]*", word):
         return _indices(re.split(r"[,;\s]+", word.strip(",; ")), f"cuts {text!r}")
     try:
-        is_file = Path(word).is_file()
+        is_file = storage.may_be_file(Path(word))
     except OSError:  # a name that no file can have, such as one that is too long
         is_file = False
     if not is_file:
@@ -109,7 +110,9 @@ def read_cuts(path: Path) -> tuple[int, ...]:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise SettingsError(f"cuts file {path} cannot be read: {storage.read_problem(error)}") from error
+    except UnicodeDecodeError as error:
         raise SettingsError(f"cuts file {path} is not readable as text ({error}): give one frame a line") from error
     try:
         rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines())]
