@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from .exif_tags import EXIF_IFD
-from .image_gamma import HDR_TRANSFERS, described_colors
+from .image_color_tags import unkept_colors
 from .image_metadata import given_tags
 from .png_chunks import text_keywords
 from .xmp import attachments_of
@@ -16,8 +16,6 @@ from .xmp import attachments_of
 _MAKER_NOTE_TAG, _THUMBNAIL_IFD = 0x927C, 1
 _IPTC_TAGS, _LAYERS_TAG = {33723, 34377}, 37724
 _SUBFILE_TYPE_TAG, _REDUCED_OR_MASK = 254, 0b101
-_PRIMARIES_TAG, _BITS_TAG, _PNG_DEPTH_OFFSET = 319, 258, 24
-_SRGB_PRIMARIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 _NO_TEXT = {"XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp"}
 _GAIN_MAP_HEAD = b"urn:iso:std:iso:ts:21496"
 
@@ -39,9 +37,7 @@ def unkept_pictures(image: Image.Image, path: Path) -> Iterator[str]:
         yield f"the {what} is left out"
     if image.format == "TIFF" and _LAYERS_TAG in _tags(image):
         yield "the Photoshop layers are left out: the picture that they make is painted"
-    if _is_deep(image, path):
-        yield "16 bits a colour become 8"
-    yield from _unconverted_colors(image)
+    yield from unkept_colors(image)
 
 
 def unkept_metadata(image: Image.Image, path: Path) -> Iterator[str]:
@@ -80,31 +76,6 @@ def _segments(image: Image.Image) -> list[tuple[str, bytes]]:
 
 def _tags(image: Image.Image) -> Any:
     return getattr(image, "tag_v2", {})
-
-
-def _is_deep(image: Image.Image, path: Path) -> bool:
-    """Whether the colours have more than 8 bits, as far as Pillow opens such images."""
-    if image.format == "PNG":
-        with open(path, "rb") as file:
-            file.seek(_PNG_DEPTH_OFFSET)
-            return file.read(1) == b"\x10"
-    bits = _tags(image).get(_BITS_TAG, ()) if image.format == "TIFF" else ()
-    return image.mode.startswith("I;16") or any(value == 16 for value in bits)
-
-
-def _unconverted_colors(image: Image.Image) -> Iterator[str]:
-    cicp = image.info.get("cicp")
-    if isinstance(cicp, tuple) and cicp[1] in HDR_TRANSFERS:
-        yield f"the high dynamic range ({HDR_TRANSFERS[cicp[1]]}) is left out: the numbers are painted as they are"
-    has_profile = bool(image.info.get("icc_profile"))
-    if image.mode == "CMYK" and not has_profile:
-        yield "CMYK without a colour profile: its colours are estimated"
-    if image.format == "TIFF" and not has_profile and described_colors(image) is None and image.mode == "RGB":
-        primaries = _tags(image).get(_PRIMARIES_TAG)
-        with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
-            values = [float(value) for value in primaries or ()]
-            if any(abs(a - b) > 0.002 for a, b in zip(values, _SRGB_PRIMARIES, strict=False)):
-                yield "the primaries that the TIFF names are not applied: its numbers count as sRGB"
 
 
 def _picture_count(image: Image.Image) -> int:

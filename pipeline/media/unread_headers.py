@@ -1,7 +1,7 @@
 """What headers say and Pillow passes over: how colours are meant (cICP, nclx, BMP), and EXIF that is text in a PNG.
 
 It is added to `Image.info` under the keys that Pillow has for the same facts: `icc_profile`, `gamma`, `chromaticity`,
-`exif`, `xmp`; and as `cicp`, the numbers of primaries and transfer by ITU-T H.273.
+`exif`, `xmp`; and as `cicp`, the numbers of primaries and transfer by ITU-T H.273 and whether the range is full.
 """
 
 import struct
@@ -10,10 +10,8 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+from .heif_properties import primary_properties
 from .png_chunks import chunk_data
-
-_HEAD_BYTES = 1 << 16
-"""The part of an AVIF in which its properties stand."""
 
 _MOST_PROFILE_BYTES = 1 << 26
 
@@ -30,7 +28,7 @@ def complete_info(image: Image.Image) -> None:
         if image.format == "PNG":
             image.info |= _of_png(image.info, file)
         elif image.format == "AVIF":
-            image.info |= _code_points_of_avif(file)
+            image.info |= _of_avif(file)
         else:
             image.info |= bmp_colors(file)
     except (struct.error, ValueError, IndexError):
@@ -41,8 +39,10 @@ def complete_info(image: Image.Image) -> None:
 
 def _of_png(info: Mapping[str | tuple[int, int], Any], file: BinaryIO) -> dict[str | tuple[int, int], Any]:
     found: dict[str | tuple[int, int], Any] = {}
-    if (data := chunk_data(file, b"cICP")) is not None and len(data) == 4:
-        found["cicp"] = (data[0], data[1])
+    if (data := chunk_data(file, b"cICP")) is not None and len(data) == 4 and data[2] == 0:
+        found["cicp"] = (data[0], data[1], bool(data[3]))
+    if (data := chunk_data(file, b"IHDR")) is not None:
+        found["bit_depth"] = data[8]
     return found | text_profiles(info)
 
 
@@ -68,16 +68,17 @@ def _code_points_of_heif(info: Mapping[Any, Any]) -> dict[str | tuple[int, int],
     profile = info.get("nclx_profile")
     if not isinstance(profile, dict):
         return {}
-    return {"cicp": (profile.get("color_primaries"), profile.get("transfer_characteristics"))}
+    return {"cicp": (profile["color_primaries"], profile["transfer_characteristics"], True)}
 
 
-def _code_points_of_avif(file: BinaryIO) -> dict[str | tuple[int, int], Any]:
-    file.seek(0)
-    head = file.read(_HEAD_BYTES)
-    place = head.find(b"colrnclx")
-    if place < 0 or place + 12 > len(head):
-        return {}
-    return {"cicp": struct.unpack_from(">HH", head, place + 8)}
+def _of_avif(file: BinaryIO) -> dict[str | tuple[int, int], Any]:
+    found: dict[str | tuple[int, int], Any] = {}
+    for kind, data in primary_properties(file):
+        if kind == b"colr" and data[:4] == b"nclx" and len(data) >= 8:
+            found["cicp"] = (*struct.unpack_from(">HH", data, 4), True)
+        elif kind == b"pixi" and len(data) > 5:
+            found["bit_depth"] = data[5]
+    return found
 
 
 def bmp_colors(file: BinaryIO) -> dict[str | tuple[int, int], Any]:
@@ -92,13 +93,15 @@ def bmp_colors(file: BinaryIO) -> dict[str | tuple[int, int], Any]:
         offset, count = struct.unpack_from("<II", header, 112)
         file.seek(14 + offset)
         return {"icc_profile": file.read(min(count, _MOST_PROFILE_BYTES))}
+    if space == b"KNIL":
+        return {"profile_elsewhere": True}
     if space != bytes(4):
         return {}  # sRGB, or what Windows takes for it.
     ends = struct.unpack_from("<9I", header, 60)
     gammas = struct.unpack_from("<3I", header, 96)
-    if not all(gammas) or max(gammas) - min(gammas) > 655:
-        return {}  # Most programs leave them empty; three curves of their own are nobody's practice.
-    found: dict[str | tuple[int, int], Any] = {"gamma": 65_536 / gammas[1]}
+    if not all(gammas):
+        return {}  # Most programs leave them empty.
+    found: dict[str | tuple[int, int], Any] = {"gamma": tuple(65_536 / gamma for gamma in gammas)}
     if all(sum(ends[start : start + 3]) for start in (0, 3, 6)):
         found["chromaticity"] = _chromaticity([end / (1 << 30) for end in ends])
     return found
