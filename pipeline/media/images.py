@@ -18,7 +18,7 @@ from .image_color_tags import colors_of
 from .image_colors import alpha_of, srgb_profile, to_srgb
 from .image_file import ANIMATED_SUFFIXES, IMAGE_SUFFIXES, TRANSPOSE, exif_orientation, open_image
 from .image_gamma import to_srgb_by_numbers
-from .image_metadata import Extras, add_exif_to_tiff, extra_options, png_tags
+from .image_metadata import Extras, add_exif_to_tiff, extra_options, metadata_of, png_tags
 from .unkept_facts import hidden_count, unkept_metadata, unkept_pictures
 
 _SIDE_LIMITS = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
@@ -78,11 +78,14 @@ class ImageFacts:
     """The same of what is said about the picture, which nobody misses who leaves out metadata."""
 
 
-def image_facts(path: Path) -> ImageFacts:
-    """The facts of an image, from its header alone. Raises what `read_image` raises."""
+def image_facts(path: Path, suffix: str | None = None) -> ImageFacts:
+    """The facts of an image whose painting is a file of this ending, from its header alone. Raises what `read_image`
+    raises."""
     with open_image(path) as image:
-        of_picture, of_metadata = tuple(unkept_pictures(image, path)), tuple(unkept_metadata(image, path))
-        return ImageFacts(_upright_size(image), of_picture, of_metadata)
+        of_picture, of_metadata = list(unkept_pictures(image, path)), list(unkept_metadata(image, path))
+        if suffix is not None:
+            of_metadata += metadata_of(image, path).fitted(suffix)[1]
+        return ImageFacts(_upright_size(image), tuple(of_picture), tuple(of_metadata))
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def write_image(path: Path, array: np.ndarray, extras: Extras = Extras()) -> Non
 
 def _save_options(suffix: str) -> dict[str, Any]:
     if suffix == ".png":
-        return {"format": "PNG", "compress_level": 4, "pnginfo": png_tags(None)}
+        return {"format": "PNG", "compress_level": 4, "pnginfo": png_tags()}
     if suffix in (".jpg", ".jpeg"):
         return {"format": "JPEG", "quality": 97, "subsampling": 0, "icc_profile": srgb_profile()}
     if suffix == ".webp":

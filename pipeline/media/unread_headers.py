@@ -1,7 +1,8 @@
 """What headers say and Pillow passes over: how colours are meant (cICP, nclx, BMP), and EXIF that is text in a PNG.
 
 It is added to `Image.info` under the keys that Pillow has for the same facts: `icc_profile`, `gamma`, `chromaticity`,
-`exif`, `xmp`; and as `cicp`, the numbers of primaries and transfer by ITU-T H.273 and whether the range is full.
+`exif`, `xmp`; and as `cicp`, the numbers of primaries and transfer by ITU-T H.273 and whether the range is full;
+`bit_depth`; `unread_chunks` of a PNG; `has_gain_map` and `profile_elsewhere`.
 """
 
 import struct
@@ -11,9 +12,18 @@ from typing import Any, BinaryIO
 from PIL import Image
 
 from .heif_properties import primary_properties
-from .png_chunks import chunk_data
+from .png_chunks import chunks_of
 
 _MOST_PROFILE_BYTES = 1 << 26
+_BRAND_BYTES = 64
+_IHDR_BYTES, _DEPTH_OFFSET = 13, 8
+
+_READ_CHUNKS = {
+    *(b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"fdAT"),
+    *(b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"sBIT", b"mDCV", b"cLLI"),
+    *(b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"pHYs", b"tIME", b"bKGD", b"hIST", b"sPLT"),
+}
+"""What is read, or holds for the old file or its display only."""
 
 
 def complete_info(image: Image.Image) -> None:
@@ -31,7 +41,7 @@ def complete_info(image: Image.Image) -> None:
             image.info |= _of_avif(file)
         else:
             image.info |= bmp_colors(file)
-    except (struct.error, ValueError, IndexError):
+    except (struct.error, ValueError, LookupError):
         return  # Broken metadata counts as none.
     finally:
         file.seek(position)
@@ -39,29 +49,37 @@ def complete_info(image: Image.Image) -> None:
 
 def _of_png(info: Mapping[str | tuple[int, int], Any], file: BinaryIO) -> dict[str | tuple[int, int], Any]:
     found: dict[str | tuple[int, int], Any] = {}
-    if (data := chunk_data(file, b"cICP")) is not None and len(data) == 4 and data[2] == 0:
-        found["cicp"] = (data[0], data[1], bool(data[3]))
-    if (data := chunk_data(file, b"IHDR")) is not None:
-        found["bit_depth"] = data[8]
+    chunks = {chunk.name: chunk for chunk in chunks_of(file)}
+    short = {}
+    for name in chunks.keys() & {b"cICP", b"IHDR"}:
+        file.seek(chunks[name].offset)
+        short[name] = file.read(min(chunks[name].size, _IHDR_BYTES))
+    found["bit_depth"] = short[b"IHDR"][_DEPTH_OFFSET]
+    code_points = short.get(b"cICP", b"")
+    if len(code_points) == 4 and code_points[2] == 0:
+        found["cicp"] = (code_points[0], code_points[1], bool(code_points[3]))
+    found["unread_chunks"] = tuple(sorted(name.decode("latin-1") for name in chunks.keys() - _READ_CHUNKS))
     return found | text_profiles(info)
 
 
 def text_profiles(info: Mapping[str | tuple[int, int], Any]) -> dict[str | tuple[int, int], Any]:
-    """EXIF and XMP that ImageMagick and others write into a PNG as hexadecimal text."""
+    """EXIF, XMP and colour profile that ImageMagick and others write into a PNG as hexadecimal text."""
     found: dict[str | tuple[int, int], Any] = {}
-    for key, names in (("exif", ("exif", "APP1")), ("xmp", ("xmp",))):
-        texts = [info.get(f"Raw profile type {name}") for name in names]
-        text = next((text for text in texts if isinstance(text, str)), None)
-        if text is None or key in info:
-            continue
-        try:
-            data = bytes.fromhex("".join(text.split("\n")[3:]))
-        except ValueError:
-            continue
-        # APP1 is either of them.
-        if key == "xmp" or data.startswith(b"Exif\0\0"):
+    for key, names in (("exif", ("exif", "APP1")), ("xmp", ("xmp",)), ("icc_profile", ("icc", "icm"))):
+        data = next(filter(None, (raw_profile(info, name) for name in names)), None)
+        # APP1 is EXIF or XMP.
+        if data is not None and key not in info and (key != "exif" or data.startswith(b"Exif\0\0")):
             found[key] = data
     return found
+
+
+def raw_profile(info: Mapping[str | tuple[int, int], Any], name: str) -> bytes | None:
+    """Data that are written into a PNG as hexadecimal text, behind an empty line, their name and their length."""
+    text = info.get(f"Raw profile type {name}")
+    try:
+        return bytes.fromhex("".join(text.split("\n")[3:])) if isinstance(text, str) else None
+    except ValueError:
+        return None
 
 
 def _code_points_of_heif(info: Mapping[Any, Any]) -> dict[str | tuple[int, int], Any]:
@@ -78,6 +96,8 @@ def _of_avif(file: BinaryIO) -> dict[str | tuple[int, int], Any]:
             found["cicp"] = (*struct.unpack_from(">HH", data, 4), True)
         elif kind == b"pixi" and len(data) > 5:
             found["bit_depth"] = data[5]
+    file.seek(0)
+    found["has_gain_map"] = b"tmap" in file.read(_BRAND_BYTES)
     return found
 
 

@@ -71,7 +71,7 @@ def _plan_photos(inputs: Inputs, listener: Listener) -> FramePlan:
     sizes: list[Size] = []
     not_kept = [(_skipped_line(content), "")] if _is_worth_keeping(content) else []
     for file in content.files:
-        size, lines = _photo_facts(file.path, inputs.request.strip)
+        size, lines = _photo_facts(file.path, Path(file.target).suffix, inputs.request.strip)
         sizes.append(size)
         not_kept += [(line, file.name if len(content.files) > 1 else "") for line in lines]
     for line in not_kept_lines(names_by_text(not_kept)):
@@ -97,11 +97,11 @@ def _skipped_line(content: Content) -> str:
     return f"files in the content that are no images are passed over: {passed_over(content.skipped)}"
 
 
-def _photo_facts(path: Path, strip: bool) -> tuple[Size, tuple[str, ...]]:
-    """The size of a photo, (0, 0) where it cannot be read, and what its painting does not keep; with `strip`, metadata
-    is not meant to be kept."""
+def _photo_facts(path: Path, suffix: str, strip: bool) -> tuple[Size, tuple[str, ...]]:
+    """The size of a photo, (0, 0) where it cannot be read, and what its painting, a file of this ending, does not keep;
+    with `strip`, metadata is not meant to be kept."""
     try:
-        facts = decoding.image_facts(path)
+        facts = decoding.image_facts(path, suffix)
     except InputError:
         return (0, 0), ()
     return facts.size, facts.not_kept if strip else (*facts.not_kept, *facts.metadata_not_kept)
