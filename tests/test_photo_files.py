@@ -8,12 +8,14 @@ import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from impasto.errors import InputError, PartialError
+from impasto.events import Notice
 from impasto.media import image_file, images
 from impasto.media.find_content import resolve_content
 from impasto.media.image_folders import list_images
 from impasto.media.video_reader import probe
 from impasto.plan.request import Request
 from impasto.presets import load_settings
+from impasto.run.dry_run import dry_run
 from impasto.run.job_run import resume, stylize
 from tests.conftest import TINY
 from tests.support.clips import ffmpeg, moving_source
@@ -184,6 +186,21 @@ def test_a_folder_that_may_not_be_listed_is_named_and_the_others_are_painted(
     assert [path.name for path in (open_path / "o").rglob("*.png")] == ["a.png"]
     with pytest.raises(PartialError, match="may not be listed"):
         resume(asked.job_folder)
+
+
+def test_photos_that_cannot_be_painted_are_told_before_painting(tmp_path: Path, style_file: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    picture().save(folder / "a.png")
+    (folder / "b.jpg").write_bytes(b"%PDF-1.7" + bytes(50))
+    picture().resize((64, 2)).save(folder / "c.png")
+    told: list[str] = []
+    dry_run(
+        request(folder, style_file, tmp_path / "o"),
+        lambda event: told.append(event.text) if isinstance(event, Notice) else None,
+    )
+    (line,) = (text for text in told if "cannot be painted" in text)
+    assert line.startswith("2 of 3 photos cannot be painted (first: cannot read image ") and "it is a PDF" in line
 
 
 def test_files_of_several_pictures_are_counted(tmp_path: Path, style_file: Path) -> None:

@@ -185,6 +185,15 @@ def test_the_exif_of_a_bigtiff_is_kept(tmp_path: Path) -> None:
     assert (found[270], found[315], found[42036]) == ("Größe\0".encode(), b"A\0", b"50 mm\0")
 
 
+def test_a_tiff_without_a_resolution_gets_none(tmp_path: Path) -> None:
+    """Pillow calls that one dot an inch."""
+    for unit, dpi in ((None, None), (1, None), (2, (300, 150)), (3, (762, 381))):
+        given = {} if unit is None else {282: 300.0, 283: 150.0, 296: unit}
+        picture().save(tmp_path / "a.tif", tiffinfo=given)
+        copied(tmp_path / "a.tif", tmp_path / "b.tif")
+        assert read_extras(tmp_path / "b.tif").dpi == (pytest.approx(dpi) if dpi else None)
+
+
 def test_data_that_nothing_reads_are_reported(tmp_path: Path) -> None:
     extra = segment(0xEB, b"JP\0\1jumbf c2pa") + segment(0xEC, b"Ducky\0") + segment(0xE2, b"FPXR\0")
     picture().save(tmp_path / "a.jpg", extra=extra + segment(0xED, b"Photoshop 3.0\0" + resource(0x07D0, b"path")))
@@ -198,7 +207,7 @@ def test_data_that_nothing_reads_are_reported(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(data[:33] + odd + data[33:])
     assert image_facts(tmp_path / "a.png").metadata_not_kept == (
         "data that are not read are left out: Content Credentials (C2PA), sTER",
-        "the pixels are painted as square: their shape (4:3) is left out",
+        "the pixels are painted as square: their shape (3:4) is left out",
     )
     (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes() + b"film SEFT")
     assert "Samsung" in image_facts(tmp_path / "b.jpg").not_kept[0]

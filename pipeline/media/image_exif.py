@@ -33,6 +33,7 @@ _OF_THE_FILE = {
 _COLOR_SPACE_TAG = 0xA001
 _RESOLUTION_TAGS = (282, 283, 296)
 """Resolution across and down, and its unit."""
+_INCH = 2
 
 _LONG, _FIRST_PRIVATE_TAG = 4, 32768
 _ADDRESS_KINDS = {13, 16, 17, 18}
@@ -130,13 +131,13 @@ def listed(names: Iterable[str]) -> str:
 
 
 def exif_resolution(given: TagTree) -> tuple[float, float] | None:
-    """Dots an inch by EXIF; None where it says none."""
+    """Dots an inch by the tags; None where they say none."""
     try:
         across, down, unit = (given.bytes_of(number) or b"" for number in _RESOLUTION_TAGS)
-        scale = 2.54 if unit and struct.unpack(f"{given.order}H", unit[:2]) == (3,) else 1.0
+        scale = {2: 1.0, 3: 2.54}[struct.unpack(f"{given.order}H", unit[:2])[0] if unit else _INCH]
         (over, under), (high, low) = (struct.unpack(f"{given.order}II", value) for value in (across, down))
         return scale * over / under, scale * high / low
-    except (struct.error, ZeroDivisionError):
+    except (struct.error, LookupError, ZeroDivisionError):
         return None
 
 
@@ -146,7 +147,7 @@ def with_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes:
     tree.tags = [tag for tag in tree.tags if tag.number not in _RESOLUTION_TAGS]
     for number, value in zip(_RESOLUTION_TAGS, dpi, strict=False):
         tree.tags.append(Tag(number, 5, 1, struct.pack(f"{tree.order}II", round(1000 * value), 1000)))
-    tree.tags.append(Tag(_RESOLUTION_TAGS[2], 3, 1, struct.pack(f"{tree.order}H", 2)))
+    tree.tags.append(Tag(_RESOLUTION_TAGS[2], 3, 1, struct.pack(f"{tree.order}H", _INCH)))
     return PREFIX + tree.to_bytes()
 
 

@@ -146,9 +146,9 @@ def read_extras(path: Path) -> Extras:
 def metadata_of(image: Image.Image, path: Path) -> Extras:
     """The same without alpha, of an image that is open; of a PNG that is not loaded, what comes before its pixels."""
     given = tags_or_none(image, path)
-    dpi = image.info.get("dpi")
-    if not dpi and image.format in ("WEBP", "AVIF", "HEIF"):
-        dpi = exif_resolution(given)
+    # Pillow has one dot an inch for a TIFF that says nothing.
+    is_in_tags = image.format in ("TIFF", "WEBP", "AVIF", "HEIF")
+    dpi = exif_resolution(given) if is_in_tags else image.info.get("dpi")
     return Extras(
         exif=kept_exif(given),
         xmp=_xmp(image),

@@ -86,8 +86,9 @@ def _others(image: Image.Image) -> Iterator[str]:
 
 def _pixel_aspect(image: Image.Image) -> tuple[int, int] | None:
     """Width to height of the pixels where they are said not to be square, and no resolution says it."""
+    # Both are numbers of pixels in one length, across and down.
     density = image.info.get("aspect") or (image.info.get("jfif_unit") == 0 and image.info.get("jfif_density"))
-    return density if density and density[0] != density[1] and all(density) else None
+    return (density[1], density[0]) if density and density[0] != density[1] and all(density) else None
 
 
 def _attached(image: Image.Image, path: Path) -> list[str]:
