@@ -209,6 +209,11 @@ def test_data_that_nothing_reads_are_reported(tmp_path: Path) -> None:
         "data that are not read are left out: Content Credentials (C2PA), sTER",
         "the pixels are painted as square: their shape (3:4) is left out",
     )
+    picture().save(tmp_path / "a.webp")
+    data = (tmp_path / "a.webp").read_bytes() + b"C2PA\3\0\0\0abc\0"
+    (tmp_path / "a.webp").write_bytes(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
+    (line,) = image_facts(tmp_path / "a.webp").metadata_not_kept
+    assert line == "data that are not read are left out: Content Credentials (C2PA)"
     (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes() + b"film SEFT")
     assert "Samsung" in image_facts(tmp_path / "b.jpg").not_kept[0]
 

@@ -79,7 +79,7 @@ def _others(image: Image.Image) -> Iterator[str]:
         if not data.startswith(_READ_SEGMENTS.get(name, ())):
             yield _CREDENTIALS if b"c2pa" in data else name
     for name in image.info.get("unread_chunks", ()):
-        yield _CREDENTIALS if name == "caBX" else name
+        yield _CREDENTIALS if name in ("caBX", "C2PA") else name
     for found in image.info.get("metadata") or ():
         yield str(found.get("content_type") or found.get("type"))
 

@@ -2,11 +2,12 @@
 
 It is added to `Image.info` under the keys that Pillow has for the same facts: `icc_profile`, `gamma`, `chromaticity`,
 `exif`, `xmp`; and as `cicp`, the numbers of primaries and transfer by ITU-T H.273 and whether the range is full;
-`bit_depth`; `unread_chunks` of a PNG; `has_gain_map` and `profile_elsewhere`.
+`bit_depth`; `unread_chunks` of a PNG and WebP; `has_gain_map` and `profile_elsewhere`.
 """
 
+import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, BinaryIO
 
 from PIL import Image
@@ -25,18 +26,23 @@ _READ_CHUNKS = {
 }
 """What is read, or holds for the old file or its display only."""
 
+_READ_WEBP_CHUNKS = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "}
+_RIFF_HEAD_BYTES = 12
+
 
 def complete_info(image: Image.Image) -> None:
     """Adds to `image.info` what Pillow leaves out. The image is open and not loaded."""
     file: Any = getattr(image, "fp", None)
     if image.format == "HEIF":
         image.info |= _code_points_of_heif(image.info)
-    if file is None or image.format not in ("PNG", "AVIF", "BMP"):
+    if file is None or image.format not in ("PNG", "WEBP", "AVIF", "BMP"):
         return
     position = file.tell()
     try:
         if image.format == "PNG":
             image.info |= _of_png(image.info, file)
+        elif image.format == "WEBP":
+            image.info["unread_chunks"] = _unread_webp_chunks(file)
         elif image.format == "AVIF":
             image.info |= _of_avif(file)
         else:
@@ -58,8 +64,23 @@ def _of_png(info: Mapping[str | tuple[int, int], Any], file: BinaryIO) -> dict[s
     code_points = short.get(b"cICP", b"")
     if len(code_points) == 4 and code_points[2] == 0:
         found["cicp"] = (code_points[0], code_points[1], bool(code_points[3]))
-    found["unread_chunks"] = tuple(sorted(name.decode("latin-1") for name in chunks.keys() - _READ_CHUNKS))
+    found["unread_chunks"] = _named(chunks.keys() - _READ_CHUNKS)
     return found | text_profiles(info)
+
+
+def _unread_webp_chunks(file: BinaryIO) -> tuple[str, ...]:
+    names = set()
+    file.seek(_RIFF_HEAD_BYTES)
+    while len(head := file.read(8)) == 8:
+        names.add(head[:4])
+        size = int.from_bytes(head[4:], "little")
+        file.seek(size + size % 2, os.SEEK_CUR)
+    return _named(names - _READ_WEBP_CHUNKS)
+
+
+def _named(chunks: Set[bytes]) -> tuple[str, ...]:
+    """The names in order, without what is none in a damaged file."""
+    return tuple(sorted(name.decode() for name in chunks if name.isalnum()))
 
 
 def text_profiles(info: Mapping[str | tuple[int, int], Any]) -> dict[str | tuple[int, int], Any]:
