@@ -14,17 +14,12 @@ from impasto.job.verification import find_problems
 from impasto.plan.request import Request
 from impasto.presets import load_settings
 from impasto.run.job_run import resume, stylize
-from impasto.storage import hash_file
 from tests.conftest import TINY
 from tests.support.clips import H264, ffmpeg, moving_source
+from tests.support.trees import tree, whole_tree
 from tests.support.unpainted import unpainted
 
 SETTINGS = load_settings("default", (*TINY, "size=none", "flow.method=dis", "shots.detect=false"))
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """The hash of every file below a folder, by its path."""
-    return {str(path.relative_to(folder)): hash_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture
@@ -70,11 +65,7 @@ def test_what_moves_together_goes_on(old: Path, tmp_path: Path, content: str, ag
     else:
         done = stylize(asked(new, content, output, compare=True), executor_factory=unpainted)
     assert done.painted_count == 1 and done.output == new / output
-    after = tree(new)
-    stores = {name for name in before if Path(name).name in ("job.db", "job.copy", "log.txt", "lock")}
-    assert {name: after[name] for name in before if name not in stores} == {
-        name: before[name] for name in before if name not in stores
-    }
+    assert tree(new) == before
     assert not old.exists()
     # And once more.
     newer = tmp_path / "newer"
@@ -88,12 +79,12 @@ def test_what_moves_together_goes_on(old: Path, tmp_path: Path, content: str, ag
 
 def test_a_copy_leaves_the_original_alone(old: Path, tmp_path: Path) -> None:
     stylize(asked(old), executor_factory=unpainted)
-    original, copy = tree(old), tmp_path / "copy"
+    original, copy = whole_tree(old), tmp_path / "copy"
     shutil.copytree(old, copy)
     (copy / "o.mp4").unlink()
     assert resume(copy / "o.mp4.impasto", executor_factory=unpainted).output == copy / "o.mp4"
     assert (copy / "o.mp4").is_file()
-    assert tree(old) == original
+    assert whole_tree(old) == original
 
 
 def test_the_job_alone_is_moved_and_its_files_are_named(old: Path, tmp_path: Path) -> None:
