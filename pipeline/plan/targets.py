@@ -6,10 +6,10 @@ from pathlib import Path
 
 from .. import storage
 from ..errors import OutputError, StorageError
+from ..job.folder import comparison_path
 from ..job.records import PlannedFrame
 from ..media.content import ContentKind
 from .inputs import Inputs
-from .request import comparison_path
 
 
 def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
