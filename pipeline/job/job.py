@@ -56,8 +56,8 @@ _MOST_DIFFERENCES_SHOWN = 5
 _FOLDER_KEY = "folder"
 """The row of `meta` with the absolute path of the job folder, from which a move is seen."""
 
-_EARLIER_KEY = "earlier_output"
-"""The row of `meta` with the path of the output before it was moved, until what is there was looked for."""
+_EARLIER_KEY = "earlier_outputs"
+"""The row of `meta` with the paths where the output was before it was moved, until what is there was looked for."""
 
 _UNPAINTED: dict[str, object] = dict.fromkeys(
     (
@@ -415,13 +415,11 @@ class Job:
         self._move = Relocation(Path(self.recipe["output"]), Path(os.path.abspath(output)))
         self._record_move()
 
-    def earlier_place(self, path: Path) -> Path | None:
-        """Where a file of the output was before the output, or the job with it, was moved; None where neither was, or
-        after `forget_earlier_places`."""
-        earlier = self.store.meta(_EARLIER_KEY)
-        if earlier is None:
-            return None
-        return Path(Relocation(Path(self.recipe["output"]), Path(json.loads(earlier))).output(str(path)))
+    def earlier_places(self, path: Path) -> list[Path]:
+        """Where a file of the output may have been before the output, or the job with it, was moved; nowhere after
+        `forget_earlier_places`."""
+        now, outputs = Path(self.recipe["output"]), json.loads(self.store.meta(_EARLIER_KEY) or "[]")
+        return [Path(Relocation(now, Path(earlier)).output(str(path))) for earlier in outputs]
 
     def forget_earlier_places(self) -> None:
         """Records that nothing is needed any more of where the output was."""
@@ -457,8 +455,9 @@ class Job:
                 self.store.put(COMPARISONS, {"path": to_text(str(comparison)), "sha256": sha256})
             texts = {name: json.dumps(value) for name, value in values.items()}
             texts[_FOLDER_KEY] = json.dumps(os.path.abspath(self.folder))
-            if self._move.new_output != self._move.old_output and self.store.meta(_EARLIER_KEY) is None:
-                texts[_EARLIER_KEY] = json.dumps(str(self._move.old_output))
+            if self._move.new_output != self._move.old_output:
+                earlier = json.loads(self.store.meta(_EARLIER_KEY) or "[]")
+                texts[_EARLIER_KEY] = json.dumps([*earlier, str(self._move.old_output)])
             self.store.set_meta(texts)
             self._move = None
 

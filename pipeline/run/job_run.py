@@ -1,6 +1,5 @@
 """A job from end to end: request → plan → paintings → output."""
 
-import dataclasses
 import functools
 import time
 from collections.abc import Sequence
@@ -88,9 +87,15 @@ def resume(
     if output is not None:
         other["output"] = str(output)
     with translated_memory_errors():
-        inputs = read_inputs(Request.from_values({**values, **other}, job))
-        run = JobRun(inputs, listener, stop or StopSignal(), executor_factory, weights_loader, hashes=hashes)
-        return dataclasses.replace(run, moves_output=output is not None).run()
+        return JobRun(
+            read_inputs(Request.from_values({**values, **other}, job)),
+            listener,
+            stop or StopSignal(),
+            executor_factory,
+            weights_loader,
+            hashes=hashes,
+            moves_output=output is not None,
+        ).run()
 
 
 @dataclass(frozen=True)

@@ -44,11 +44,12 @@ def fetch_output(job: Job, listener: Listener) -> None:
     """Copies what the job wrote at the earlier place of its output, where it was not moved along; it stays there."""
     fetched = []
     for path, sha256 in _written_files(job).items():
-        earlier = job.earlier_place(path)
-        if earlier is None:
-            return
+        places = job.earlier_places(path)
+        if not places or path.exists():
+            continue
         storage.remove_partial_files_of([path])
-        if not path.exists() and file_problem(earlier, sha256) is None:
+        earlier = next((place for place in places if file_problem(place, sha256) is None), None)
+        if earlier is not None:
             storage.copy(earlier, path)
             fetched.append(earlier)
     if fetched:
