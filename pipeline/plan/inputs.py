@@ -81,7 +81,7 @@ def read_inputs(request: Request) -> Inputs:
     or does not go together.
     """
     settings = request.settings
-    content = resolve_content(request.content, request.output, request.mode, request.image_format)
+    content = resolve_content(request.content, request.output, request.mode, request.image_format, request.styles)
     if request.video_stream is not None:
         if content.kind is not ContentKind.VIDEO:
             raise UsageError("`video_stream` selects one of several streams of a video: leave it out")
