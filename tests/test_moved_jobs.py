@@ -56,7 +56,8 @@ def lose_a_frame(job: Path) -> Path:
 @pytest.mark.parametrize("content", ["clip.mp4", "photos"])
 def test_what_moves_together_goes_on(old: Path, tmp_path: Path, content: str, again: str) -> None:
     output = "o.mp4" if content == "clip.mp4" else "painted"
-    stylize(asked(old, content, output, compare=True), executor_factory=unpainted)
+    by_another_way = f"photos/in/../../{output}"
+    stylize(asked(old, content, by_another_way, compare=True), executor_factory=unpainted)
     before = tree(old)
     new = tmp_path / "elsewhere" / "new"
     new.parent.mkdir()

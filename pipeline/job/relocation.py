@@ -43,10 +43,10 @@ class Relocation:
 
     def output(self, path: str) -> str:
         """Where a file of the output is: the output itself, a painting in it, or a comparison beside it."""
-        output = (self.old_output, self.new_output)
+        output, normal = (self.old_output, self.new_output), Path(os.path.normpath(path))
         for old, new in (output, tuple(map(comparison_path, output))):
-            if Path(path).is_relative_to(old):
-                return str(new / Path(path).relative_to(old))
+            if normal.is_relative_to(old):
+                return str(new / normal.relative_to(old))
         return path
 
     def recipe(self, values: Mapping[str, Any]) -> dict[str, Any]:

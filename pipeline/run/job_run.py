@@ -33,7 +33,7 @@ from .dry_run import WeightsLoader
 from .executor import PainterSpec
 from .executor_factory import ExecutorFactory, make_executor
 from .frame_loop import FrameLoop, LoopFactory
-from .moved_output import fetch_output, move_output
+from .moved_output import fetch_output, move_output, require_same_kind
 from .notices import notify
 from .outcome import failure, summarise
 from .output import write_output
@@ -85,6 +85,7 @@ def resume(
     other = {"device": device or values["device"], "executor": executor or values["executor"]}
     other["address"] = address or (values["address"] if other["executor"] == "ray" else None)
     if output is not None:
+        require_same_kind(output, Path(values["output"]))
         other["output"] = str(output)
     with translated_memory_errors():
         return JobRun(

@@ -17,18 +17,21 @@ from ..plan.targets import check_can_be_written
 from .notices import notify
 
 
-def move_output(job: Job, inputs: Inputs) -> None:
-    """Records that the output is, or will be, where the request has it.
+def require_same_kind(output: Path, old: Path) -> None:
+    """Raises `OutputError` where an output is a file of another format than that of the job, or a folder instead."""
+    if _ending(output) != _ending(old):
+        kind = f"that ends in {_ending(old)}" if _ending(old) else "without the ending of an image or a video"
+        raise OutputError(f"output {output} is of another kind than the job's ({old}): choose an `output` {kind}")
 
-    Raises `OutputError` for an output of another kind, for one that cannot be written, and where files are that are
-    not the job's.
+
+def move_output(job: Job, inputs: Inputs) -> None:
+    """Records that the output, which is of the same kind, is or will be where the request has it.
+
+    Raises `OutputError` for one that cannot be written, and where files are that are not the job's.
     """
     old, new = Path(job.recipe["output"]), Path(os.path.abspath(inputs.request.output))
     if new == old:
         return
-    if _ending(new) != _ending(old):
-        kind = f"that ends in {_ending(old)}" if _ending(old) else "without the ending of an image or a video"
-        raise OutputError(f"output {new} is of another kind than the job's ({old}): choose an `output` {kind}")
     move = Relocation(old, new)
     written = {Path(move.output(str(path))): sha256 for path, sha256 in _written_files(job).items()}
     if inputs.to_one_file:
