@@ -1,5 +1,6 @@
 """A video or sequence → its frame plan: scanned once, cut into shots, and these into segments where that is faster."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def _painting_path(inputs: Inputs, index: int) -> str:
     """Where the painting of a frame is kept: in the job's folder (relative) for a video, else in the output folder."""
     if inputs.to_video:
         return f"{FRAMES_NAME}/{index:06d}.png"
-    folder: Path = inputs.request.output.absolute()
+    folder = Path(os.path.abspath(inputs.request.output))
     is_sequence = inputs.content.kind is ContentKind.SEQUENCE
     return str(folder / (inputs.content.files[index].target if is_sequence else f"{index:06d}.png"))
 

@@ -1,5 +1,6 @@
 """Inputs → the frames of a job and how they are painted."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def plan_execution(inputs: Inputs, plan: FramePlan, make_painter: Callable[[], P
 
 def _plan_photos(inputs: Inputs, listener: Listener) -> FramePlan:
     content, settings = inputs.content, inputs.settings
-    output = inputs.request.output.absolute()
+    output = Path(os.path.abspath(inputs.request.output))
     if content.kind is ContentKind.IMAGE:
         # A single image that cannot be painted is wrong input, not a job that is done in part.
         path = content.files[0].path

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from .. import storage
 from ..errors import OutputError, StorageError
+from ..job.folder import comparison_path
 from ..job.records import PlannedFrame
 from ..media.content import ContentKind
 from .inputs import Inputs
-from .request import comparison_path
 
 
 def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
@@ -17,7 +17,7 @@ def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
     target = comparison_path(inputs.request.output)
     if inputs.content.kind is ContentKind.IMAGE:
         return target
-    return target / painting.relative_to(inputs.request.output.absolute())
+    return target / os.path.relpath(painting, inputs.request.output)
 
 
 def check_output_is_free(inputs: Inputs) -> None:
