@@ -298,8 +298,8 @@ def test_colours_of_every_name_are_written(tmp_path: Path) -> None:
     """What reading calls them, writing knows."""
     kinds = {
         "matrix": color_module._MATRICES,
-        "primaries": color_module._PRIMARIES,
-        "transfer": color_module._TRANSFERS,
+        "primaries": color_module.PRIMARIES,
+        "transfer": color_module.TRANSFERS,
     }
     path = tmp_path / "a.mkv"
     for kind, names in kinds.items():

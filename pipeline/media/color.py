@@ -68,7 +68,7 @@ _MATRICES = {
     16: "ycgco-re",
     17: "ycgco-ro",
 }
-_PRIMARIES = {
+PRIMARIES = {
     1: "bt709",
     4: "bt470m",
     5: "bt470bg",
@@ -81,7 +81,7 @@ _PRIMARIES = {
     12: "smpte432",
     22: "jedec-p22",
 }
-_TRANSFERS = {
+TRANSFERS = {
     1: "bt709",
     4: "bt470m",
     5: "bt470bg",
@@ -122,8 +122,8 @@ def color_of(frame: av.VideoFrame, stream: VideoStream) -> VideoColor:
     return VideoColor(
         matrix="gbr" if frame.format.is_rgb else _first_named(_MATRICES, frame.colorspace, context.colorspace),
         range="pc" if full else tagged_range,
-        primaries=_first_named(_PRIMARIES, frame.color_primaries, context.color_primaries),
-        transfer=_first_named(_TRANSFERS, frame.color_trc, context.color_trc),
+        primaries=_first_named(PRIMARIES, frame.color_primaries, context.color_primaries),
+        transfer=_first_named(TRANSFERS, frame.color_trc, context.color_trc),
     )
 
 

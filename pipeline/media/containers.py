@@ -86,6 +86,8 @@ def video_stream(container: InputContainer, path: Path, index: int | None = None
         context.thread_type = "AUTO"
         context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
+    if any(stream.codec_context is None for stream in container.streams.video):
+        raise InputError(f"cannot read video {path}: there is no decoder for its codec; convert it to H.264 first")
     held = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
     raise InputError(f"cannot read video {path}: it holds no stream of pictures (it holds: {held})")
 

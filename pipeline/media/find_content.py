@@ -18,9 +18,10 @@ from .content import Content, ContentFile, ContentKind, Mode
 from .image_file import IMAGE_SUFFIXES, READ_SUFFIXES, is_image_name, is_readable_name
 from .image_folders import list_images
 from .one_video_each import command_for, loop_over
+from .openable import what_it_is
 from .target_names import in_format, numbered_as_png, rename_conflicts, require_distinct, require_once
 
-_GAPS_TOLD = 5
+_GAPS_TOLD, _ENDINGS_TOLD = 5, 8
 
 _Listed = tuple[list[ContentFile], Counter[str], tuple[Path, ...]]
 """Images, what is passed over, and the folders that may not be listed."""
@@ -97,6 +98,8 @@ def _single_image(path: Path, output: Path) -> Content | None:
     if is_video_name(output):
         if not is_readable_name(path):
             raise _unknown_ending(path)
+        if "video" in (what := what_it_is(path) or ""):
+            raise InputError(f"content {path} is {what}: give its name the ending of one, as in clip.mp4 or clip.gif")
         raise OutputError(f"output {output} is a video and content {path} one image: name an image")
     if is_image_name(output):
         return Content(ContentKind.IMAGE, (ContentFile(path, path.name, output.name),))
@@ -229,16 +232,22 @@ def _no_image(
     if unreadable:
         return InputError(f"content {unreadable[0]} may not be listed: change its permissions")
     others = f"; it has {passed_over(skipped)}" if skipped else ""
+    if RAW_SUFFIXES & skipped.keys():
+        others += ": develop camera RAW first, to TIFF or JPEG"
     videos = sorted(each for each in folder.iterdir() if is_video_name(each) and not each.name.startswith("."))
     if videos:
-        others += f", which are painted one by one, with your other options: {loop_over(videos, styles, output)}"
+        others += f"; videos are painted one by one, with your other options: {loop_over(videos, styles, output)}"
     return InputError(f"content {folder} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))}){others}")
 
 
 def passed_over(skipped: Mapping[str, int]) -> str:
     """What is passed over, in words: `3 .gif, 1 .mov, 2 hidden`."""
-    names = sorted(skipped, key=lambda name: (-skipped[name], name))
-    return ", ".join(f"{skipped[name]} {_ending(name)}" for name in names)
+    # What may be missed comes first.
+    names = sorted(skipped, key=lambda name: (name not in RAW_SUFFIXES | VIDEO_SUFFIXES, -skipped[name], name))
+    words = [f"{skipped[name]} {_ending(name)}" for name in names[:_ENDINGS_TOLD]]
+    if rest := sum(skipped[name] for name in names[_ENDINGS_TOLD:]):
+        words.append(f"{rest} with other endings")
+    return ", ".join(words)
 
 
 def _ending(name: str) -> str:

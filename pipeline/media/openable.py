@@ -18,6 +18,7 @@ _SIGNATURES = (
     (0, b"OggS", "a video or sound (Ogg)"),
     (0, bytes.fromhex("3026b2758e66cf11"), "a video (WMV)"),
     (0, b"\x89PNG", "a PNG"),
+    (0, b"\xff\xd8\xff\xf7", "a JPEG-LS"),
     (0, b"\xff\xd8\xff", "a JPEG"),
     (8, b"WEBP", "a WebP"),
     (0, b"BM", "a BMP"),
