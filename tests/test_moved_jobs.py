@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from impasto import storage
+from impasto.cli.engine import Engine
+from impasto.cli.main import app
+from impasto.cli.session import CommandState
 from impasto.errors import InputError, Interrupted, JobMismatchError, OutputError, PartialError
-from impasto.events import Event, FrameDone, Notice, StopSignal
+from impasto.events import Event, FrameDone, JobDone, Listener, Notice, StopSignal
 from impasto.job.cleaning import clean_job
 from impasto.job.job import Job
 from impasto.job.records import FrameState
@@ -354,3 +358,20 @@ def test_overwriting_by_force_is_limited_to_the_same_files_at_the_new_place(old:
     with pytest.raises(PartialError, match="has appeared since the job began and is kept"):
         resume(new / "painted.impasto", executor_factory=unpainted)
     assert pending.read_bytes() == b"mine"
+
+
+class RecordingEngine(Engine):
+    """Takes the arguments of `resume` and paints nothing."""
+
+    def resume(self, job: Path, listener: Listener, stop: StopSignal, *files: object) -> JobDone:  # type: ignore[override]
+        self.given = (job, *files)
+        raise OutputError("nothing is painted here")
+
+
+def test_the_command_hands_over_what_is_named(old: Path) -> None:
+    begin(asked(old))
+    engine, job = RecordingEngine(), old / "o.mp4.impasto"
+    named = ["--content", "a", "--content", "b", "--style", "s.png", "--output", "o.mp4"]
+    result = CliRunner().invoke(app, ["resume", str(job), *named], obj=CommandState(engine=engine))
+    assert result.exit_code == OutputError.exit_code
+    assert engine.given == (job, None, None, None, (Path("a"), Path("b")), (Path("s.png"),), Path("o.mp4"))

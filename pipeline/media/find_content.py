@@ -236,7 +236,7 @@ def _no_image(
         others += ": develop camera RAW first, to TIFF or JPEG"
     videos = sorted(each for each in folder.iterdir() if is_video_name(each) and not each.name.startswith("."))
     if videos:
-        others += f", which are painted one by one, with your other options: {loop_over(videos, styles, output)}"
+        others += f"; videos are painted one by one, with your other options: {loop_over(videos, styles, output)}"
     return InputError(f"content {folder} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))}){others}")
 
 
