@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .. import storage
 from ..errors import InputError
+from .boxes import boxes_in
 
 _HEAD_BYTES = 512
 _TS_PACKETS = (188, 192)
@@ -108,7 +109,7 @@ def what_it_is(path: Path) -> str | None:
 
 def _heif_kind(head: bytes) -> str:
     """HEIC and AVIF may both call themselves `mif1`; the brands after that tell them apart."""
-    brands = head[8 : min(int.from_bytes(head[:4]), len(head))]
+    _, brands = next(boxes_in(head), (b"", b""))
     return "an AVIF" if b"avif" in brands else "a HEIC"
 
 

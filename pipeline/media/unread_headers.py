@@ -10,10 +10,11 @@ from typing import Any, BinaryIO
 
 from PIL import Image
 
+from .boxes import boxes_in, find_body
 from .png_chunks import chunk_data
 
-_HEAD_BYTES = 1 << 16
-"""The part of an AVIF in which its properties stand."""
+_MOST_PROPERTIES_BYTES = 1 << 26
+"""Of an AVIF; a profile may be among them."""
 
 _MOST_PROFILE_BYTES = 1 << 26
 
@@ -72,12 +73,10 @@ def _code_points_of_heif(info: Mapping[Any, Any]) -> dict[str | tuple[int, int],
 
 
 def _code_points_of_avif(file: BinaryIO) -> dict[str | tuple[int, int], Any]:
-    file.seek(0)
-    head = file.read(_HEAD_BYTES)
-    place = head.find(b"colrnclx")
-    if place < 0 or place + 12 > len(head):
-        return {}
-    return {"cicp": struct.unpack_from(">HH", head, place + 8)}
+    properties = find_body(file, b"meta", b"iprp", b"ipco", most_bytes=_MOST_PROPERTIES_BYTES) or b""
+    numbers = (body[4:] for name, body in boxes_in(properties) if name == b"colr" and body.startswith(b"nclx"))
+    first = next(numbers, None)
+    return {} if first is None else {"cicp": struct.unpack_from(">HH", first)}
 
 
 def bmp_colors(file: BinaryIO) -> dict[str | tuple[int, int], Any]:
