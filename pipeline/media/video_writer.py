@@ -330,7 +330,8 @@ class VideoWriter:
             metadata_input = "2"
             arguments += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", CONTAINERS]
             arguments += ["-itsoffset", _decimal(-self._origin), "-i", file_url(source)]
-        self._ffmetadata_file.write(self._tracks.ffmetadata(self._origin, self._part).encode("utf-8", "replace"))
+        metadata = self._tracks.ffmetadata(self._origin, self._part, self.timing)
+        self._ffmetadata_file.write(metadata.encode("utf-8", "replace"))
         self._ffmetadata_file.flush()
         arguments += ["-f", "ffmetadata", "-i", file_url(Path(self._ffmetadata_file.name))]
         # What the streams say of themselves, as their language, goes with them.
@@ -343,6 +344,9 @@ class VideoWriter:
             part = _decimal(self._part[0] - self._origin), _decimal(self._part[1] - self._origin)
         along, notes = self._tracks.arguments(self._suffix, part)
         self.notes += notes
+        code = self._tracks.time_code
+        if code is not None and (loss := code.loss(self._suffix, self.timing)) is not None:
+            self.notes.append(loss)
         # Sound may wait long for the first frame of a thorough encoder.
         arguments = [*self._picture_arguments(), *along, "-max_muxing_queue_size", "100000"]
         if self._suffix in (".mp4", ".mov"):
