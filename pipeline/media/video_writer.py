@@ -84,8 +84,8 @@ class VideoWriter:
         size: (height, width) of every frame.
         timing: when each frame is shown, on the clock of the file that `tracks` are from, where there is one.
         color: tags and matrix of the output; what is None there is BT.709 (below 720 lines, in a video
-            that has a `color`, BT.601, as when reading). None: BT.709. The range written is limited, but where
-            the encoding asks for RGB.
+            that has a `color` other than RGB, BT.601, as when reading). None: BT.709. The range written is limited,
+            but where the encoding asks for RGB.
         encoding: codec, quality and pixel format.
         has_alpha: frames have a fourth channel, 255 where they are opaque; it is dropped, with a note, where the
             encoding does not take it.
