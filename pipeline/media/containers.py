@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from ..errors import InputError
 from .openable import require_no_still, require_openable, what_it_is
+from .theora_headers import is_theora
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".wmv"}
@@ -83,7 +84,8 @@ def video_stream(container: InputContainer, path: Path, index: int | None = None
         context = stream.codec_context
         if context.width * context.height > MAX_PIXELS:
             raise too_large(path, context.width, context.height)
-        context.thread_type = "AUTO"
+        # Frames that are decoded side by side cannot take new headers, which appended files bring.
+        context.thread_type = "SLICE" if is_theora(stream) else "AUTO"
         context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
     held = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"

@@ -35,6 +35,9 @@ _MIN_TICKS_A_SECOND = 10_000
 _MAX_TICKS_A_SECOND = (1 << 31) - 1
 """Also the most ticks that one packet lasts."""
 
+_FAST_RATE = 1000
+"""Frames a second."""
+
 _MOST_GIF_DELAY = 65_535
 """Hundredths of a second that a picture of a GIF may stay; so often may it be repeated, too."""
 
@@ -384,7 +387,9 @@ class VideoWriter:
             f":color_primaries={color.primaries}:color_trc={color.transfer}"
         )
         arguments = ["-vf", f"{scale},format={choice.pixel_format},{tags}", *choice.arguments(self._preset)]
-        if self.timing.states_last and self.timing.last_seconds is not None:
+        # To frames of a millisecond or less, libavformat gives no duration, and players do not show the last.
+        is_fast = self.timing.rate is not None and self.timing.rate >= _FAST_RATE
+        if (self.timing.states_last or is_fast) and self.timing.last_seconds is not None:
             # The pipe carries no durations, and the last frame has no next one to end it. MP4 takes the duration
             # from the last packet, which is the last frame only without reordering.
             if choice.codec.reorders:
