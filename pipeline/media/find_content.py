@@ -18,6 +18,7 @@ from .content import Content, ContentFile, ContentKind, Mode
 from .image_file import IMAGE_SUFFIXES, READ_SUFFIXES, is_image_name, is_readable_name
 from .image_folders import list_images
 from .target_names import in_format, numbered_as_png, rename_conflicts, require_distinct, require_once
+from .unopened import why_unknown
 
 _GAPS_TOLD = 5
 
@@ -228,5 +229,7 @@ def _ending(name: str) -> str:
 def _unknown_ending(path: Path) -> InputError:
     if path.suffix.lower() in RAW_SUFFIXES:
         return InputError(f"content {path} is camera RAW, which is not read: develop it first, to TIFF or JPEG")
+    if (what := why_unknown(path)) is not None:
+        return InputError(f"content {path} {what}")
     known = " ".join(sorted(IMAGE_SUFFIXES | READ_SUFFIXES | VIDEO_SUFFIXES))
     return InputError(f"content {path} has the ending of neither an image nor a video ({known})")

@@ -22,7 +22,7 @@ from ..errors import InputError
 from . import hdr, picture_colors, transfers, transport_stream
 from .broadcast_clock import BroadcastClock
 from .color import DOLBY_IPT, VideoColor, color_of, hdr_transfer
-from .containers import MAX_PIXELS, describe_stream, error_reason, open_container, too_large, video_stream
+from .containers import BARE_STREAMS, MAX_PIXELS, describe_stream, error_reason, open_container, too_large, video_stream
 from .frame_facts import facts_of, left_out
 from .orientation import (
     display_matrix,
@@ -220,6 +220,8 @@ class OpenVideo:
             is_cover = stream.disposition & Disposition.attached_pic or stream.codec_context is None
             if stream.index != self._stream.index and not is_cover:
                 yield f"video {describe_stream(stream)} is not painted: `video_stream={stream.index}` paints it instead"
+        if self._container.format.name in BARE_STREAMS and not self._stream.codec_context.framerate:
+            yield f"the file has no times: its frames are shown at {float(self.info.rate):g} a second"
         if self.interlaced_count:
             yield "the video is interlaced: the two fields of a frame are made one picture (bwdif)"
         if self.info.hdr:
