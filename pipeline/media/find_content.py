@@ -20,6 +20,7 @@ from .image_folders import list_images
 from .one_video_each import command_for, loop_over
 from .openable import what_it_is
 from .target_names import in_format, numbered_as_png, rename_conflicts, require_distinct, require_once
+from .unopened import why_unknown
 
 _GAPS_TOLD, _ENDINGS_TOLD = 5, 8
 
@@ -259,5 +260,7 @@ def _ending(name: str) -> str:
 def _unknown_ending(path: Path) -> InputError:
     if path.suffix.lower() in RAW_SUFFIXES:
         return InputError(f"content {path} is camera RAW, which is not read: develop it first, to TIFF or JPEG")
+    if (what := why_unknown(path)) is not None:
+        return InputError(f"content {path} {what}")
     known = " ".join(sorted(IMAGE_SUFFIXES | READ_SUFFIXES | VIDEO_SUFFIXES))
     return InputError(f"content {path} has the ending of neither an image nor a video ({known})")

@@ -1,52 +1,26 @@
 """Properties of the picture in a HEIC or AVIF that its decoders do not tell (ISO/IEC 23008-12)."""
 
 import struct
-from collections.abc import Iterator
 from typing import BinaryIO
 
-_LONGEST_META = 1 << 24
-_MOST_BOXES = 10_000
+from .boxes import boxes_in, find_body
+
+_LONGEST_META = 1 << 26
+"""Bytes; a colour profile may be among them."""
 
 
 def primary_properties(file: BinaryIO) -> list[tuple[bytes, bytes]]:
     """(Kind, data) of each property of the picture that is shown; none where the file is broken."""
     try:
-        meta = _meta(file)[4:]
-        boxes = dict(_boxes(meta))
+        meta = find_body(file, b"meta", most_bytes=_LONGEST_META) or b""
+        boxes = dict(boxes_in(meta[4:]))  # After version and flags.
         item = _primary_item(boxes[b"pitm"])
-        containers = dict(_boxes(boxes[b"iprp"]))
-        properties = list(_boxes(containers[b"ipco"]))
+        containers = dict(boxes_in(boxes[b"iprp"]))
+        properties = list(boxes_in(containers[b"ipco"]))
         numbers = _associated(containers[b"ipma"], item)
         return [properties[number - 1] for number in numbers if 0 < number <= len(properties)]
     except (KeyError, IndexError, struct.error):
         return []
-
-
-def _meta(file: BinaryIO) -> bytes:
-    """The box of the metadata, which is on the outer level."""
-    file.seek(0)
-    for _ in range(_MOST_BOXES):
-        head = file.read(8)
-        size, kind = struct.unpack(">I4s", head)
-        rest = size - 8
-        if size == 1:
-            rest = int.from_bytes(file.read(8)) - 16
-        if rest < 0:
-            break
-        if kind == b"meta":
-            return file.read(min(rest, _LONGEST_META))
-        file.seek(rest, 1)
-    raise KeyError("meta")
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = 0
-    while position + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, position)
-        if size < 8:
-            return
-        yield kind, data[position + 8 : position + size]
-        position += size
 
 
 def _primary_item(data: bytes) -> int:

@@ -85,7 +85,10 @@ def _not_kept(inputs: Inputs, scan: ContentScan) -> Iterator[str]:
             encoding.choose(suffix, (size[0], 2 * size[1]), has_alpha=False)  # It raises where that is too wide.
         if inputs.content.kind is ContentKind.VIDEO:
             tracks = decoding.read_tracks(path, inputs.content.video_stream)
-            yield from (tracks.without_metadata() if inputs.request.strip else tracks).notes(suffix)
+            tracks = tracks.without_metadata() if inputs.request.strip else tracks
+            yield from tracks.notes(suffix)
+            if tracks.time_code is not None and (loss := tracks.time_code.loss(suffix, scan.timing)) is not None:
+                yield loss
 
 
 def _divide(inputs: Inputs, scan: ContentScan, worker_count: int, listener: Listener) -> Segments:
