@@ -615,6 +615,43 @@ def test_kinds_of_outputs_that_are_in_the_way(tmp_path: Path, content_file: Path
             stylize(asked)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_dead_links_and_the_job_itself_are_no_places_for_an_output(
+    tmp_path: Path, content_file: Path, style_file: Path, force: bool
+) -> None:
+    for name in ("dead.png", "dead", "out/content.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to("nowhere")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "content.png").write_bytes(content_file.read_bytes())
+    before = {path: path.is_symlink() for path in tmp_path.rglob("*")}
+    for content, output, said in (
+        (content_file, "dead.png", "is a link that leads nowhere"),
+        (tmp_path / "in", "dead", "is a link that leads nowhere"),
+        (tmp_path / "in", "out", "no regular file" if force else r"out/content\.png exists"),
+        (content_file, "job/o.png", "lies inside the job's folder"),
+    ):
+        asked = request(content, style_file, tmp_path / output, job=tmp_path / "job", force=force)
+        for run in (stylize, dry_run):
+            with pytest.raises(OutputError, match=said):
+                run(asked)
+    assert {path: path.is_symlink() for path in tmp_path.rglob("*")} == before
+
+
+def test_all_comparisons_are_free_before_any_is_replaced(tmp_path: Path, style_file: Path) -> None:
+    """A dry run says so as well."""
+    for name in ("a", "b"):
+        images.write_image(tmp_path / "in" / f"{name}.png", scenes.pan(SIZE, 1, 0).frame(0))
+    (tmp_path / "out-compare" / "b.png").mkdir(parents=True)
+    (tmp_path / "out-compare" / "a.png").write_bytes(b"mine")
+    for force, said in ((False, r"a\.png, for `compare`, exists"), (True, r"b\.png, for `compare`, exists")):
+        asked = request(tmp_path / "in", style_file, tmp_path / "out", compare=True, force=force)
+        for run in (dry_run, stylize):
+            with pytest.raises(OutputError, match=said):
+                run(asked)
+    assert (tmp_path / "out-compare" / "a.png").read_bytes() == b"mine"
+
+
 def test_the_job_may_not_lie_in_the_content(tmp_path: Path, style_file: Path) -> None:
     """It would be part of the content when the command is run again."""
     write_frames(tmp_path / "in", footage())

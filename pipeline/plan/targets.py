@@ -1,7 +1,7 @@
 """The files that a job writes outside its folder, and which of those that exist it may overwrite."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .. import storage
@@ -20,15 +20,23 @@ def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
     return target / os.path.relpath(painting, inputs.request.output)
 
 
+def require_kind_of_output(inputs: Inputs) -> None:
+    """Raises `OutputError` where a file is in the place of a folder, a folder in that of a file, or a dead link."""
+    output = inputs.request.output
+    if storage.is_taken(output) and not output.exists():
+        raise OutputError(f"output {output} is a link that leads nowhere: name another, or remove the link")
+    if not inputs.to_one_file and output.exists() and not output.is_dir():
+        raise OutputError(f"output {output} is a file, and the output of this content is a folder: name another")
+    if inputs.to_one_file and output.is_dir():
+        raise OutputError(f"output {output} is a folder: name a file")
+
+
 def check_output_is_free(inputs: Inputs) -> None:
-    """Raises `OutputError` where the output exists and may not be overwritten, or is a folder instead of a file."""
+    """Raises `OutputError` where the output exists and may not be overwritten, or is of the wrong kind."""
+    require_kind_of_output(inputs)
     output = inputs.request.output
     if not inputs.to_one_file:
-        if output.exists() and not output.is_dir():
-            raise OutputError(f"output {output} is a file, and the output of this content is a folder: name another")
         return
-    if output.is_dir():
-        raise OutputError(f"output {output} is a folder: name a file")
     if output.exists() and not inputs.request.force:
         raise OutputError(f"output {output} exists: choose another name, or overwrite it with `force`")
     if output.exists() and not output.is_file():
@@ -58,25 +66,34 @@ def check_paintings_are_free(inputs: Inputs, frames: Sequence[PlannedFrame]) -> 
     """Raises `OutputError` where paintings in an output folder would overwrite files, or with `force` other things."""
     if inputs.request.force:
         for path in _outside(frames):
-            if path.exists() and not path.is_file():
+            if storage.is_taken(path) and not path.is_file():
                 raise OutputError(f"{path} is in the way and no regular file: choose another `output`")
         return
-    existing = [path for path in _outside(frames) if path.exists()]
+    existing = [path for path in _outside(frames) if storage.is_taken(path)]
     if existing:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise OutputError(f"{existing[0]}{more} exists: choose another `output`, or overwrite with `force`")
 
 
-def clear_comparisons(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
-    """With `force` removes the files that comparisons replace; raises `OutputError` without."""
+def comparison_paths(inputs: Inputs, paintings: Iterable[Path]) -> list[Path]:
+    """The files that a job writes for `compare`, if asked to; `paintings` are those outside its folder."""
+    if not inputs.request.compare:
+        return []
     if inputs.to_video:
-        paths = [comparison_path(inputs.request.output)]
-    else:
-        paths = [picture_comparison_path(inputs, path) for path in _outside(frames)]
-    for path in paths:
-        if path.exists() and not (inputs.request.force and path.is_file()):
+        return [comparison_path(Path(os.path.abspath(inputs.request.output)))]
+    return [picture_comparison_path(inputs, path) for path in paintings]
+
+
+def check_comparisons_are_free(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
+    """Raises `OutputError` where comparisons would overwrite files, or with `force` other things."""
+    for path in comparison_paths(inputs, _outside(frames)):
+        if storage.is_taken(path) and not (inputs.request.force and path.is_file()):
             raise OutputError(f"{path}, for `compare`, exists: choose another `output`, or overwrite with `force`")
-        storage.remove(path)
+
+
+def clear_comparisons(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
+    """Removes the files that comparisons replace, after `check_comparisons_are_free`."""
+    storage.remove(*comparison_paths(inputs, _outside(frames)))
 
 
 def hash_replaced_files(inputs: Inputs, frames: Sequence[PlannedFrame]) -> dict[str, str]:

@@ -26,7 +26,13 @@ from ..plan.moved_inputs import find_inputs
 from ..plan.planner import plan_execution, plan_frames
 from ..plan.recipe import make_recipe
 from ..plan.request import Request
-from ..plan.targets import check_can_be_written, check_output_is_free, check_paintings_are_free, clear_comparisons
+from ..plan.targets import (
+    check_can_be_written,
+    check_comparisons_are_free,
+    check_output_is_free,
+    check_paintings_are_free,
+    clear_comparisons,
+)
 from ..plan.workers import count_chains, describe_devices, environment_of, iterations_left, worker_devices
 from .comparison import write_comparisons
 from .dry_run import WeightsLoader
@@ -166,9 +172,9 @@ class JobRun:
         recipe = make_recipe(inputs, weights.sha256, self.hashes.of)
         plan = plan_frames(inputs, self.listener, self.stop, self.worker_count)
         check_paintings_are_free(inputs, plan.frames)
+        check_comparisons_are_free(inputs, plan.frames)
         check_space(disk_needed(inputs, plan))
-        if request.compare:
-            clear_comparisons(inputs, plan.frames)
+        clear_comparisons(inputs, plan.frames)
 
         def make_painter() -> Painter:
             return Painter(inputs.settings, weights, inputs.styles, inputs.blend, inputs.devices[0])
