@@ -156,7 +156,7 @@ class JobRun:
             if self.moves_output:
                 move_output(job, self.inputs)
             job.record_invocation({**job.invocation, **_places(request)})
-            fetch_output(job, self.listener)
+            fetch_output(job, self.inputs, self.listener)
         except BaseException:
             job.__exit__()
             raise
