@@ -403,6 +403,41 @@ def test_a_folder_is_named_for_many_photos(old: Path, tmp_path: Path) -> None:
         assert read.invocation["content"] == [str(away / photo.name) for photo in photos]
 
 
+def test_a_folder_is_named_for_a_film_with_another_name(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And for a style. Of its files only those of the same size are read."""
+    begin(asked(old))
+    films, job = tmp_path / "films", old / "o.mp4.impasto"
+    (films / "below").mkdir(parents=True)
+    other_files(films / "below")
+    shutil.copy(old / "clip.mp4", films / "below" / "same.mp4")
+    (films / "b.mp4").write_bytes(bytes((old / "clip.mp4").stat().st_size))
+    (films / "a.mp4").write_bytes(b"another")
+    (old / "clip.mp4").rename(tmp_path / "clip.mp4")
+    with pytest.raises(
+        InputError, match=f"{films} holds no file with its hash, nothing is at {films / 'clip.mp4'} and "
+    ):
+        resume(job, content=[films], executor_factory=unpainted)
+    (tmp_path / "clip.mp4").rename(films / "c.mp4")
+    (old / "style.png").rename(films / "look")
+    read: list[str] = []
+
+    def counting(path: Path) -> str:
+        read.append(path.name)
+        return hash_file(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "hash_file", counting)
+        resume(job, content=[films], styles=[films], executor_factory=unpainted)
+    assert {"b.mp4", "c.mp4", "look"} <= set(read) and "a.mp4" not in read
+    with Job.read(job) as known:
+        assert (known.invocation["content"], known.invocation["styles"]) == (
+            [str(films / "c.mp4")],
+            [str(films / "look")],
+        )
+
+
 @pytest.mark.parametrize(
     ("change", "said"), [("edit", "has another in/b.png"), ("add", "holds c.png"), ("remove", "lacks a.png")]
 )

@@ -182,7 +182,7 @@ class JobRun:
         return Job.create(
             folder,
             recipe,
-            request.to_values(),
+            {**request.to_values(), **_places(request)},
             plan_execution(inputs, plan, make_painter).to_values(),
             plan.frames,
             frame_index=None if plan.frame_index is None else plan.frame_index.to_text(),
@@ -275,9 +275,13 @@ class JobRun:
 
 
 def _places(request: Request) -> dict[str, Any]:
-    """Where the files are that a request reads, and the job's folder with them."""
+    """Where the files are that a request reads, how large those are that may be found under another name, and the job's
+    folder with them."""
     values = request.to_values()
-    return {key: values[key] for key in ("content", "styles", "settings", "job")}
+    sizes = {
+        path: Path(path).stat().st_size for path in (*values["content"], *values["styles"]) if Path(path).is_file()
+    }
+    return {**{key: values[key] for key in ("content", "styles", "settings", "job")}, "sizes": sizes}
 
 
 def _remove_intermediate_files(job: Job, unfinished: Sequence[FrameRecord]) -> None:
