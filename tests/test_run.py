@@ -59,6 +59,7 @@ from impasto.run.job_run import resume, stylize
 from impasto.settings import Settings
 from samples import scenes
 from tests.conftest import TINY
+from tests.support import clips
 from tests.support.trees import tree
 
 E = TypeVar("E")
@@ -754,6 +755,20 @@ def test_a_dry_run_of_a_part(tmp_path: Path, style_file: Path) -> None:
     content, output = content_of("video", tmp_path)
     plan = dry_run(request(content, style_file, output, frames=FrameRange(1, 3)))
     assert (plan.frame_count, plan.shot_count, plan.iterations) == (2, 1, 6)
+
+
+def test_a_folder_of_frames_says_what_it_does_not_hold(tmp_path: Path, style_file: Path) -> None:
+    film, said = tmp_path / "in.mov", "are left out: a folder of PNG holds none"
+    more = ("-metadata", "title=Waves", "-timecode", "01:00:00:00")
+    clips.ffmpeg(
+        *clips.moving_source("25", 0.2), *clips.sine(0.2), *clips.H264, "-c:a", "aac", "-shortest", *more, film
+    )
+    plan = dry_run(request(film, style_file, tmp_path / "frames"))
+    code = "the time code (01:00:00:00) is left out: a folder of PNG holds none"
+    assert plan.not_kept == (f"the sound and the metadata {said}", code)
+    assert dry_run(request(film, style_file, tmp_path / "o.mov")).not_kept == ()
+    bare = dry_run(request(film, style_file, tmp_path / "frames", strip=True))
+    assert bare.not_kept == ("the sound is left out: a folder of PNG holds none",)
 
 
 def test_a_dry_run_of_photos_begins_with_one_that_can_be_read(tmp_path: Path, style_file: Path) -> None:
