@@ -17,6 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from ..errors import InputError
+from ..out_of_memory import is_out_of_memory
 from .openable import require_no_still, require_openable, what_it_is
 
 VIDEO_SUFFIXES = frozenset(
@@ -58,6 +59,8 @@ def open_container(path: Path) -> InputContainer:
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         what = what_it_is(path)
         if what is not None and "video" not in what:
             remedy = "get the video itself" if what.startswith("nothing") else "name it so, or name a video"

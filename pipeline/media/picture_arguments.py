@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
+from ..out_of_memory import raise_if_out_of_memory
 from . import decoding
 from .containers import is_video_name
 from .image_colors import to_srgb
@@ -62,4 +63,5 @@ def _pil_array(image: Image.Image, name: str) -> np.ndarray:
     except InputError:
         raise
     except Exception as error:  # Pillow decodes only now, and decoders fail in many ways on damaged files.
+        raise_if_out_of_memory(error)
         raise InputError(f"{name} is a PIL image that cannot be decoded ({error}): get the file again") from error
