@@ -37,6 +37,7 @@ from impasto.report.summary import Measured
 from impasto.run.dry_run import DryRun
 from impasto.setting_help import documented_fields
 from samples import scenes
+from tests.support.unprivileged import let_others_enter, not_as_root
 from tests.test_run import footage, settings, tree, write_clip, write_frames
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -284,12 +285,13 @@ def test_debug_shows_where(here: Path) -> None:
     assert not isinstance(CliRunner().invoke(app, ["status", "x"]).exception, errors.JobError), "debug does not stay on"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_folder_that_may_not_be_written(here: Path) -> None:
     locked = here / "locked"
     locked.mkdir()
-    locked.chmod(0o500)
-    refused(1, "not allowed", *stylize("content.png", "locked/o.png"))
+    let_others_enter(here)
+    locked.chmod(0o555)
+    with not_as_root():
+        refused(2, "locked: Permission denied: choose another --output", *stylize("content.png", "locked/o.png"))
 
 
 @pytest.mark.sweep(1)

@@ -1,6 +1,7 @@
 """Which files the paths of a command are, in which order, and where the painting of each goes."""
 
 import errno
+import functools
 import itertools
 import os
 import re
@@ -147,12 +148,15 @@ def require_outside(content: Content, paths: Sequence[Path], output: Path, other
         read = places.of(path)
         if read.is_dir():
             folders[read] = path
+        if target == read and path.is_file():
+            raise OutputError(f"output {output} is the content itself: name another place")
         if target == read or (read.is_dir() and target.is_relative_to(read)):
             raise OutputError(f"output {output} lies inside the content {path}: name another place")
     kept = {places.of(path) for path in others} | {places.of(file.path) for file in content.files}
+    identities = functools.cache(lambda: set(map(_identity, kept)))
     for painted in (output, *(output / file.target for file in content.files if file.target)):
         place = places.of(painted)
-        if place in kept:
+        if place in kept or ((identity := _identity(painted)) is not None and identity in identities()):
             raise OutputError(f"painting would overwrite {painted}, which is read: name another output")
         # A link in the output's tree may lead there.
         if inside := folders.keys() & set(place.parents):
@@ -171,6 +175,15 @@ class _Places:
         if path.parent not in self._folders:
             self._folders[path.parent] = storage.real_path(path.parent)
         return self._folders[path.parent] / path.name
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others, by whatever name it goes: a hard link, or letters in another case."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_video(path: Path, mode: Mode) -> bool:
