@@ -38,11 +38,12 @@ class Engine:
         address: str | None,
         content: Sequence[Path] = (),
         styles: Sequence[Path] = (),
+        output: Path | None = None,
     ) -> JobDone:
         """See `job_run.resume`."""
         from ..run.job_run import resume
 
-        return resume(job, listener, stop, device, executor, address, content=content, styles=styles)
+        return resume(job, listener, stop, device, executor, address, content=content, styles=styles, output=output)
 
     def measure(self, *arguments: Any, **options: Any) -> "Iterator[Measured]":
         """See `report.measure.measure`."""

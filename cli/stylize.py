@@ -151,11 +151,21 @@ def resume(
     address: AddressOption = None,
     content: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="The content where it is now, if it was moved away from the job."),
+        typer.Option(
+            metavar="PATH",
+            help="The content, or a folder with it, where it is now, if it was moved away from the job. Repeatable.",
+        ),
     ] = None,
     style: Annotated[
         list[Path] | None,
-        typer.Option(metavar="IMAGE", help="The styles where they are now, if they were moved away from the job."),
+        typer.Option(
+            metavar="IMAGE",
+            help="A style where it is now, if it was moved away from the job. Repeatable.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Where the output is now, or is to go. What is at its old place is copied."),
     ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -165,7 +175,7 @@ def resume(
         _require_job(job)
         require_room_for_libraries()
         files = tuple(content or ()), tuple(style or ())
-        state_of(context).engine.resume(job, view, stop, device, executor, address, *files)
+        state_of(context).engine.resume(job, view, stop, device, executor, address, *files, output)
 
 
 def _require_job(folder: Path) -> None:

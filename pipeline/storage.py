@@ -91,9 +91,14 @@ def move(source: Path, target: Path) -> None:
                 raise
     except OSError as error:
         raise storage_error(error, target) from error
+    copy(source, target)
+    remove(source)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copies a complete file durably. Raises `StorageError`."""
     with atomic_file(target) as temporary:
         shutil.copyfile(source, temporary)
-    remove(source)
 
 
 def write_checksummed(path: Path, data: bytes) -> None:
@@ -214,6 +219,21 @@ def hash_file(path: Path) -> str:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+class FileHashes:
+    """SHA-256 of files, remembered for as long as a file does not change: a film takes long to read."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, ...], str] = {}
+
+    def of(self, path: Path) -> str:
+        """Returns what `hash_file` returns. Raises `OSError`."""
+        state = path.stat()
+        key = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        if key not in self._known:
+            self._known[key] = hash_file(path)
+        return self._known[key]
 
 
 def may_be_file(path: Path) -> bool:

@@ -37,8 +37,9 @@ from impasto.report.summary import Measured
 from impasto.run.dry_run import DryRun
 from impasto.setting_help import documented_fields
 from samples import scenes
+from tests.support.trees import tree
 from tests.support.unprivileged import let_others_enter, not_as_root
-from tests.test_run import footage, settings, tree, write_clip, write_frames
+from tests.test_run import footage, settings, write_clip, write_frames
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("stylize", "resume", "status", "verify", "measure", "configs", "doctor")

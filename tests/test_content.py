@@ -1,6 +1,7 @@
 """What the paths of a command are together, and that nothing is painted onto what is read."""
 
 import os
+import subprocess
 import unicodedata
 from collections.abc import Sequence
 from fractions import Fraction
@@ -14,6 +15,7 @@ from impasto.media import images, timing, video_reader, video_writer
 from impasto.media.content import ContentFile, ContentKind, Mode
 from impasto.media.find_content import missing_numbers, require_outside, resolve_content
 from impasto.media.frame_reader import FrameReader
+from impasto.media.one_video_each import loop_over
 from impasto.plan.film_scan import scan_film
 from impasto.plan.request import FrameRange
 from samples import scenes
@@ -340,3 +342,39 @@ def test_photos_keep_their_format_or_get_another(tmp_path: Path, image_format: s
         (tmp_path / "in" / name).write_bytes(b"x")
     content = resolve_content([tmp_path / "in"], tmp_path / "out", "auto", image_format)
     assert sorted(file.target for file in content.files) == targets
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize(
+    ("videos", "output", "made"),
+    [
+        (["a b.mp4", "-c.mov", 'it\'s "$HOME".mkv'], "o.webm", ["o-a b.webm", "o--c.webm", 'o-it\'s "$HOME".webm']),
+        (["a b.mp4", "sub/c.d.mp4"], "my films", ["my films/a b", "my films/c.d"]),
+        (["a.mp4", "sub/A.mov"], "o.mp4", ["o-1-a.mp4", "o-2-A.mp4"]),
+        (["a.mp4", "sub/a.mp4"], "out", ["out/1-a", "out/2-a"]),
+    ],
+)
+def test_the_loop_over_several_videos_can_be_pasted(
+    videos: list[str], output: str, made: list[str], shell: str
+) -> None:
+    """A shell runs it, with a function in place of the command that says what it was given."""
+    loop = loop_over([Path(video) for video in videos], [Path("my style.png")], Path(output))
+    run = [shell, "-c", f"impasto() {{ for word; do printf '%s\\n' \"$word\"; done; }}; {loop}"]
+    said = subprocess.run(run, capture_output=True, text=True, check=True).stdout.splitlines()
+    given = [f"./{video}" if video.startswith("-") else video for video in videos]
+    calls = [
+        ["stylize", video, "--style", "my style.png", "--output", to] for video, to in zip(given, made, strict=True)
+    ]
+    assert said == [word for call in calls for word in call]
+
+
+@pytest.mark.usefixtures("tree")
+def test_videos_that_are_no_content_together_say_how() -> None:
+    for content, said in (
+        ("films", loop_over([Path("films/f.mp4")], [Path("s.png")], Path("out"))),
+        ("c.mp4 a.png d.mp4", loop_over([Path("c.mp4"), Path("d.mp4")], [Path("s.png")], Path("out"))),
+        ("c.mp4 a.png d.mp4", "; impasto stylize a.png --style s.png --output out"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            resolve_content([Path(name) for name in content.split()], Path("out"), "auto", styles=[Path("s.png")])
+        assert said in str(caught.value)

@@ -33,9 +33,10 @@ from impasto.run.dry_run import dry_run
 from impasto.run.job_run import resume, stylize
 from samples import scenes
 from tests.support.flow_files import write_flo
+from tests.support.trees import tree
 from tests.test_cli import FAST, impasto, refused
 from tests.test_resume import SERVER, flipped, killed_at, no_traces
-from tests.test_run import SIZE, footage, notices, of_kind, read, request, settings, tree, write_clip, write_frames
+from tests.test_run import SIZE, footage, notices, of_kind, read, request, settings, write_clip, write_frames
 
 PATIENT = "iterations={first: 12, next: 4}"
 STEADY = "iterations={first: 4, next: 3, target: none}"

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from impasto.media.tracks import read_tracks
 from impasto.media.video_reader import scan
 from tests.support.clips import H264, ffmpeg, moving_source
 
@@ -34,12 +33,6 @@ def test_packed_views_of_the_codec_are_told(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     ffmpeg(*moving_source(seconds=0.2), *H264, "-x264-params", "frame-packing=3", path)
     assert any("stereoscopic" in line for line in scan(path).not_kept)
-
-
-def test_a_time_code_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "a.mov"
-    ffmpeg(*moving_source(seconds=0.2), *H264, "-timecode", "01:02:03:04", path)
-    assert read_tracks(path).notes(".mov") == ["the time code (01:02:03:04) is left out"]
 
 
 def test_plain_pictures_have_nothing_to_tell(tmp_path: Path) -> None:

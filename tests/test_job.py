@@ -111,12 +111,13 @@ def test_the_default_folder_of_a_folder_named_by_dots(
 
 
 def test_a_job_is_read_as_it_was_made(folder: Path) -> None:
+    invocation = {**INVOCATION, "job": str(folder)}
     with make(folder) as job:
-        assert (job.recipe, job.invocation, job.plan) == (RECIPE, INVOCATION, PLAN)
+        assert (job.recipe, job.invocation, job.plan) == (RECIPE, invocation, PLAN)
     assert is_job(folder)
     for opened in (Job.open, Job.read):
         with opened(folder) as job:
-            assert (job.recipe, job.invocation, job.plan) == (RECIPE, INVOCATION, PLAN)
+            assert (job.recipe, job.invocation, job.plan) == (RECIPE, invocation, PLAN)
             frames = job.frames()
             assert [frame.index for frame in frames] == [0, 1, 2, 3]
             assert [frame.starts_shot for frame in frames] == [True, False, True, False]

@@ -8,12 +8,14 @@ import pytest
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from impasto.errors import InputError, PartialError
+from impasto.events import Notice
 from impasto.media import image_file, images
 from impasto.media.find_content import resolve_content
 from impasto.media.image_folders import list_images
 from impasto.media.video_reader import probe
 from impasto.plan.request import Request
 from impasto.presets import load_settings
+from impasto.run.dry_run import dry_run
 from impasto.run.job_run import resume, stylize
 from tests.conftest import TINY
 from tests.support.clips import ffmpeg, moving_source
@@ -90,10 +92,11 @@ def test_a_heic_without_its_package_says_what_reads_it(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.jpg", b"GIF89a" + bytes(50), "a GIF, which counts as a video"),
+        ("a.jpg", b"GIF89a" + bytes(50), "a GIF, which counts as a video; to paint it"),
         ("a.png", b"\0\0\0\x18ftypisom" + bytes(50), r"a video \(MP4 or MOV\)"),
         ("a.png", b"%PDF-1.7" + bytes(50), "a PDF, which is not read; save it as PNG or JPEG"),
         ("a.png", b"\xff\x0a" + bytes(50), "a JPEG XL, which is not read"),
+        ("a.jpg", b"\xff\xd8\xff\xf7" + bytes(50), "a JPEG-LS, which is not read"),
         ("a.png", b"\x89PNG" + bytes(50), "a PNG whose header is damaged"),
         ("a.png", b"version https://git-lfs.github.com", "a pointer of Git LFS"),
     ],
@@ -108,6 +111,19 @@ def test_an_image_named_as_a_video_is_called_an_image(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.mp4", format="PNG")
     with pytest.raises(InputError, match="it is a PNG"):
         probe(tmp_path / "a.mp4")
+
+
+def test_a_gif_named_as_an_image_is_called_a_video_where_a_video_is_the_output(tmp_path: Path) -> None:
+    picture().save(tmp_path / "a.jpg", format="GIF")
+    with pytest.raises(InputError, match=r"is a GIF.*: give its name the ending"):
+        resolve_content([tmp_path / "a.jpg"], tmp_path / "o.mp4", "auto")
+
+
+def test_a_codec_without_a_decoder_is_called_that(tmp_path: Path) -> None:
+    ffmpeg(*moving_source(seconds=0.1), "-c:v", "libx264", tmp_path / "a.mp4")
+    (tmp_path / "b.mp4").write_bytes((tmp_path / "a.mp4").read_bytes().replace(b"avc1", b"zzzz"))
+    with pytest.raises(InputError, match="no decoder for its codec"):
+        probe(tmp_path / "b.mp4")
 
 
 def test_a_png_with_a_large_profile_or_text_is_read(tmp_path: Path) -> None:
@@ -172,6 +188,21 @@ def test_a_folder_that_may_not_be_listed_is_named_and_the_others_are_painted(
         resume(asked.job_folder)
 
 
+def test_photos_that_cannot_be_painted_are_told_before_painting(tmp_path: Path, style_file: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    picture().save(folder / "a.png")
+    (folder / "b.jpg").write_bytes(b"%PDF-1.7" + bytes(50))
+    picture().resize((64, 2)).save(folder / "c.png")
+    told: list[str] = []
+    dry_run(
+        request(folder, style_file, tmp_path / "o"),
+        lambda event: told.append(event.text) if isinstance(event, Notice) else None,
+    )
+    (line,) = (text for text in told if "cannot be painted" in text)
+    assert line.startswith("2 of 3 photos cannot be painted (first: cannot read image ") and "it is a PDF" in line
+
+
 def test_files_of_several_pictures_are_counted(tmp_path: Path, style_file: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -182,13 +213,19 @@ def test_files_of_several_pictures_are_counted(tmp_path: Path, style_file: Path)
     picture().save(folder / "both.jpg", format="MPO", save_all=True, append_images=others[:1])
     picture().save(folder / "plain.jpg")
     picture().save(folder / "new.avif")
+    for name in ("saved.jfif", "old.jif", "other.JPE"):
+        picture().save(folder / name, format="JPEG")
+    picture().save(folder / "pair.mpo", save_all=True, append_images=[picture(32)])
     picture().save(folder / "old.gif")
-    (folder / "raw.nef").write_bytes(b"x")
+    for name in ("raw.nef", "Notes of Dr. Who", *(f"a.e{number}" for number in range(9))):
+        (folder / name).write_bytes(b"x")
     done = stylize(request(folder, style_file, tmp_path / "o"), executor_factory=unpainted)
     assert set(done.not_kept) == {
-        "files in the content that are no images are passed over: 1 .gif, 1 .nef (camera RAW)",
+        "files in the content that are no images are passed over: 1 .gif, 1 .nef (camera RAW), 1 without an ending, "
+        "1 .e0, 1 .e1, 1 .e2, 1 .e3, 1 .e4, 4 with other endings",
         "moving.png and 2 more: the first of its 3 pictures is painted",
-        "both.jpg: the first of its 2 pictures is painted",
+        "both.jpg and 1 more: the first of its 2 pictures is painted",
     }
     painted = {path.name for path in (tmp_path / "o").iterdir()}
-    assert painted == {"pages.tif", "moving.webp", "moving.png", "both.jpg", "plain.jpg", "new.jpg"}
+    jpegs = {"both.jpg", "plain.jpg", "new.jpg", "saved.jpg", "old.jpg", "other.jpg", "pair.jpg"}
+    assert painted == {"pages.tif", "moving.webp", "moving.png"} | jpegs

@@ -144,8 +144,8 @@ def test_metadata_that_is_stripped_is_not_missed(tmp_path: Path, style_file: Pat
     path = tmp_path / "a.jpg"
     picture().save(path, exif=exif(Tag(0x927C, 7, 4, b"note")), comment=b"c")
     settings = load_settings("default", (*TINY, "size=none"))
-    for strip, count in ((False, 2), (True, 0)):
-        request = Request((path,), (style_file,), tmp_path / f"{strip}.jpg", settings, strip=strip)
+    for strip, count in ((False, 3), (True, 0)):
+        request = Request((path,), (style_file,), tmp_path / f"{strip}.bmp", settings, strip=strip)
         assert len(stylize(request, executor_factory=unpainted).not_kept) == count
 
 
@@ -157,7 +157,7 @@ def test_exif_as_text_in_a_png_is_kept(tmp_path: Path) -> None:
     text.add_text("Author", "A")
     picture().save(tmp_path / "a.png", pnginfo=text)
     assert tags_of(tmp_path / "a.png")[315] == b"A\0"
-    assert image_facts(tmp_path / "a.png").metadata_not_kept == ("text in the file is left out: Author",)
+    assert image_facts(tmp_path / "a.png", ".png").metadata_not_kept == ()
 
 
 def test_utf8_text_of_exif_3_and_further_names_are_kept(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ from impasto.run.job_run import resume, stylize
 from impasto.storage import TEMPORARY_MARK
 from samples import scenes
 from tests.support.seeds import python_stream
-from tests.test_run import footage, notices, of_kind, request, settings, tree, write_clip, write_frames
+from tests.support.trees import tree
+from tests.test_run import footage, notices, of_kind, request, settings, write_clip, write_frames
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = multiprocessing.get_context("forkserver")

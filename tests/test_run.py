@@ -59,6 +59,7 @@ from impasto.run.job_run import resume, stylize
 from impasto.settings import Settings
 from samples import scenes
 from tests.conftest import TINY
+from tests.support.trees import tree
 
 E = TypeVar("E")
 NTSC = Fraction(30000, 1001)
@@ -111,16 +112,6 @@ def request(content: Path | Sequence[Path], style: Path | Sequence[Path], output
     contents = (content,) if isinstance(content, Path) else tuple(content)
     styles = (style,) if isinstance(style, Path) else tuple(style)
     return Request(contents, styles, output, more.pop("settings", None) or settings(), **more)
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Every file below a folder with its hash, without what tells of the run and not of the result."""
-    skipped = ("job.db", "job.db-journal", "job.copy", "log.txt", "lock")
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in skipped and "plots" not in path.parts
-    }
 
 
 def of_kind(events: Sequence[Event], kind: type[E]) -> list[E]:

@@ -36,11 +36,12 @@ from impasto.report import stability
 from impasto.run.dry_run import dry_run
 from impasto.run.job_run import JobRun, resume, stylize
 from samples import scenes
+from tests.support.trees import tree
 from tests.test_cli import FAST, refused
 from tests.test_film import ONE_SHOT, stop_after, write_flows
 from tests.test_painting import Faults
 from tests.test_resume import SERVER, flipped, killed_at, no_traces
-from tests.test_run import SIZE, notices, of_kind, read, request, settings, tree, write_clip, write_frames
+from tests.test_run import SIZE, notices, of_kind, read, request, settings, write_clip, write_frames
 
 COUNT = 20
 """Two segments of ten frames: keyframes are 0 and 10."""

@@ -1,4 +1,4 @@
-"""Colours that a header describes by numbers: code points (cICP, nclx), BMP, and those that are not converted."""
+"""Colours that a header describes by numbers: code points (cICP, nclx), BMP, TIFF, and those that are not converted."""
 
 import struct
 import zlib
@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from impasto.media import image_file
-from impasto.media.image_gamma import Numbers, to_srgb_by_numbers
+from impasto.media import hdr, image_file
+from impasto.media.image_gamma import Numbers, codes, to_srgb_by_numbers
 from impasto.media.images import image_facts, read_image
+from impasto.media.primaries import ADOBE_RGB, CHROMATICITIES, matrix_to_srgb
 
 COLOR = (60, 180, 90)
 SRGB_ENDS = (0.64, 0.33, 0.03, 0.30, 0.60, 0.10, 0.15, 0.06, 0.79)
@@ -73,7 +74,13 @@ def test_code_points_of_a_png_go_before_all_else(
     save_png(tmp_path / "a.png", *chunks)
     found = read_image(tmp_path / "a.png")[0, 0]
     assert np.abs(found - np.asarray(expected)).max() <= (0 if expected is COLOR else 1)
-    assert image_facts(tmp_path / "a.png").not_kept == ()
+    unknown = "colours of primaries 200 and transfer function 200 (ITU-T H.273) are not converted"
+    assert image_facts(tmp_path / "a.png").not_kept == ((unknown,) if chunks == [cicp(200, 200)] else ())
+
+
+def test_code_points_of_a_png_may_say_that_16_is_black_and_235_white(tmp_path: Path) -> None:
+    save_png(tmp_path / "a.png", (b"cICP", bytes([1, 13, 0, 0])))
+    assert np.abs(read_image(tmp_path / "a.png")[0, 0] - 255 * (np.array(COLOR) - 16) / 219).max() <= 1
 
 
 def test_code_points_of_avif_and_heic_are_applied(tmp_path: Path) -> None:
@@ -93,20 +100,28 @@ def test_code_points_of_avif_and_heic_are_applied(tmp_path: Path) -> None:
     assert np.abs(read_image(path)[20, 20] - AS_P3).max() <= 4
 
 
-@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
-def test_high_dynamic_range_of_a_png_is_reported(tmp_path: Path, transfer: int, name: str) -> None:
-    save_png(tmp_path / "a.png", cicp(9, transfer))
-    assert np.array_equal(read_image(tmp_path / "a.png"), np.asarray(picture()))
+@pytest.mark.parametrize(("code", "name", "white"), [(16, "PQ", 148), (18, "HLG", 191)])
+def test_high_dynamic_range_is_reduced_as_that_of_films(tmp_path: Path, code: int, name: str, white: int) -> None:
+    save_png(tmp_path / "a.png", cicp(9, code))
+    transfer = next(key for key, value in hdr.TRANSFERS.items() if value == name)
+    film = hdr.to_standard(np.array([[COLOR]], np.uint16) * 257, transfer)[0, 0] / 255
+    assert np.abs(read_image(tmp_path / "a.png")[0, 0] - encoded(film**2.4)).max() <= 2
     (line,) = image_facts(tmp_path / "a.png").not_kept
-    assert f"high dynamic range ({name}) is left out" in line
+    assert line == f"the high dynamic range ({name}) is reduced to standard (sRGB, 8 bits)"
+    # A grey is one with any primaries.
+    Image.new("RGB", (64, 48), (white,) * 3).save(tmp_path / "b.avif", quality=100)
+    data = (tmp_path / "b.avif").read_bytes()
+    place = data.index(b"colrnclx") + 8
+    (tmp_path / "b.avif").write_bytes(data[:place] + struct.pack(">HH", 12, code) + data[place + 4 :])
+    assert np.ptp(read_image(tmp_path / "b.avif")[20, 20].astype(int)) <= 1
 
 
-def bmp(space: bytes, gamma: float, ends: tuple[float, ...], profile: bytes = b"") -> bytes:
+def bmp(space: bytes, gamma: float | tuple[float, ...], ends: tuple[float, ...], profile: bytes = b"") -> bytes:
     """A BMP of version 5."""
     pixels = bytes(COLOR[::-1]) * 64 * 48
     header = struct.pack("<IiiHHIIiiII", 124, 64, 48, 1, 24, 0, len(pixels), 2835, 2835, 0, 0) + bytes(16) + space
     header += struct.pack("<9I", *(round(end * (1 << 30)) for end in ends))
-    header += struct.pack("<3I", *[round(gamma * 65536)] * 3)
+    header += struct.pack("<3I", *(round(65536 * value) for value in np.broadcast_to(gamma, 3)))
     header += struct.pack("<IIII", 4, 124 + len(pixels), len(profile), 0)
     return b"BM" + struct.pack("<IHHI", 138 + len(pixels) + len(profile), 0, 0, 138) + header + pixels + profile
 
@@ -118,15 +133,16 @@ P3_ENDS = (0.68, 0.32, 0.0, 0.265, 0.69, 0.045, 0.15, 0.06, 0.79)
     ("space", "gamma", "ends", "expected"),
     [
         (bytes(4), 1.0, SRGB_ENDS, AS_LINEAR),
+        (bytes(4), (1.0, 2.2, 1.0), SRGB_ENDS, (AS_LINEAR[0], COLOR[1], AS_LINEAR[2])),
         (bytes(4), 2.2, SRGB_ENDS, COLOR),
         (bytes(4), 0.0, (0.0,) * 9, COLOR),
         (b"BGRs", 1.0, SRGB_ENDS, COLOR),
         (b" niW", 1.0, SRGB_ENDS, COLOR),
     ],
-    ids=["linear", "srgb", "empty", "called sRGB", "called Windows'"],
+    ids=["linear", "three curves", "srgb", "empty", "called sRGB", "called Windows'"],
 )
 def test_the_colours_of_a_bmp_are_applied(
-    tmp_path: Path, space: bytes, gamma: float, ends: tuple[float, ...], expected: np.ndarray
+    tmp_path: Path, space: bytes, gamma: float | tuple[float, ...], ends: tuple[float, ...], expected: np.ndarray
 ) -> None:
     path = tmp_path / "a.bmp"
     path.write_bytes(bmp(space, gamma, ends))
@@ -152,10 +168,10 @@ def test_the_primaries_and_the_profile_of_a_bmp_are_applied(tmp_path: Path) -> N
 
 def test_bands_of_rows_give_what_one_pixel_gives() -> None:
     """Large pictures are converted in bands, for the memory."""
-    numbers = Numbers(1 / 2.2, (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06))
+    numbers = Numbers(codes() ** 2.2, ADOBE_RGB)
     rows = np.random.default_rng(5).integers(0, 256, (3000, 700, 3)).astype(np.uint8)
     converted = to_srgb_by_numbers(rows, numbers)
-    for row in (0, 1497, 1498, 2999):
+    for row in (0, 92, 93, 2999):
         assert np.array_equal(converted[row : row + 1], to_srgb_by_numbers(rows[row : row + 1], numbers))
 
 
@@ -169,16 +185,49 @@ def test_colours_that_are_not_converted_are_reported(tmp_path: Path) -> None:
     picture().convert("CMYK").save(tmp_path / "a.jpg")
     (line,) = image_facts(tmp_path / "a.jpg").not_kept
     assert "CMYK without a colour profile" in line
-    wide = (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
-    picture().save(tmp_path / "a.tif", tiffinfo={319: wide})
-    (line,) = image_facts(tmp_path / "a.tif").not_kept
-    assert "the primaries that the TIFF names are not applied" in line
-    picture().save(tmp_path / "b.tif", tiffinfo={319: (0.64, 0.33, 0.30, 0.60, 0.15, 0.06)})
-    assert image_facts(tmp_path / "b.tif").not_kept == ()
+    save_png(tmp_path / "a.png", (b"cHRM", bytes(32)))
+    assert image_facts(tmp_path / "a.png").not_kept == ("chromaticities without a gamma are not applied",)
+    (tmp_path / "a.bmp").write_bytes(bmp(b"KNIL", 0.0, (0.0,) * 9, b"c:\\a.icc\0"))
+    assert image_facts(tmp_path / "a.bmp").not_kept == ("the colour profile is not applied: it is in another file",)
+    profile = profile_chunk()
+    save_png(tmp_path / "b.png", (b"iCCP", profile[1][:3] + zlib.compress(b"broken")))
+    (line,) = image_facts(tmp_path / "b.png").not_kept
+    assert line == "the colour profile is not applied: it is damaged, or of another kind than the picture"
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture().convert("L").save(tmp_path / "c.png", icc_profile=srgb)
+    assert image_facts(tmp_path / "c.png").not_kept == ()
     deep = np.full((48, 64), 30_000, np.uint16)
     for name in ("deep.png", "deep.tif"):
         Image.fromarray(deep).save(tmp_path / name)
         assert image_facts(tmp_path / name).not_kept == ("16 bits a colour become 8",)
+
+
+P3_PLACES = {318: (0.3127, 0.3290), 319: (0.68, 0.32, 0.265, 0.69, 0.15, 0.06)}
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_transfer_function_and_the_primaries_of_a_tiff_are_applied(tmp_path: Path, bits: int) -> None:
+    path, levels = tmp_path / "a.tif", 1 << bits
+    table = tuple(np.round(65_535 * (np.arange(levels) / (levels - 1)) ** 1.8).astype(int).tolist())
+    picture().save(path, tiffinfo=P3_PLACES)
+    assert np.abs(read_image(path)[0, 0] - AS_P3).max() <= 1
+    if bits == 8:
+        picture().save(path, tiffinfo=P3_PLACES | {301: table})
+        expected = encoded(P3_TO_SRGB @ (np.array(COLOR) / 255) ** 1.8)
+    else:
+        Image.fromarray(np.full((48, 64), 257 * 100, np.uint16)).save(path, tiffinfo={301: table})
+        expected = encoded(np.array([100 / 255] * 3) ** 1.8)
+    assert np.abs(read_image(path)[0, 0] - expected).max() <= 1
+    assert image_facts(path).not_kept == (("16 bits a colour become 8",) if bits == 16 else ())
+    picture().save(path, tiffinfo={319: (0.64, 0.33, 0.30, 0.60, 0.15, 0.06)})
+    assert read_image(path)[0, 0].tolist() == list(COLOR)
+
+
+def test_another_white_is_seen_as_white() -> None:
+    """By the cones of the eye (Bradford), as profiles have it."""
+    dci = CHROMATICITIES["smpte431"]
+    assert matrix_to_srgb(dci) @ np.ones(3) == pytest.approx(np.ones(3))
+    assert matrix_to_srgb(dci)[0] == pytest.approx([1.1575, -0.1550, -0.0025], abs=2e-4)
 
 
 def test_adobe_rgb_by_the_name_of_the_optional_color_space(tmp_path: Path) -> None:

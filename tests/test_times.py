@@ -32,8 +32,9 @@ CODECS = {
     ".m2ts": [*REORDERED, "-c:a", "ac3"],
     ".mpg": ["-c:v", "mpeg2video", "-c:a", "mp2"],
     ".mkv": [*REORDERED, "-c:a", "libopus"],
+    ".ogv": ["-c:v", "libtheora", "-q:v", "9", "-c:a", "libvorbis", "-fflags", "+bitexact"],
 }
-RATES = {".ts": "10", ".m2ts": "10", ".mpg": "25", ".mkv": "10"}
+RATES = {".ts": "10", ".m2ts": "10", ".mpg": "25", ".mkv": "10", ".ogv": "10"}
 
 
 def piece(path: Path, seconds: float = 1, offset: float = 0, *arguments: str) -> bytes:
@@ -68,7 +69,7 @@ def sound_seconds(path: Path) -> float:
 
 @pytest.mark.parametrize(
     ("suffix", "offset"),
-    [(".ts", 0), (".ts", 4000), (".ts", 0.55), (".m2ts", 0), (".mpg", 0), (".mpg", 4000), (".mkv", 0)],
+    [(".ts", 0), (".ts", 4000), (".ts", 0.55), (".m2ts", 0), (".mpg", 0), (".mpg", 4000), (".mkv", 0), (".ogv", 0)],
 )
 def test_a_clock_that_jumps_goes_on_where_it_was(tmp_path: Path, suffix: str, offset: float) -> None:
     """Files of broadcasting that were appended: all frames, evenly, and sound that stays with them."""
@@ -248,6 +249,44 @@ def test_a_last_frame_that_stays_is_written(tmp_path: Path, name: str, rate: Fra
             writer.write(numbered(index))
     assert abs(end_by_ffmpeg(path) - timing.end_seconds) <= Fraction(1, 100)
     assert scan(path).timing.end_seconds == timing.end_seconds
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_last_frame_of_a_millisecond_is_shown(tmp_path: Path, codec: str) -> None:
+    path = tmp_path / "a.mp4"
+    with VideoWriter(path, (48, 64), Timing.constant(1000, 8), encoding=Encoding(codec)) as writer:
+        for index in range(8):
+            writer.write(numbered(index))
+    with av.open(str(path)) as container:
+        assert len(list(container.decode(video=0))) == 8
+
+
+@pytest.mark.parametrize("size", ["64x48", "96x64"])
+def test_appended_ogg_files_without_sound_are_painted_whole(tmp_path: Path, size: str) -> None:
+    """The headers of each, which lie among the frames, are no frames and no damage."""
+    path, parts = tmp_path / "joined.ogv", [tmp_path / "first.ogv", tmp_path / "second.ogv"]
+    for part, own in zip(parts, ("64x48", size), strict=True):
+        ffmpeg(*moving_source("10", 1, own), "-c:v", "libtheora", "-q:v", "9", part)
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    found = scan(path)
+    assert (found.frame_count, found.rate, found.damage) == (20, 10, None)
+    alone = [frame.image for frame in read_frames(parts[1])]
+    if size == "64x48":
+        assert all((frame.image == own).all() for frame, own in zip(list(read_frames(path))[10:], alone, strict=True))
+    else:
+        assert any("10 frames of the video are not of the size of the first" in line for line in found.not_kept)
+
+
+def test_appended_ogg_files_that_are_not_read_are_told(tmp_path: Path) -> None:
+    """Of files with sound, the demuxer reads the first."""
+    path = tmp_path / "joined.ogv"
+    for serial in (10, 20):
+        data = piece(tmp_path / "part.ogv", 1, 0, "-serial_offset", str(serial))
+        path.write_bytes(path.read_bytes() + data if path.exists() else data)
+    assert scan(path).damage == (
+        "10 frames can be read, and the file cannot be read on after 1.000 s "
+        "(another file is appended there: paint it by itself)"
+    )
 
 
 TIME_LINES = st.tuples(

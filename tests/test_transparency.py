@@ -10,13 +10,14 @@ from PIL import Image
 
 from impasto.errors import InputError, OutputError, UsageError
 from impasto.events import Event, Notice
+from impasto.job.folder import comparison_path
 from impasto.media import images, video_reader
 from impasto.media.codecs import Encoding
 from impasto.media.content import ContentKind
 from impasto.media.find_content import resolve_content
 from impasto.media.timing import Timing
 from impasto.media.video_writer import VideoWriter
-from impasto.plan.request import Request, comparison_path
+from impasto.plan.request import Request
 from impasto.presets import load_settings
 from impasto.run.job_run import stylize
 from tests.conftest import TINY

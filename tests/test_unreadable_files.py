@@ -193,13 +193,15 @@ def test_content_in_a_folder_that_may_not_be_entered(open_path: Path) -> None:
         resolve_content([folder / "a.png"], open_path / "o.png", "auto")
     # A folder that may be listed but not entered is one that cannot be read; a link into it is no fault of its folder.
     card = open_path / "card"
-    (card / "half").mkdir(parents=True)
+    (card / "half" / "deeper").mkdir(parents=True)
     for path in (card / "a.png", card / "half" / "b.png"):
         picture().save(path)
     (card / "c.png").symlink_to(card / "half" / "b.png")
     (card / "half").chmod(0o744)
     with not_as_root():
         listing = list_images(card)
+        with pytest.raises(InputError, match=r"cannot list the images in .*half: reading it is not allowed here"):
+            list_images(card / "half")
     assert (listing.paths, listing.unreadable) == ([card / "a.png"], (card / "half",))
 
 
@@ -211,7 +213,7 @@ def test_a_name_that_no_disk_takes_is_told(tmp_path: Path) -> None:
 def test_what_systems_leave_in_folders_is_passed_over_as_hidden(tmp_path: Path) -> None:
     for name in ("Thumbs.db", "desktop.ini", "._a.jpg", ".picasa.ini"):
         (tmp_path / name).write_bytes(b"x")
-    for name in ("@eaDir", "#recycle", "$Recycle.Bin", "System Volume Information", "__MACOSX", "@tmp", "lost+found"):
+    for name in ("@eaDir", "#recycle", "$Recycle.Bin", "System Volume Information", "__MACOSX", "@tmp", "found.001"):
         (tmp_path / name).mkdir()
         picture().save(tmp_path / name / "a.png")
     picture().save(tmp_path / "a.png")

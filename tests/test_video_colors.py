@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from impasto.media.color import VideoColor
+from impasto.media.images import read_image
 from impasto.media.picture_colors import misunderstood
 from impasto.media.video_reader import read_frames, scan
+from impasto.media.video_writer import VideoWriter
 from tests.support.clips import ffmpeg, with_box
 
 RGB = np.array([200, 60, 30])
@@ -84,3 +86,38 @@ def test_dolby_vision_is_reported(tmp_path: Path, suffix: str, profile: int, bas
         marked.rename(path)
     text = scan(path).not_kept[-1]
     assert f"Dolby Vision (profile {profile})" in text and message in text
+
+
+STORED_AS_RGB = {
+    "a.gif": [],
+    "a.apng": [],
+    "palette.avi": ["-pix_fmt", "pal8", "-c:v", "msrle"],
+    "raw.avi": ["-c:v", "rawvideo", "-pix_fmt", "bgr24"],
+    "a.mkv": ["-c:v", "ffv1", "-pix_fmt", "gbrp"],
+    "png.mov": ["-c:v", "png"],
+    "a.mov": ["-c:v", "qtrle"],
+    "a.mp4": ["-c:v", "libx264rgb", "-qp", "0"],
+}
+
+
+@pytest.mark.parametrize("name", STORED_AS_RGB)
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mkv"])
+def test_rgb_becomes_bt709_at_any_size(tmp_path: Path, name: str, suffix: str) -> None:
+    source, path, plain = tmp_path / name, tmp_path / f"painted{suffix}", tmp_path / "plain.png"
+    color = f"color=c=0x{bytes(RGB.tolist()).hex()}:s=64x48:r=10:d=0.2,format=rgb24"
+    # Only a palette made for the picture holds its very colour.
+    color += ",split[a][b];[a]palettegen[p];[b][p]paletteuse" if "palette" in name or name == "a.gif" else ""
+    ffmpeg("-f", "lavfi", "-i", color, *STORED_AS_RGB[name], source)
+    found = scan(source)
+    with VideoWriter(path, (48, 64), found.timing, color=found.info.color, preset="ultrafast") as writer:
+        for frame in read_frames(source):
+            assert np.abs(frame.image.astype(int) - RGB).max() <= 1
+            writer.write(frame.image)
+    assert scan(path).info.color == VideoColor("bt709", "tv", "bt709", "bt709")
+    ffmpeg("-i", path, "-frames:v", "1", "-vf", "scale=flags=accurate_rnd+full_chroma_int,format=rgb24", plain)
+    assert np.abs(read_image(plain).mean((0, 1)) - RGB).mean() <= 1.1
+
+
+def test_rgb_has_the_matrix_of_its_primaries() -> None:
+    assert VideoColor("gbr", "pc", "bt2020").matrix_for(48) == "bt2020nc"
+    assert VideoColor("gbr", "pc", "smpte432").matrix_for(48) == "bt709"

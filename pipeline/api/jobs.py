@@ -127,14 +127,16 @@ def resume(
     address: str | None = None,
     content: StrPath | Sequence[StrPath] = (),
     style: StrPath | Sequence[StrPath] = (),
+    output: StrPath | None = None,
     on_event: Listener | None = None,
     stop: StopSignal | None = None,
 ) -> JobDone:
     """Continues the job in the folder `job` and returns what came out.
 
     `device`, `executor` and `address` paint elsewhere than the job began. `content` and `style` name its files where
-    they are now, if they were moved away from the job; they have to be the same, by their hashes. What was moved along
-    with the job is found without. Raises `JobError` for a folder without a job, and what `stylize` raises.
+    they are now, or folders with them, if they were moved away from the job; they have to be the same, by their hashes.
+    What was moved along with the job is found without. `output` names where the output is now, or is to go: what the
+    job wrote at the earlier place is copied. Raises `JobError` for a folder without a job, and what `stylize` raises.
     """
     from ..run import job_run
 
@@ -147,6 +149,7 @@ def resume(
         address,
         content=() if content == () else as_paths(content, "content"),
         styles=() if style == () else as_paths(style, "style"),
+        output=None if output is None else as_path(output, "output"),
     )
 
 

@@ -31,6 +31,12 @@ def default_folder(output: Path) -> Path:
     return named.with_name(named.name + FOLDER_SUFFIX)
 
 
+def comparison_path(output: Path) -> Path:
+    """Where content and result are shown side by side: `clip-compare.mp4` beside `clip.mp4`, `photos-compare` beside
+    `photos`."""
+    return output.with_name(f"{output.stem}-compare{output.suffix}")
+
+
 def file_problem(path: Path, sha256: str | None) -> str | None:
     """Returns what is wrong with a file that should have this hash, in words that follow its name; None when it has."""
     if not path.is_file():

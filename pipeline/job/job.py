@@ -56,6 +56,9 @@ _MOST_DIFFERENCES_SHOWN = 5
 _FOLDER_KEY = "folder"
 """The row of `meta` with the absolute path of the job folder, from which a move is seen."""
 
+_EARLIER_KEY = "earlier_outputs"
+"""The row of `meta` with the paths where the output was before it was moved, until what is there was looked for."""
+
 _UNPAINTED: dict[str, object] = dict.fromkeys(
     (
         *("sha256", "content", "style", "total_variation", "iterations", "stop", "retried"),
@@ -86,9 +89,9 @@ class Job:
         self._lock = lock
         self._copy_seconds = copy_seconds
         self._copied_at = time.monotonic()
-        output = json.loads(store.meta("recipe") or "{}").get("output", "")
-        recorded = json.loads(store.meta(_FOLDER_KEY) or "null")
-        self._move = Relocation.find(recorded, folder, output) if output else None
+        recorded, output = json.loads(store.meta(_FOLDER_KEY) or "null"), self._mapping("recipe").get("output")
+        content = self._mapping("invocation").get("content", ())
+        self._move = Relocation.find(recorded, folder, output, content) if output else None
         """Where the files are now, where the job was moved since it was last written."""
 
     @classmethod
@@ -223,8 +226,9 @@ class Job:
 
     @property
     def invocation(self) -> dict[str, Any]:
-        """What was asked for, and where the inputs are."""
-        values = self._mapping("invocation")
+        """What was asked for, and where the inputs were when the job was in the folder `job`."""
+        recorded = json.loads(self.store.meta(_FOLDER_KEY) or "null") or os.path.abspath(self.folder)
+        values = {"job": recorded, **self._mapping("invocation")}
         return values if self._move is None else self._move.invocation(values)
 
     def record_invocation(self, values: Mapping[str, Any]) -> None:
@@ -406,6 +410,21 @@ class Job:
             self.reset_frames([frame for frame in self.frames() if frame.path.is_relative_to(self.folder)])
             self.store.delete_meta("cleaned")
 
+    def move_output(self, output: Path) -> None:
+        """Records that the output, with all files in it, is at another path from now on."""
+        self._move = Relocation(Path(self.recipe["output"]), Path(os.path.abspath(output)))
+        self._record_move()
+
+    def earlier_places(self, path: Path) -> list[Path]:
+        """Where a file of the output may have been before the output, or the job with it, was moved; nowhere after
+        `forget_earlier_places`."""
+        now, outputs = Path(self.recipe["output"]), json.loads(self.store.meta(_EARLIER_KEY) or "[]")
+        return [Path(Relocation(now, Path(earlier)).output(str(path))) for earlier in outputs]
+
+    def forget_earlier_places(self) -> None:
+        """Records that nothing is needed any more of where the output was."""
+        self.store.delete_meta(_EARLIER_KEY)
+
     def log(self, line: str) -> None:
         """Adds a line, with the time, to the job's log."""
         with contextlib.suppress(OSError):
@@ -435,7 +454,11 @@ class Job:
             for comparison, sha256 in comparisons.items():
                 self.store.put(COMPARISONS, {"path": to_text(str(comparison)), "sha256": sha256})
             texts = {name: json.dumps(value) for name, value in values.items()}
-            self.store.set_meta({**texts, _FOLDER_KEY: json.dumps(os.path.abspath(self.folder))})
+            texts[_FOLDER_KEY] = json.dumps(os.path.abspath(self.folder))
+            if self._move.new_output != self._move.old_output:
+                earlier = json.loads(self.store.meta(_EARLIER_KEY) or "[]")
+                texts[_EARLIER_KEY] = json.dumps([*earlier, str(self._move.old_output)])
+            self.store.set_meta(texts)
             self._move = None
 
     def _mapping(self, key: str) -> dict[str, Any]:

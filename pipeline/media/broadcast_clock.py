@@ -118,6 +118,8 @@ class BroadcastClock:
         """Decides by which offset a packet at `time` of the file's clock continues its stream."""
         assert self._end is not None
         end, is_picture = self._end, index in self._pictures
+        if index in self._sound and abs(time + stream.offset - stream.expected) <= stream.step / 2:
+            return  # Its own clock goes on. In Ogg, that of the pictures alone begins anew.
         is_late = stream.offset != self._offset
         is_nearer = is_late and abs(time + self._offset - end) < abs(time + stream.offset - end)
         if is_nearer and self._fits(stream, time + self._offset, _STRAY_SECONDS):

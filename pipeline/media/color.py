@@ -29,7 +29,12 @@ class VideoColor:
     """From light to numbers: `bt709`, `iec61966-2-1` (sRGB), `smpte2084` (PQ), `arib-std-b67` (HLG) ..."""
 
     def matrix_for(self, height: int) -> str:
-        """The conversion matrix: that of the file, or the one that players assume for a picture of this height."""
+        """The conversion matrix: that of the file, or the one that players assume for a picture of this height.
+
+        RGB, which has none, gets that of its primaries, or BT.709 where these have none.
+        """
+        if self.matrix == "gbr":
+            return _MATRIX_OF_PRIMARIES.get(self.primaries or "", "bt709")
         if self.matrix in ("chroma-derived-nc", "chroma-derived-c"):
             derived = _MATRIX_OF_PRIMARIES.get(self.primaries or "")
         else:
@@ -68,7 +73,7 @@ _MATRICES = {
     16: "ycgco-re",
     17: "ycgco-ro",
 }
-_PRIMARIES = {
+PRIMARIES = {
     1: "bt709",
     4: "bt470m",
     5: "bt470bg",
@@ -81,7 +86,7 @@ _PRIMARIES = {
     12: "smpte432",
     22: "jedec-p22",
 }
-_TRANSFERS = {
+TRANSFERS = {
     1: "bt709",
     4: "bt470m",
     5: "bt470bg",
@@ -118,12 +123,12 @@ def color_of(frame: av.VideoFrame, stream: VideoStream) -> VideoColor:
     tagged."""
     context = stream.codec_context
     tagged_range = _RANGES.get(int(frame.color_range)) or _RANGES.get(int(context.color_range))
-    full = frame.format.is_rgb or frame.format.name.startswith(("yuvj", "pal8"))
+    is_rgb = frame.format.is_rgb or frame.format.name == "pal8"  # A palette holds RGB.
     return VideoColor(
-        matrix="gbr" if frame.format.is_rgb else _first_named(_MATRICES, frame.colorspace, context.colorspace),
-        range="pc" if full else tagged_range,
-        primaries=_first_named(_PRIMARIES, frame.color_primaries, context.color_primaries),
-        transfer=_first_named(_TRANSFERS, frame.color_trc, context.color_trc),
+        matrix="gbr" if is_rgb else _first_named(_MATRICES, frame.colorspace, context.colorspace),
+        range="pc" if is_rgb or frame.format.name.startswith("yuvj") else tagged_range,
+        primaries=_first_named(PRIMARIES, frame.color_primaries, context.color_primaries),
+        transfer=_first_named(TRANSFERS, frame.color_trc, context.color_trc),
     )
 
 

@@ -12,22 +12,9 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from . import transfers
 from .color import VideoColor
+from .primaries import CHROMATICITIES, luma_shares
 
 _Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-_CHROMATICITIES = {
-    "bt709": ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), (0.3127, 0.3290)),
-    "bt470m": ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), (0.310, 0.316)),
-    "bt470bg": ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06), (0.3127, 0.3290)),
-    "smpte170m": ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070), (0.3127, 0.3290)),
-    "smpte240m": ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070), (0.3127, 0.3290)),
-    "film": ((0.681, 0.319), (0.243, 0.692), (0.145, 0.049), (0.310, 0.316)),
-    "bt2020": ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046), (0.3127, 0.3290)),
-    "smpte431": ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.314, 0.351)),
-    "smpte432": ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.3127, 0.3290)),
-    "jedec-p22": ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077), (0.3127, 0.3290)),
-}
-"""Red, green, blue and white of the primaries, as x and y (H.273, table 2)."""
 
 _LMS_OF_BT2020 = np.array([[1688, 2146, 262], [683, 2951, 462], [99, 309, 3688]]) / 4096
 _ICTCP_OF_LMS = {
@@ -55,7 +42,7 @@ def is_converted_here(color: VideoColor) -> bool:
     if color.matrix == "ictcp":
         return color.transfer in _ICTCP_OF_LMS
     if color.matrix in ("chroma-derived-nc", "chroma-derived-c"):
-        return color.primaries in _CHROMATICITIES and (color.matrix.endswith("nc") or _is_plain(color))
+        return color.primaries in CHROMATICITIES and (color.matrix.endswith("nc") or _is_plain(color))
     return color.matrix == "bt2020c" and _is_plain(color)
 
 
@@ -82,7 +69,7 @@ def to_coded_rgb(frame: av.VideoFrame, color: VideoColor, size: tuple[int, int],
         lms = np.stack([luma, blue, red], axis=-1) @ _float(np.linalg.inv(_IPT_OF_LMS)).T
         rgb = _recoded(lms, "smpte2084", np.linalg.inv(_CROSSTALK @ _HPE_OF_BT2020))
     else:
-        shares = (0.2627, 0.0593) if color.matrix == "bt2020c" else _luma_shares(str(color.primaries))
+        shares = (0.2627, 0.0593) if color.matrix == "bt2020c" else luma_shares(CHROMATICITIES[str(color.primaries)])
         convert = _linear_luma if color.matrix == "chroma-derived-nc" else _constant_luminance
         rgb = convert((luma, blue, red), *shares)
     return np.asarray(np.clip(rgb, 0, 1))
@@ -155,10 +142,3 @@ def _constant_luminance(planes: _Planes, red_share: float, blue_share: float) ->
     green = light - red_share * red_light - blue_share * blue_light
     green = transfers.to_code(green / (1 - red_share - blue_share), "bt709")
     return np.stack([red, green, blue], axis=-1)
-
-
-def _luma_shares(primaries: str) -> tuple[float, float]:
-    """The shares of red and blue in the luminance of white (H.273, equations 32 to 37)."""
-    columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in _CHROMATICITIES[primaries]]).T
-    red, _, blue = np.linalg.solve(columns[:, :3], columns[:, 3])
-    return float(red), float(blue)

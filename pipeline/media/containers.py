@@ -9,20 +9,25 @@ imageio-ffmpeg brings along. Names reach both as `file:` and an absolute path, a
 hold pictures themselves are opened, never a playlist that points elsewhere.
 """
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from ..errors import InputError
 from ..out_of_memory import is_out_of_memory
-from .openable import require_no_still, require_openable, what_it_is
+from .openable import require_no_still, require_openable
+from .theora_headers import is_theora
+from .unopened import why_unopened
 
 VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob", ".wmv"}
-    | {".flv", ".ogv", ".3gp", ".gif", ".apng"}
+    {".mp4", ".m4v", ".mov", ".qt", ".f4v", ".3gp", ".3gpp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".wmv", ".asf"}
+    | {".mpg", ".mpeg", ".m1v", ".m2v", ".mod", ".vob", ".ts", ".mts", ".m2ts", ".m2t", ".tod", ".flv", ".ogv", ".ogm"}
+    | {".gif", ".apng", ".mxf", ".nut", ".dv", ".rm", ".ivf", ".obu", ".y4m"}
+    | {".h264", ".264", ".avc", ".h265", ".265", ".hevc"}
 )
 """Endings, in lower case, of the files that are read as video."""
 
@@ -38,6 +43,9 @@ CONTAINERS = (
 )
 """The containers that are opened: those that hold their pictures themselves. Playlists are not among them."""
 
+BARE_STREAMS = ("h264", "hevc")
+"""What libavformat calls pictures without a container, which have no times."""
+
 PROTOCOLS = "file,pipe"
 """The ways to data that are open: no network."""
 
@@ -52,23 +60,32 @@ def open_container(path: Path) -> InputContainer:
     require_openable(path, "video")
     require_no_still(path)
     try:
-        return av.open(
-            file_url(path),
-            mode="r",
-            options={"protocol_whitelist": PROTOCOLS, "format_whitelist": CONTAINERS, "max_pixels": str(MAX_PIXELS)},
-            metadata_errors="replace",
-        )
+        container = _opened(path)
+        rate = _rate_of_bare_stream(container)
+        if rate is None:
+            return container
+        container.close()
+        return _opened(path, framerate=str(rate))
     except (av.error.FFmpegError, OSError, ValueError) as error:
         if is_out_of_memory(error):
             raise
-        what = what_it_is(path)
-        if what is not None and "video" not in what:
-            remedy = "get the video itself" if what.startswith("nothing") else "name it so, or name a video"
-            raise InputError(f"cannot read video {path}: it is {what}; {remedy}") from error
-        raise InputError(
-            f"cannot read video {path}: it is no video file, or its header is damaged ({error_reason(error)}); "
-            "play it to see whether it is whole"
-        ) from error
+        unknown = (
+            f"it is no video file, or its header is damaged ({error_reason(error)}); play it to see whether it is whole"
+        )
+        raise InputError(f"cannot read video {path}: {why_unopened(path) or unknown}") from error
+
+
+def _opened(path: Path, **options: str) -> InputContainer:
+    known = {"protocol_whitelist": PROTOCOLS, "format_whitelist": CONTAINERS, "max_pixels": str(MAX_PIXELS)}
+    return av.open(file_url(path), mode="r", options=known | options, metadata_errors="replace")
+
+
+def _rate_of_bare_stream(container: InputContainer) -> Fraction | None:
+    """The frames a second that H.264 or HEVC without a container says of itself, which libavformat does not ask; None
+    where it says none, and of all other files."""
+    if container.format.name not in BARE_STREAMS or not container.streams.video:
+        return None
+    return container.streams.video[0].codec_context.framerate or None
 
 
 def file_url(path: Path) -> str:
@@ -86,11 +103,15 @@ def video_stream(container: InputContainer, path: Path, index: int | None = None
         context = stream.codec_context
         if context.width * context.height > MAX_PIXELS:
             raise too_large(path, context.width, context.height)
-        context.thread_type = "AUTO"
+        # Frames that are decoded side by side cannot take new headers, which appended files bring.
+        context.thread_type = "SLICE" if is_theora(stream) else "AUTO"
         context.options = {"max_pixels": str(MAX_PIXELS)}
         return stream
-    held = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-    raise InputError(f"cannot read video {path}: it holds no stream of pictures (it holds: {held})")
+    if any(stream.codec_context is None for stream in container.streams.video):
+        raise InputError(f"cannot read video {path}: there is no decoder for its codec; convert it to H.264 first")
+    held = " and ".join(sorted({_what_else(stream) for stream in container.streams})) or "nothing"
+    reason = why_unopened(path) or f"it holds no moving pictures but {held}; name a video"
+    raise InputError(f"cannot read video {path}: {reason}")
 
 
 def _chosen_stream(container: InputContainer, path: Path, index: int | None) -> VideoStream | None:
@@ -113,6 +134,12 @@ def _chosen_stream(container: InputContainer, path: Path, index: int | None) -> 
 def _holds_film(stream: VideoStream) -> bool:
     still = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
     return stream.codec_context is not None and not stream.disposition & still
+
+
+def _what_else(stream: Stream) -> str:
+    """What a stream is that is no film."""
+    names = {"video": "a cover picture", "audio": "sound", "subtitle": "subtitles", "attachment": "attached files"}
+    return names.get(stream.type, "data")
 
 
 def describe_stream(stream: VideoStream) -> str:

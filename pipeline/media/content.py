@@ -2,13 +2,16 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 from .. import storage
+
+UNREADABLE = "unreadable"
+"""Stands for the hash of a file that cannot be read."""
 
 Mode = Literal["auto", "sequence", "photos"]
 
@@ -63,12 +66,12 @@ class Content:
         names = "\0".join(file.name for file in self.files)
         return hashlib.sha256(os.fsencode(names)).hexdigest()[:16]
 
-    def fingerprint(self) -> dict[str, str]:
-        """SHA-256 of each file by its name; `unreadable` where it cannot be read."""
+    def fingerprint(self, hash_of: Callable[[Path], str] = storage.hash_file) -> dict[str, str]:
+        """SHA-256 of each file by its name; `UNREADABLE` where it cannot be read."""
         hashes = {}
         for file in self.files:
             try:
-                hashes[file.name] = storage.hash_file(file.path)
+                hashes[file.name] = hash_of(file.path)
             except OSError:
-                hashes[file.name] = "unreadable"
+                hashes[file.name] = UNREADABLE
         return hashes

@@ -89,7 +89,7 @@ def _read_frames(
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "read_image": lambda _, path: images.read_image(path),
-    "image_facts": lambda _, path: images.image_facts(path),
+    "image_facts": lambda _, path, suffix: images.image_facts(path, suffix),
     "image_size": lambda _, path: images.image_size(path),
     "read_image_and_alpha": lambda _, path: images.read_image_and_alpha(path),
     "is_animated": lambda _, path: images.is_animated(path),

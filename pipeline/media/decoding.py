@@ -35,9 +35,9 @@ def image_size(path: Path) -> tuple[int, int]:
     return cast(tuple[int, int], _single("image", "image_size", path))
 
 
-def image_facts(path: Path) -> ImageFacts:
+def image_facts(path: Path, suffix: str | None = None) -> ImageFacts:
     """See `images.image_facts`."""
-    return cast(ImageFacts, _single("image", "image_facts", path))
+    return cast(ImageFacts, _single("image", "image_facts", path, suffix))
 
 
 def read_image_and_alpha(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -3,6 +3,7 @@
 Pillow decodes text as Latin-1 and encodes it as ASCII; here the bytes of a value stay what they are.
 """
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,7 +16,11 @@ EXIF_IFD, GPS_IFD = 0x8769, 0x8825
 INTEROPERABILITY_IFD = 0xA005
 
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
-"""By type; 129 is text in UTF-8 (Exif 3.0)."""
+_TYPE_BYTES |= {16: 8, 17: 8, 18: 8}
+"""By type; 129 is text in UTF-8 (Exif 3.0), 16 to 18 are in BigTIFF only."""
+
+_HEADS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
+"""Byte order, and whether it is a BigTIFF, by the first bytes."""
 
 _LONG = 4
 _MOST_ENTRIES = 2000
@@ -97,44 +102,51 @@ class TagTree:
 
 def parse_tags(read: Read) -> TagTree:
     """The tags of a TIFF, of which `read` gives bytes. Raises `ValueError` for another file, and for a broken one."""
-    head = read(0, 8)
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(head[:4])
-    if order is None or len(head) < 8:
+    head = read(0, 16)
+    if head[:4] not in _HEADS or len(head) < 8:
         raise ValueError("no TIFF")
-    (offset,) = struct.unpack(f"{order}I", head[4:])
-    tree = TagTree(order, parse_directory(read, order, offset))
+    order, is_big = _HEADS[head[:4]]
+    offset = _number(order, head[8:16] if is_big else head[4:8])
+    tree = TagTree(order, parse_directory(read, order, offset, is_big=is_big))
     for number in (EXIF_IFD, GPS_IFD):
         if (pointer := tree.bytes_of(number)) is not None:
-            (offset,) = struct.unpack(f"{order}I", pointer[:4])
-            tree.inner[number] = parse_directory(read, order, offset)
+            with contextlib.suppress(ValueError):  # A broken one costs no other.
+                tree.inner[number] = parse_directory(read, order, _number(order, pointer), is_big=is_big)
     tree.tags = [tag for tag in tree.tags if tag.number not in tree.inner]
     return tree
 
 
-def parse_directory(read: Read, order: str, offset: int) -> list[Tag]:
+def parse_directory(read: Read, order: str, offset: int, *, is_big: bool = False) -> list[Tag]:
     """The tags of the directory at an offset, of those the ones whose value is there. Raises `ValueError` for none."""
-    head = read(offset, 2)
-    if len(head) < 2:
+    count_size, width, inline = (8, 20, 8) if is_big else (2, 12, 4)
+    head = read(offset, count_size)
+    if len(head) < count_size:
         raise ValueError(f"no directory at {offset}")
-    (count,) = struct.unpack(f"{order}H", head)
-    if count > _MOST_ENTRIES:
+    if (count := _number(order, head)) > _MOST_ENTRIES:
         raise ValueError(f"{count} tags")
-    data = read(offset + 2, 12 * count)
+    data = read(offset + count_size, width * count)
+    if count and len(data) < width:
+        raise ValueError(f"no tag of {count} at {offset}")
     tags = {}
     left = _MOST_VALUE_BYTES
-    for position in range(0, len(data) - 11, 12):
-        number, kind, length = struct.unpack_from(f"{order}HHI", data, position)
+    for position in range(0, len(data) - width + 1, width):
+        number, kind, length = struct.unpack_from(f"{order}HH{'Q' if is_big else 'I'}", data, position)
         size = _TYPE_BYTES.get(kind, 0) * length
         if not size or size > left:
             continue
         left -= size
-        value = data[position + 8 : position + 8 + size]
-        if size > 4:
-            (place,) = struct.unpack_from(f"{order}I", data, position + 8)
-            value = read(place, size)
+        place = position + width - inline
+        value = data[place : place + size]
+        if size > inline:
+            value = read(_number(order, data[place : place + inline]), size)
         if len(value) == size:
             tags[number] = Tag(number, kind, length, value)
     return list(tags.values())
+
+
+def _number(order: str, data: bytes) -> int:
+    """A count or an address, of as many bytes as it has."""
+    return int.from_bytes(data, "little" if order == "<" else "big")
 
 
 def _even(size: int) -> int:

@@ -18,15 +18,24 @@ from .containers import OUTPUT_SUFFIXES, VIDEO_SUFFIXES, is_video_name
 from .content import Content, ContentFile, ContentKind, Mode
 from .image_file import IMAGE_SUFFIXES, READ_SUFFIXES, is_image_name, is_readable_name
 from .image_folders import list_images
+from .one_video_each import command_for, loop_over
+from .openable import what_it_is
 from .target_names import in_format, numbered_as_png, rename_conflicts, require_distinct, require_once
+from .unopened import why_unknown
 
-_GAPS_TOLD = 5
+_GAPS_TOLD, _ENDINGS_TOLD = 5, 8
+
+_Listed = tuple[list[ContentFile], Counter[str], tuple[Path, ...]]
+"""Images, what is passed over, and the folders that may not be listed."""
 
 
-def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_format: str | None = None) -> Content:
+def resolve_content(
+    paths: Sequence[Path], output: Path, mode: Mode, image_format: str | None = None, styles: Sequence[Path] = ()
+) -> Content:
     """The content that paths and an output stand for: an image, photos, a sequence or a video.
 
-    Photos keep their formats (HEIC becomes JPEG) unless `image_format`, one of `image_file.FORMATS`, is given.
+    Photos keep their formats (HEIC becomes JPEG) unless `image_format`, one of `image_file.FORMATS`, is given. `styles`
+    are for the commands that messages give.
 
     Raises `InputError` for paths that are missing, empty or of a kind that is not painted, and `UsageError` or
     `OutputError` for combinations that do not go together.
@@ -34,8 +43,10 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
     for path in paths:
         _require_there(path)
     videos = [path for path in paths if path.is_file() and _is_video(path, mode)]
+    if videos and len(paths) > 1:
+        raise _one_video_each(videos, [path for path in paths if path not in videos], output, styles)
     if videos:
-        return _video(videos[0], len(paths), output, mode)
+        return _video(videos[0], output, mode)
     to_video = is_video_name(output)
     if to_video and mode == "photos":
         raise UsageError(f"`mode='photos'` does not go with the video output {output}: name a folder")
@@ -44,7 +55,10 @@ def resolve_content(paths: Sequence[Path], output: Path, mode: Mode, image_forma
         return image
     if is_image_name(output):
         raise OutputError(f"output {output} is one image and the content is not: name a folder")
-    return _images(paths, image_format, is_sequence=mode == "sequence" or to_video)
+    listed = files, skipped, unreadable = _list_files(paths)
+    if not files:
+        raise _no_image(paths[0], skipped, unreadable, output, styles)
+    return _images(listed, image_format, is_sequence=mode == "sequence" or to_video)
 
 
 def _require_there(path: Path) -> None:
@@ -62,14 +76,16 @@ def _require_there(path: Path) -> None:
         raise InputError(f"content {path} is neither a file nor a folder: name one")
 
 
-def _video(path: Path, content_count: int, output: Path, mode: Mode) -> Content:
+def _one_video_each(videos: Sequence[Path], others: Sequence[Path], output: Path, styles: Sequence[Path]) -> UsageError:
+    commands = [loop_over(videos, styles, output), *([command_for(others, styles, output)] if others else ())]
+    return UsageError(
+        f"{len(videos) + len(others)} contents with a video among them ({videos[0]}): a video is painted on its own, "
+        f"so run one command for each, with your other options: {'; '.join(commands)}"
+    )
+
+
+def _video(path: Path, output: Path, mode: Mode) -> Content:
     """A video, to a video or a folder of frames."""
-    if content_count > 1:
-        raise UsageError(
-            f"{content_count} contents with a video among them ({path}): a video is painted on its own, so run one "
-            f'command for each, as in: for clip in *{path.suffix}; do impasto stylize "$clip" --style STYLE '
-            f'--output "painted-$clip"; done'
-        )
     if mode == "photos":
         raise UsageError(f"`mode='photos'` does not go with the video {path}")
     if is_image_name(output):
@@ -84,6 +100,8 @@ def _single_image(path: Path, output: Path) -> Content | None:
     if is_video_name(output):
         if not is_readable_name(path):
             raise _unknown_ending(path)
+        if "video" in (what := what_it_is(path) or ""):
+            raise InputError(f"content {path} is {what}: give its name the ending of one, as in clip.mp4 or clip.gif")
         raise OutputError(f"output {output} is a video and content {path} one image: name an image")
     if is_image_name(output):
         return Content(ContentKind.IMAGE, (ContentFile(path, path.name, output.name),))
@@ -91,9 +109,9 @@ def _single_image(path: Path, output: Path) -> Content | None:
     return None
 
 
-def _images(paths: Sequence[Path], image_format: str | None, *, is_sequence: bool) -> Content:
+def _images(listed: _Listed, image_format: str | None, *, is_sequence: bool) -> Content:
     """Photos, to a folder, or the frames of a sequence."""
-    files, skipped, unreadable = _list_files(paths)
+    files, skipped, unreadable = listed
     files = numbered_as_png(files) if is_sequence else in_format(files, image_format)
     require_once(files)
     if is_sequence:
@@ -200,7 +218,7 @@ def _require_known_ending(output: Path) -> None:
         )
 
 
-def _list_files(paths: Sequence[Path]) -> tuple[list[ContentFile], Counter[str], tuple[Path, ...]]:
+def _list_files(paths: Sequence[Path]) -> _Listed:
     """The images among the paths and in the folders among them, with the tree below each folder kept; what is passed
     over; the folders that may not be listed."""
     files: list[ContentFile] = []
@@ -218,18 +236,32 @@ def _list_files(paths: Sequence[Path]) -> tuple[list[ContentFile], Counter[str],
             files.append(ContentFile(path, path.name, path.name))
         else:
             raise _unknown_ending(path)
-    if not files:
-        if unreadable:
-            raise InputError(f"content {unreadable[0]} may not be listed: change its permissions")
-        others = f"; it has {passed_over(skipped)}" if skipped else ""
-        raise InputError(f"content {paths[0]} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))}){others}")
     return files, skipped, tuple(unreadable)
+
+
+def _no_image(
+    folder: Path, skipped: Mapping[str, int], unreadable: Sequence[Path], output: Path, styles: Sequence[Path]
+) -> InputError:
+    """The error for content that holds no image; for a folder of videos it says how they are painted."""
+    if unreadable:
+        return InputError(f"content {unreadable[0]} may not be listed: change its permissions")
+    others = f"; it has {passed_over(skipped)}" if skipped else ""
+    if RAW_SUFFIXES & skipped.keys():
+        others += ": develop camera RAW first, to TIFF or JPEG"
+    videos = sorted(each for each in folder.iterdir() if is_video_name(each) and not each.name.startswith("."))
+    if videos:
+        others += f"; videos are painted one by one, with your other options: {loop_over(videos, styles, output)}"
+    return InputError(f"content {folder} holds no image ({' '.join(sorted(IMAGE_SUFFIXES))}){others}")
 
 
 def passed_over(skipped: Mapping[str, int]) -> str:
     """What is passed over, in words: `3 .gif, 1 .mov, 2 hidden`."""
-    names = sorted(skipped, key=lambda name: (-skipped[name], name))
-    return ", ".join(f"{skipped[name]} {_ending(name)}" for name in names)
+    # What may be missed comes first.
+    names = sorted(skipped, key=lambda name: (name not in RAW_SUFFIXES | VIDEO_SUFFIXES, -skipped[name], name))
+    words = [f"{skipped[name]} {_ending(name)}" for name in names[:_ENDINGS_TOLD]]
+    if rest := sum(skipped[name] for name in names[_ENDINGS_TOLD:]):
+        words.append(f"{rest} with other endings")
+    return ", ".join(words)
 
 
 def _ending(name: str) -> str:
@@ -241,5 +273,7 @@ def _ending(name: str) -> str:
 def _unknown_ending(path: Path) -> InputError:
     if path.suffix.lower() in RAW_SUFFIXES:
         return InputError(f"content {path} is camera RAW, which is not read: develop it first, to TIFF or JPEG")
+    if (what := why_unknown(path)) is not None:
+        return InputError(f"content {path} {what}")
     known = " ".join(sorted(IMAGE_SUFFIXES | READ_SUFFIXES | VIDEO_SUFFIXES))
     return InputError(f"content {path} has the ending of neither an image nor a video ({known})")

@@ -8,6 +8,8 @@ from functools import cache
 
 import numpy as np
 
+from .transfers import to_light
+
 TRANSFERS = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 """The transfer functions that are reduced, by ffmpeg's names, and what people call them."""
 
@@ -40,16 +42,21 @@ def to_standard(image: np.ndarray, transfer: str) -> np.ndarray:
     and blue goes through a Möbius curve, straight below `KNEE`, and the others with it, so that hues stay; what lies
     outside BT.709 is clipped.
     """
+    encoded = to_standard_light(image, transfer) ** np.float32(1 / _GAMMA)
+    return np.asarray((255 * encoded + 0.5).astype(np.uint8))
+
+
+def to_standard_light(image: np.ndarray, transfer: str, to_bt709: np.ndarray = _TO_BT709) -> np.ndarray:
+    """The same as linear light in [0, 1]; `to_bt709` is the matrix where the primaries are not those of BT.2020."""
     light = _linear(transfer)[image]
     if transfer == "arib-std-b67":
         # The system gamma of 1.2 at a peak of 1000 cd/m², on the luminance (BT.2100, table 5).
         luminance = np.maximum(light @ _LUMA, 1e-6)[..., None]
         light = light * luminance**0.2 * np.float32(PEAK / REFERENCE_WHITE)
-    light = np.maximum(light @ _TO_BT709.T, 0)
+    light = np.maximum(light @ to_bt709.T, 0)
     largest = light.max(axis=2, keepdims=True)
     light *= _pressed(largest) / np.maximum(largest, 1e-6)
-    encoded = np.clip(light, 0, 1) ** np.float32(1 / _GAMMA)
-    return np.asarray((255 * encoded + 0.5).astype(np.uint8))
+    return np.asarray(np.clip(light, 0, 1))
 
 
 def _pressed(light: np.ndarray) -> np.ndarray:
@@ -64,12 +71,7 @@ def _pressed(light: np.ndarray) -> np.ndarray:
 @cache
 def _linear(transfer: str) -> np.ndarray:
     """Linear light of each of 65 536 code values: PQ relative to reference white, HLG as scene light in [0, 1]."""
-    code = np.arange(65_536) / 65_535
-    if transfer == "smpte2084":  # SMPTE ST 2084, equation 4.1.
-        m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
-        power = code ** (1 / m2)
-        light = 10_000 * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1) / REFERENCE_WHITE
-    else:  # ARIB STD-B67, inverted.
-        a, b, c = 0.17883277, 0.28466892, 0.55991073
-        light = np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)
+    light = to_light(np.arange(65_536) / 65_535, transfer)
+    if transfer == "smpte2084":
+        light = 10_000 * light / REFERENCE_WHITE
     return light.astype(np.float32)

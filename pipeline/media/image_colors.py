@@ -66,16 +66,39 @@ def _through_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
     """`image`, of mode L, RGB, CMYK or LAB, converted from its ICC profile to sRGB; None where that fails."""
     try:
         source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        space = source.profile.xcolor_space.strip()
-        if {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}.get(space) != image.mode:
+        if _mode_of(source) != image.mode:
             return None
-        if image.mode == "RGB" and (source.profile.profile_description or "").startswith("sRGB"):
+        if image.mode == "RGB" and _is_srgb(source):
             return image  # Converting sRGB to itself would still move pixels by a level.
         return _profile_to_profile(image, source, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")))
     except Exception as error:  # A broken profile is no reason to refuse the picture.
         if is_out_of_memory(error):
             raise
         return None
+
+
+def fits_profile(image: Image.Image, profile: bytes, *, or_srgb: bool = False) -> bool:
+    """Whether an ICC profile is sound and of the kind of an image, which may be of any mode.
+
+    With `or_srgb` also whether it is that of sRGB, which grey pictures often have, and do not need.
+    """
+    base = {"1": "L", "LA": "L", "La": "L", "CMYK": "CMYK", "LAB": "LAB"}
+    mode = base.get(image.mode, "L" if image.mode[0] in "LIF" else "RGB")
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        return _mode_of(source) == mode or (or_srgb and _is_srgb(source))
+    except Exception:
+        return False
+
+
+def _mode_of(profile: ImageCms.ImageCmsProfile) -> str | None:
+    """The mode of pictures that a profile fits."""
+    space = profile.profile.xcolor_space.strip()
+    return {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}.get(space)
+
+
+def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
+    return (profile.profile.profile_description or "").startswith("sRGB")
 
 
 def _profile_to_profile(

@@ -22,8 +22,9 @@ from .unread_headers import complete_info
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 """Endings, in lower case, of the image files that are read and written."""
 
-READ_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
-"""Endings of images that are read and painted to JPEG; HEIC where the package pillow-heif is there."""
+READ_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif", ".jfif", ".jif", ".jpe", ".mpo"})
+"""Endings of images that are read and painted to JPEG, which some of them are; HEIC where the package pillow-heif is
+there."""
 
 FORMATS = {"png": ".png", "jpg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
 """The formats that photos can be painted to, and the ending of each."""
@@ -175,7 +176,10 @@ def _unread_kind(path: Path) -> InputError:
         endings = " ".join(sorted(IMAGE_SUFFIXES))
         return InputError(f"cannot read image {path}: it holds no picture of a known kind ({endings})")
     if "video" in what:
-        return InputError(f"cannot read image {path}: it is {what}; name it as the content with an ending of a video")
+        return InputError(
+            f"cannot read image {path}: it is {what}; to paint it, give its name the ending of a video; as a style, "
+            "save one of its frames as PNG"
+        )
     kind = what.split()[-1]
     if kind not in ("PNG", "JPEG", "WebP", "TIFF", "BMP", "AVIF", "HEIC"):
         if what.startswith("nothing"):

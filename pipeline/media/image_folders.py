@@ -1,6 +1,7 @@
 """Listing the image files of a folder."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +19,12 @@ JOB_FOLDER_SUFFIX = ".impasto"
 HIDDEN, LINKED = "hidden", "link that leads out"
 """Why a file is passed over that might have the ending of an image."""
 
-_HOUSEKEEPING = frozenset(
-    {"@eadir", "#recycle", "@recycle", "#snapshot", "@recently-snapshot", "$recycle.bin", "recycler", "lost+found"}
-    | {"recycled", "@tmp", "@sharebin", "@recently-deleted", "network trash folder", "temporary items"}
-    | {"system volume information", "__macosx", "found.000"}
+_HOUSEKEEPING = re.compile(
+    r"@eadir|@tmp|@sharebin|[@#]recycle|[@#](recently-)?snapshot|@recently-deleted|\$recycle\.bin|recycle[rd]"
+    r"|system volume information|network trash folder|temporary items|__macosx|lost\+found|lost\.dir|found\.\d{3}"
 )
-"""Folders of network storage, Windows, macOS and file systems, with thumbnails and what was thrown away; lower case."""
+"""Folders of network storage, Windows, macOS, Android and file systems, with thumbnails and what was thrown away; lower
+case."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class ImageListing:
 
 _HOUSEKEEPING_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r"})
 """What Windows, macOS and Picasa leave in folders of photos, lower case: passed over as hidden files are."""
+
+_ENDING = re.compile(r"\.\w{1,8}")
 
 
 def list_images(folder: Path, recursive: bool = True) -> ImageListing:
@@ -72,8 +75,9 @@ def list_images(folder: Path, recursive: bool = True) -> ImageListing:
         folders[:] = [name for name in folders if _is_entered(name)] if recursive else []
         try:
             reasons = {path: _passed_over(path, top) for path in (Path(root, name) for name in files)}
-        except PermissionError:  # It may be listed, and not entered.
-            unreadable.append(Path(root))
+        except PermissionError as error:  # It may be listed, and not entered.
+            folders.clear()
+            on_error(PermissionError(error.errno, error.strerror, root))
             continue
         paths += [path for path, why in reasons.items() if why is None]
         skipped.update(why for why in reasons.values() if why is not None)
@@ -84,7 +88,7 @@ def list_images(folder: Path, recursive: bool = True) -> ImageListing:
 
 
 def _is_entered(name: str) -> bool:
-    return not (name.startswith(".") or name.endswith(JOB_FOLDER_SUFFIX) or name.casefold() in _HOUSEKEEPING)
+    return not (name.startswith(".") or name.endswith(JOB_FOLDER_SUFFIX) or _HOUSEKEEPING.fullmatch(name.casefold()))
 
 
 def _passed_over(path: Path, top: Path) -> str | None:
@@ -92,11 +96,12 @@ def _passed_over(path: Path, top: Path) -> str | None:
     folder may not be entered."""
     if path.name.startswith(".") or path.name.casefold() in _HOUSEKEEPING_FILES:
         return HIDDEN
+    ending = path.suffix.lower()
     if not is_readable_name(path):
-        return path.suffix.lower()
+        return ending if _ENDING.fullmatch(ending) else ""  # As in `Notes of Dr. Who`.
     try:
         if not path.is_file():
-            return path.suffix.lower()
+            return ending
         return LINKED if path.is_symlink() and not path.resolve().is_relative_to(top) else None
     except PermissionError:
         if os.path.islink(path):  # noqa: PTH114 - where its folder may not be entered either, this raises nothing

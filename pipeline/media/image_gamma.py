@@ -1,157 +1,129 @@
-"""Colours that are described by numbers instead of a profile: gamma and chromaticities of a PNG or BMP, code points of
-ITU-T H.273 (cICP, nclx), Adobe RGB of a camera.
+"""Colours that are described by numbers instead of a profile: primaries, and the light that each code value means.
 
 What such a picture looks like is computed as the PNG specification has it (13.13): the numbers are made linear light,
-brought to the primaries of sRGB, and encoded as sRGB.
+brought to the primaries of sRGB, and encoded as sRGB. High dynamic range is reduced as that of videos is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from PIL import Image
 
-_SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
-_ADOBE_RGB = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
-_SRGB_GAMMA, _ADOBE_GAMMA = 1 / 2.2, 1 / 2.19921875
-_GAMMA_TOLERANCE = 0.005
-_PLACE_TOLERANCE = 0.002
-_LEAST_AREA = 0.01
-"""Twice that of the triangle of the primaries; that of sRGB is 0.22."""
-_COLOR_SPACE_TAG, _INTEROPERABILITY_TAG = 0xA001, 1
-_BAND_PIXELS = 1 << 20
-"""Pixels that are converted at a time: each takes some 60 bytes of memory meanwhile."""
+from . import hdr
+from .color import PRIMARIES, TRANSFERS
+from .primaries import CHROMATICITIES, SRGB, Places, are_sound, are_srgb, matrix_to_srgb
+from .transfers import GAMMAS, to_code, to_light
 
-_PRIMARIES = {
-    1: _SRGB,
-    4: (0.310, 0.316, 0.67, 0.33, 0.21, 0.71, 0.14, 0.08),
-    5: (0.3127, 0.3290, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
-    6: (0.3127, 0.3290, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
-    7: (0.3127, 0.3290, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
-    9: (0.3127, 0.3290, 0.708, 0.292, 0.17, 0.797, 0.131, 0.046),
-    11: (0.314, 0.351, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
-    12: (0.3127, 0.3290, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06),
-}
-"""White, red, green and blue by the number in H.273; 2 is unspecified."""
+_CURVE_TOLERANCE, _GAMMA_TOLERANCE = 0.002, 0.005
+_UNSPECIFIED = 2
+_LIKE_SRGB = {1, 2, 6, 7, 11, 13, 14, 15}
+"""Transfer functions by H.273 that stills have for sRGB: its own, those of cameras, which viewers treat alike, and
+none."""
 
-_SRGB_LIKE = (1, 2, 6, 13, 14, 15)
-"""Transfers that stills have for sRGB: its own, those of BT.709, 601 and 2020, which viewers treat alike, and none."""
+_STEPS = 65_535
+"""Of light, when it is encoded: a twentieth of a level of sRGB where they are coarsest."""
 
-_GAMMAS = {4: 1 / 2.2, 5: 1 / 2.8, 8: 1.0}
-HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
+_BAND_PIXELS = 1 << 16
+"""Pixels that are converted at a time: each takes some 30 bytes of memory meanwhile."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Numbers:
-    """Light to the power of `gamma` is stored, or what sRGB stores for None; `places` are x and y of white, red, green
-    and blue."""
+    """What the code values of a picture mean."""
 
-    gamma: float | None
-    places: tuple[float, ...] = _SRGB
+    light: np.ndarray
+    """Of each of the 256 code values in [0, 1], `256`, or `3×256` where red, green and blue differ."""
+
+    places: Places = SRGB
+
+    transfer: str | None = None
+    """The transfer function by ffmpeg's name where it is of high dynamic range; `light` is then the code itself."""
 
 
-SRGB_NUMBERS = Numbers(None)
+def codes() -> np.ndarray:
+    """The 256 code values in [0, 1]."""
+    return np.arange(256) / 255
 
 
-def described_colors(image: Image.Image) -> Numbers | None:
-    """The numbers that describe the colours of an image; None where a profile does, or nothing. Numbers go before a
-    profile.
+def srgb_light() -> np.ndarray:
+    return to_light(codes(), "iec61966-2-1")
 
-    In a PNG cICP goes before a profile, and that before sRGB, gamma and chromaticities (PNG, 4.3); in AVIF and HEIC a
-    profile goes before nclx.
+
+def numbers_of_codes(primaries: int, transfer: int, *, full_range: bool = True) -> Numbers | None:
+    """What code points of ITU-T H.273 mean (cICP of a PNG, nclx of HEIC and AVIF); None where that is not known."""
+    places = SRGB if primaries == _UNSPECIFIED else CHROMATICITIES.get(PRIMARIES.get(primaries, ""))
+    if places is None:
+        return None
+    code = codes() if full_range else np.clip((np.arange(256) - 16) / 219, 0, 1)
+    name = "iec61966-2-1" if transfer in _LIKE_SRGB else TRANSFERS.get(transfer, "")
+    if name in hdr.TRANSFERS:
+        return Numbers(code, places, name)
+    if name in ("iec61966-2-1", "linear", "log100", "log316", *GAMMAS):
+        return Numbers(to_light(code, name), places)
+    return None
+
+
+def unless_srgb(numbers: Numbers) -> Numbers | None:
+    """None where the numbers are those of sRGB, so that a picture keeps its bits; impossible places count as sRGB.
+
+    An exponent of 2.2 is what many programs write for sRGB.
     """
-    info = image.info
-    numbers = _of_code_points(info.get("cicp"))
-    if numbers is not None and (image.format == "PNG" or not info.get("icc_profile")):
-        return numbers
-    if info.get("icc_profile") or "srgb" in info:
+    if not are_sound(numbers.places):
+        numbers = Numbers(numbers.light, SRGB, numbers.transfer)
+    if numbers.transfer is None and _is_srgb(numbers.light) and are_srgb(numbers.places):
         return None
-    if image.format in ("PNG", "BMP", "DIB"):
-        return _checked(info.get("gamma"), info.get("chromaticity"))
-    return Numbers(_ADOBE_GAMMA, _ADOBE_RGB) if _is_adobe_rgb(image) else None
+    return numbers
 
 
-def _of_code_points(cicp: object) -> Numbers | None:
-    """Colours by H.273; None for high dynamic range and for numbers without a meaning here."""
-    if not isinstance(cicp, tuple) or cicp == (2, 2):
-        return None
-    primaries, transfer = cicp
-    places = _SRGB if primaries == 2 else _PRIMARIES.get(primaries)
-    if places is None or transfer not in (*_SRGB_LIKE, *_GAMMAS):
-        return None
-    return Numbers(_GAMMAS.get(transfer), _SRGB if _are_srgb(places) else places)
-
-
-def _checked(gamma: object, places: object) -> Numbers | None:
-    if not isinstance(gamma, float) or not 0.05 <= gamma <= 5:
-        return None
-    found: tuple[float, ...] = _SRGB
-    if isinstance(places, Sequence) and len(places) == len(_SRGB):
-        found = tuple(map(float, places))
-        if any(not 0 < y <= 1 for y in found[1::2]) or not _spans_colors(found):
-            found = _SRGB
-    is_srgb = abs(gamma - _SRGB_GAMMA) < _GAMMA_TOLERANCE and _are_srgb(found)
-    return None if is_srgb else Numbers(gamma, found)
-
-
-def _spans_colors(places: Sequence[float]) -> bool:
-    """Whether red, green and blue are three places, and not on a line."""
-    (rx, ry), (gx, gy), (bx, by) = np.asarray(places, float).reshape(4, 2)[1:]
-    return bool(abs((gx - rx) * (by - ry) - (bx - rx) * (gy - ry)) > _LEAST_AREA)
-
-
-def _are_srgb(places: Sequence[float]) -> bool:
-    return bool(np.allclose(places, _SRGB, atol=_PLACE_TOLERANCE, rtol=0))
-
-
-def _is_adobe_rgb(image: Image.Image) -> bool:
-    """Whether the EXIF of a camera says so (DCF 2.0: the file of the optional colour space)."""
-    if image.mode not in ("RGB", "RGBA"):
-        return False
-    try:
-        exif = image.getexif()
-        inner = exif.get_ifd(0x8769)
-        return inner.get(_COLOR_SPACE_TAG) == 2 or exif.get_ifd(0xA005).get(_INTEROPERABILITY_TAG) == "R03"
-    except Exception:  # EXIF is metadata: a picture is not refused because that part is broken.
-        return False
+def _is_srgb(light: np.ndarray) -> bool:
+    is_curve = np.abs(light - srgb_light()).max() < _CURVE_TOLERANCE
+    return bool(is_curve or np.abs(np.maximum(light, 0) ** (1 / 2.2) - codes()).max() < _GAMMA_TOLERANCE)
 
 
 def to_srgb_by_numbers(array: np.ndarray, numbers: Numbers) -> np.ndarray:
     """An `H×W×3` uint8 array of such colours in sRGB, uint8."""
-    if numbers == SRGB_NUMBERS:
-        return array
-    levels = np.arange(256) / 255
-    linear = _decoded(levels) if numbers.gamma is None else levels ** (1 / numbers.gamma)
-    if numbers.places == _SRGB:
-        return np.asarray(_encoded(linear)[array])
-    matrix = np.linalg.inv(_to_xyz(_SRGB)) @ _to_xyz(numbers.places)
     converted = np.empty_like(array)
-    rows = max(1, _BAND_PIXELS // max(1, array.shape[1]))
-    for top in range(0, array.shape[0], rows):
-        light = linear.astype(np.float32)[array[top : top + rows]] @ matrix.T.astype(np.float32)
-        converted[top : top + rows] = _encoded(np.clip(light, 0, 1))
+    light = np.clip(np.atleast_2d(numbers.light), 0, 1)
+    matrix = matrix_to_srgb(numbers.places).astype(np.float32)
+    if numbers.transfer is not None:
+        steps = np.round(_STEPS * light).astype(np.uint16)
+        for rows in _bands(array):
+            standard = hdr.to_standard_light(_looked_up(steps, array[rows]), numbers.transfer, matrix)
+            converted[rows] = _encoded(_STEPS * standard)
+    elif are_srgb(numbers.places):
+        table = _to_8_bits(light)
+        for rows in _bands(array):
+            converted[rows] = _looked_up(table, array[rows])
+    else:
+        light = light.astype(np.float32)
+        for rows in _bands(array):
+            converted[rows] = _encoded(_looked_up(light, array[rows]) @ (_STEPS * matrix.T))
     return converted
 
 
-def _decoded(stored: np.ndarray) -> np.ndarray:
-    """sRGB as linear light (IEC 61966-2-1)."""
-    return np.where(stored <= 0.04045, stored / 12.92, ((stored + 0.055) / 1.055) ** 2.4)
+def _bands(array: np.ndarray) -> Iterator[slice]:
+    """Rows that are converted together: at once, a large picture would take many times its memory."""
+    count = max(1, _BAND_PIXELS // array.shape[1])
+    return (slice(top, top + count) for top in range(0, array.shape[0], count))
+
+
+def _looked_up(table: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """What the table, `1×256`, or `3×256` by channel, has for each value."""
+    return table.ravel().take(array if len(table) == 1 else array + np.array([0, 256, 512], np.uint16))
 
 
 def _encoded(light: np.ndarray) -> np.ndarray:
-    """Linear light as sRGB (IEC 61966-2-1)."""
-    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
-    return np.asarray((255 * curve + 0.5).astype(np.uint8))
+    """Linear light, in steps and of any range, as sRGB; `light` is changed."""
+    np.clip(light, 0, _STEPS, out=light)
+    light += 0.5
+    return _codes_of_steps().take(light.astype(np.uint16))
 
 
-def _to_xyz(places: Sequence[float]) -> np.ndarray:
-    """The matrix from linear RGB to XYZ, each relative to its white."""
-    xy = np.asarray(places, float).reshape(4, 2)
-    xyz = np.stack([xy[:, 0] / xy[:, 1], np.ones(4), (1 - xy.sum(1)) / xy[:, 1]], axis=1)
-    white, primaries = xyz[0], xyz[1:].T
-    matrix = primaries * np.linalg.solve(primaries, white)
-    # The white of the picture is to be the white of sRGB.
-    return np.asarray(matrix / matrix.sum(axis=1, keepdims=True) * _WHITE[:, None])
+@cache
+def _codes_of_steps() -> np.ndarray:
+    return _to_8_bits(np.arange(_STEPS + 1) / _STEPS)
 
 
-_WHITE = np.array([0.3127 / 0.3290, 1.0, (1 - 0.3127 - 0.3290) / 0.3290])
+def _to_8_bits(light: np.ndarray) -> np.ndarray:
+    return np.asarray((255 * to_code(light, "iec61966-2-1") + 0.5).astype(np.uint8))

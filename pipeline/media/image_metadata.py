@@ -1,42 +1,62 @@
-"""What an image file holds besides its colours: alpha, EXIF, XMP and resolution."""
+"""What an image file holds besides its colours: alpha, EXIF, XMP, IPTC, comments, text and resolution."""
 
-import re
+import contextlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from .. import storage
-from .exif_tags import INTEROPERABILITY_IFD, PREFIX, Read, Tag, TagTree, parse_tags
+from .exif_tags import PREFIX, TagTree, parse_tags
 from .image_colors import alpha_of
-from .image_file import TRANSPOSE, exif_orientation, open_image
-from .unread_headers import text_profiles
-from .xmp import without_attachments
-
-_MAKER_NOTE_TAG = 0x927C
-_PIXEL_WIDTH_TAG, _PIXEL_HEIGHT_TAG = 0xA002, 0xA003
-_XMP_TAG = 700
-_COLOR_SPACE = 0xA001
-_RESOLUTION_TAGS = (282, 283, 296)  # resolution across and down, and its unit
-
-_KEPT_TAGS = (
-    *(270, 271, 272, 305, 306, 315, 33432),  # description, make, model, software, date, artist, copyright
-    *(269, 285, 316),  # name of the document, name of the page, computer
-    *(18246, 18249, 40091, 40092, 40093, 40094, 40095),  # rating; title, comment, author, keywords, subject
+from .image_exif import (
+    IPTC_TAG,
+    PHOTOSHOP_TAG,
+    XMP_TAG,
+    exif_resolution,
+    kept_exif,
+    listed,
+    reader,
+    shortened_exif,
+    tags_or_none,
+    with_resolution,
 )
-"""The tags that say something of a picture; others describe how its file is laid out."""
-
-_OF_THE_FILE = {_MAKER_NOTE_TAG, _PIXEL_WIDTH_TAG, _PIXEL_HEIGHT_TAG, INTEROPERABILITY_IFD}
-"""Tags about the old file: addresses and sizes in it, and a note whose addresses hold there only."""
+from .image_file import TRANSPOSE, exif_orientation, open_image
+from .photoshop import IPTC, iptc_of, iptc_segment
+from .unread_headers import raw_profile
+from .xmp import of_painting, shortened_xmp
 
 _JPEG_SEGMENT = 65_533 - 40
-"""Bytes of EXIF, and of XMP, that fit into a JPEG."""
+"""Bytes of EXIF, of XMP, and of IPTC, that fit into a JPEG."""
 
-ALPHA_SUFFIXES = frozenset({".png", ".webp", ".tif", ".tiff"})
-_METADATA_SUFFIXES = ALPHA_SUFFIXES | {".jpg", ".jpeg"}
+_JPEG_SUFFIXES, _TIFF_SUFFIXES = frozenset({".jpg", ".jpeg"}), frozenset({".tif", ".tiff"})
+ALPHA_SUFFIXES = frozenset({".png", ".webp"}) | _TIFF_SUFFIXES
+_METADATA_SUFFIXES = ALPHA_SUFFIXES | _JPEG_SUFFIXES
+
+_READ_OTHERWISE = ("XML:com.adobe.xmp", "Raw profile type ", "exif:", "icc:", "tiff:", "png:")
+"""Beginnings of the names of texts in a PNG that are read elsewhere, or repeat what is."""
+
+_COMMENT = "Comment"
+"""The name of a comment among the texts of a PNG."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A named text of a PNG; of an international one also the language, and the name in it."""
+
+    name: str
+    value: str
+    language: str | None = None
+    translated: str = ""
+
+    @property
+    def is_comment(self) -> bool:
+        """Whether it is what a JPEG has as its comment."""
+        return self.name == _COMMENT and not self.language
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,9 @@ class Extras:
 
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    iptc: bytes | None = None
+    comments: tuple[bytes, ...] = ()
+    texts: tuple[Text, ...] = ()
 
     def at_size(self, size: tuple[int, int]) -> "Extras":
         """The same for a painting of size (height, width)."""
@@ -66,112 +89,110 @@ class Extras:
     def fitted(self, suffix: str) -> tuple["Extras", list[str]]:
         """(What a file of this ending can hold, a line for each thing that it cannot.)"""
         kept, lost, suffix = self, [], suffix.lower()
+        hold_none = f"left out: {suffix} files hold none"
         if self.alpha is not None and suffix not in ALPHA_SUFFIXES:
             kept = replace(kept, alpha=None)
-            lost.append(f"the transparency is left out: {suffix} files hold none")
+            lost.append(f"the transparency is {hold_none}")
         if (self.exif or self.xmp) and suffix not in _METADATA_SUFFIXES:
             kept = replace(kept, exif=None, xmp=None)
-            lost.append(f"the metadata is left out: {suffix} files hold none")
-        if suffix not in (".jpg", ".jpeg"):
-            return kept, lost
-        if kept.xmp is not None and len(kept.xmp) > _JPEG_SEGMENT:
-            kept = replace(kept, xmp=None)
-            lost.append(f"the XMP is left out: {suffix} files hold at most {_JPEG_SEGMENT} bytes of it")
-        if kept.exif is not None and len(kept.exif) > _JPEG_SEGMENT:
-            exif, names = _shortened(kept.exif)
+            lost.append(f"the metadata is {hold_none}")
+        if self.iptc and suffix not in _JPEG_SUFFIXES | _TIFF_SUFFIXES:
+            kept = replace(kept, iptc=None)
+            lost.append(f"the IPTC data are {hold_none}")
+        if self.comments and suffix not in _JPEG_SUFFIXES | {".png"}:
+            kept = replace(kept, comments=())
+            lost.append(f"the comment in the file is {hold_none}")
+        if self.texts and suffix != ".png":
+            kept = replace(kept, texts=())
+            lost.append(f"text in the file ({listed(sorted({text.name for text in self.texts}))}) is {hold_none}")
+        return kept._within_segments(suffix, lost) if suffix in _JPEG_SUFFIXES else (kept, lost)
+
+    def _within_segments(self, suffix: str, lost: list[str]) -> tuple["Extras", list[str]]:
+        kept, limit = self, f"left out: {suffix} files hold at most 64 kB of it"
+        if self.xmp is not None and len(self.xmp) > _JPEG_SEGMENT:
+            xmp, names = shortened_xmp(self.xmp, _JPEG_SEGMENT)
+            kept = replace(kept, xmp=xmp)
+            if xmp is None:
+                lost.append(f"the XMP is {limit}")
+            elif names:  # Else it was long by its padding.
+                lost.append(f"{listed(names)} of the XMP is {limit}")
+        if self.exif is not None and len(self.exif) > _JPEG_SEGMENT:
+            exif, names = shortened_exif(self.exif, _JPEG_SEGMENT)
             kept = replace(kept, exif=exif)
-            lost.append(f"{', '.join(names)} of the EXIF is left out: {suffix} files hold at most 64 kB of it")
+            lost.append(f"{listed(names)} of the EXIF is {limit}")
+        if self.iptc is not None and len(self.iptc) > _JPEG_SEGMENT:
+            kept = replace(kept, iptc=None)
+            lost.append(f"the IPTC data are {limit}")
+        if any(len(comment) > _JPEG_SEGMENT for comment in self.comments):
+            kept = replace(kept, comments=tuple(text for text in self.comments if len(text) <= _JPEG_SEGMENT))
+            lost.append(f"the comment in the file is {limit}")
         return kept, lost
 
 
 def read_extras(path: Path) -> Extras:
     """What the image file holds besides its colours; metadata that cannot be read counts as none.
 
-    Kept are what EXIF says of the picture, the camera, the time and the place, XMP, and the resolution; the
-    maker's note is not, as its addresses hold for the old file only. Raises `InputError` as `read_image` does.
+    Kept are what EXIF, XMP and IPTC say of the picture, the camera, the time and the place, comments, text, and the
+    resolution; the maker's note is not, as its addresses hold for the old file only. Raises `InputError` as
+    `read_image` does.
     """
     with open_image(path) as image:
         orientation = exif_orientation(image)
         image.load()  # PNG may keep its metadata behind the pixels.
         upright = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
-        dpi = image.info.get("dpi") or _resolution_by_exif(image)
-        return Extras(alpha_of(upright), _exif(image, path), _xmp(image), _plausible_dpi(dpi))
+        return replace(metadata_of(image, path), alpha=alpha_of(upright))
 
 
-def _exif(image: Image.Image, path: Path) -> bytes | None:
-    """The tags about the picture, each value with the bytes that it has in the file."""
-    try:
-        given = given_tags(image, path)
-        kept = TagTree(given.order, [tag for tag in given.tags if tag.number in _KEPT_TAGS])
-        for number, tags in given.inner.items():
-            kept.inner[number] = [_of_painting(tag, given.order) for tag in tags if tag.number not in _OF_THE_FILE]
-        kept.inner = {number: tags for number, tags in kept.inner.items() if tags}
-        return PREFIX + kept.to_bytes() if kept.tags or kept.inner else None
-    except Exception:  # Metadata of any kind of brokenness is no reason to refuse a picture.
-        return None
-
-
-def _of_painting(tag: Tag, order: str) -> Tag:
-    """The painting is in sRGB, whatever the photo was in."""
-    return replace(tag, value=struct.pack(f"{order}H", 1)) if tag.number == _COLOR_SPACE and tag.kind == 3 else tag
-
-
-def given_tags(image: Image.Image, path: Path) -> TagTree:
-    """All tags of an image. Raises `ValueError` where it has none, or broken ones."""
-    if image.format == "TIFF":
-        with open(path, "rb") as file:
-
-            def read(offset: int, count: int) -> bytes:
-                file.seek(offset)
-                return file.read(count)
-
-            return parse_tags(read)
-    data = image.info.get("exif") or text_profiles(image.info).get("exif")
-    if not isinstance(data, bytes):
-        raise ValueError("no EXIF")
-    data = data.removeprefix(PREFIX)
-    return parse_tags(_reader(data))
+def metadata_of(image: Image.Image, path: Path) -> Extras:
+    """The same without alpha, of an image that is open; of a PNG that is not loaded, what comes before its pixels."""
+    given = tags_or_none(image, path)
+    # Pillow has one dot an inch for a TIFF that says nothing.
+    is_in_tags = image.format in ("TIFF", "WEBP", "AVIF", "HEIF")
+    dpi = exif_resolution(given) if is_in_tags else image.info.get("dpi")
+    return Extras(
+        exif=kept_exif(given),
+        xmp=_xmp(image),
+        dpi=_plausible_dpi(dpi),
+        iptc=_iptc(image, given),
+        comments=tuple(_comments(image)),
+        texts=tuple(text for text in _texts(image) if not text.is_comment),
+    )
 
 
 def _xmp(image: Image.Image) -> bytes | None:
     info = image.info
-    found = info.get("xmp") or info.get("XML:com.adobe.xmp") or text_profiles(info).get("xmp")
+    found = info.get("xmp") or info.get("XML:com.adobe.xmp") or raw_profile(info, "xmp")
     data = found.encode() if isinstance(found, str) else found
-    if not isinstance(data, bytes):
-        return None
-    # The painting is upright.
-    data = re.sub(rb"(tiff:Orientation(?:=[\"']|>))\s*[2-8]", rb"\g<1>1", data)
-    return without_attachments(data)
+    return of_painting(data.strip(b"\0")) if isinstance(data, bytes) else None
 
 
-def _shortened(exif: bytes) -> tuple[bytes | None, list[str]]:
-    """(EXIF without its longest tags, so that it fits into a JPEG; their names.)"""
-    tree, names = parse_tags(_reader(exif.removeprefix(PREFIX))), []
-    left = len(exif)
-    placed = [(tag, tags) for tags in (tree.tags, *tree.inner.values()) for tag in tags]
-    for tag, tags in sorted(placed, key=lambda each: -len(each[0].value)):
-        if left <= _JPEG_SEGMENT:
-            break
-        left -= len(tag.value) + len(tag.value) % 2
-        tags.remove(tag)
-        names.append(ExifTags.TAGS.get(tag.number, f"tag {tag.number}"))
-    return PREFIX + tree.to_bytes(), names
+def _iptc(image: Image.Image, given: TagTree) -> bytes | None:
+    with contextlib.suppress(Exception):  # Broken metadata counts as none.
+        if image.format == "TIFF":
+            return given.bytes_of(IPTC_TAG) or iptc_of(given.bytes_of(PHOTOSHOP_TAG) or b"")
+        data = image.info.get("photoshop", {}).get(IPTC)
+        if data is None and (raw := raw_profile(image.info, "iptc") or raw_profile(image.info, "8bim")):
+            data = iptc_of(raw) or raw
+        return data or None
+    return None
 
 
-def _reader(data: bytes) -> Read:
-    return lambda offset, count: data[offset : offset + count]
+def _comments(image: Image.Image) -> Iterator[bytes]:
+    yield from (data for kind, data in getattr(image, "applist", ()) if kind == "COM" and data)
+    yield from (text.value.encode() for text in _texts(image) if text.is_comment)
 
 
-def _resolution_by_exif(image: Image.Image) -> tuple[float, float] | None:
-    """The resolution in dots an inch as the EXIF of a WebP, AVIF or HEIC has it."""
-    if image.format not in ("WEBP", "AVIF", "HEIF"):
-        return None
-    try:
-        across, down, unit = (image.getexif().get(number) for number in _RESOLUTION_TAGS)
-        scale = 2.54 if unit == 3 else 1.0
-        return (scale * float(across), scale * float(down))  # type: ignore[arg-type]
-    except Exception:  # Metadata of any kind of brokenness counts as none.
-        return None
+def _texts(image: Image.Image) -> Iterator[Text]:
+    """The texts of a PNG that are not read otherwise."""
+    if not isinstance(image, PngImagePlugin.PngImageFile):
+        return
+    texts = image.text if image.png is None else image.png.im_text  # `text` would decode the pixels.
+    for name, value in texts.items():
+        if not name.startswith(_READ_OTHERWISE):
+            if isinstance(value, PngImagePlugin.iTXt):
+                yield Text(name, str(value), str(value.lang or ""), str(value.tkey or ""))
+            else:
+                yield Text(name, value)
 
 
 def _plausible_dpi(dpi: object) -> tuple[float, float] | None:
@@ -182,51 +203,61 @@ def _plausible_dpi(dpi: object) -> tuple[float, float] | None:
     return (across, down) if 1 <= across <= 100_000 and 1 <= down <= 100_000 else None
 
 
-def png_tags(xmp: bytes | None) -> PngImagePlugin.PngInfo:
+def png_tags(extras: Extras = Extras()) -> PngImagePlugin.PngInfo:
+    """What a PNG of a painting says besides its pixels."""
     tags = PngImagePlugin.PngInfo()
     tags.add(b"sRGB", b"\x01")  # Rendering intent 1: relative colorimetric.
-    if xmp is not None:
-        tags.add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    if extras.xmp is not None:
+        tags.add_itxt("XML:com.adobe.xmp", extras.xmp.decode("utf-8", "replace"))
+    for text in extras.texts:
+        if text.language is None:
+            tags.add_text(text.name, text.value)
+        else:
+            tags.add_itxt(text.name, text.value, text.language, text.translated)
+    if extras.comments:
+        tags.add_text(_COMMENT, "\n".join(_decoded(comment).replace("\0", "") for comment in extras.comments))
     return tags
 
 
+def _decoded(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
+
+
 def extra_options(suffix: str, extras: Extras) -> dict[str, Any]:
+    """Options of Pillow's `save` by which a file gets what it holds of `extras`, but for the EXIF of a TIFF."""
     options: dict[str, Any] = {}
     if extras.dpi is not None and suffix != ".webp":
         options["dpi"] = extras.dpi
     if suffix not in _METADATA_SUFFIXES:
         return options
-    if suffix in (".tif", ".tiff"):
-        if extras.xmp is not None:
-            tags = Image.Exif()
-            tags[_XMP_TAG] = extras.xmp
-            options["exif"] = tags
-        return options
+    if suffix in _TIFF_SUFFIXES:
+        tags = Image.Exif()
+        for tag, data in ((XMP_TAG, extras.xmp), (IPTC_TAG, extras.iptc)):
+            if data is not None:
+                tags[tag] = data
+        return {**options, "exif": tags} if len(tags) else options
+    exif = extras.exif
     if suffix == ".webp" and extras.dpi is not None:
-        options["exif"] = _with_resolution(extras.exif, extras.dpi)
-    elif extras.exif is not None:
-        options["exif"] = extras.exif
-    if extras.xmp is not None and suffix == ".png":
-        options["pnginfo"] = png_tags(extras.xmp)
+        exif = with_resolution(exif, extras.dpi)
+    if exif is not None:
+        options["exif"] = exif
+    if suffix == ".png":
+        options["pnginfo"] = png_tags(extras)
     elif extras.xmp is not None:
         options["xmp"] = extras.xmp
+    if suffix in _JPEG_SUFFIXES:
+        comments = b"".join(b"\xff\xfe" + (len(text) + 2).to_bytes(2) + text for text in extras.comments)
+        options["extra"] = (iptc_segment(extras.iptc) if extras.iptc else b"") + comments
     return options
-
-
-def _with_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes:
-    """EXIF with the resolution, for which WebP has no other place."""
-    tree = TagTree() if exif is None else parse_tags(_reader(exif.removeprefix(PREFIX)))
-    tree.tags = [tag for tag in tree.tags if tag.number not in _RESOLUTION_TAGS]
-    for number, value in zip(_RESOLUTION_TAGS, dpi, strict=False):
-        tree.tags.append(Tag(number, 5, 1, struct.pack(f"{tree.order}II", round(1000 * value), 1000)))
-    tree.tags.append(Tag(_RESOLUTION_TAGS[2], 3, 1, struct.pack(f"{tree.order}H", 2)))
-    return PREFIX + tree.to_bytes()
 
 
 def add_exif_to_tiff(path: Path, exif: bytes) -> None:
     """Adds tags to a TIFF that was just written: a new directory at its end, with those that are there."""
-    given, data = parse_tags(_reader(exif.removeprefix(PREFIX))), path.read_bytes()
-    tree = parse_tags(_reader(data))
+    given, data = parse_tags(reader(exif.removeprefix(PREFIX))), path.read_bytes()
+    tree = parse_tags(reader(data))
     if tree.order != given.order:
         given = given.swapped()
     there = {tag.number for tag in given.tags}

@@ -14,10 +14,11 @@ from PIL import Image
 
 from ..errors import InputError, OutputError
 from ..storage import atomic_file
+from .image_color_tags import colors_of
 from .image_colors import alpha_of, srgb_profile, to_srgb
 from .image_file import ANIMATED_SUFFIXES, IMAGE_SUFFIXES, TRANSPOSE, exif_orientation, open_image
-from .image_gamma import Numbers, described_colors, to_srgb_by_numbers
-from .image_metadata import Extras, add_exif_to_tiff, extra_options, png_tags
+from .image_gamma import to_srgb_by_numbers
+from .image_metadata import Extras, add_exif_to_tiff, extra_options, metadata_of, png_tags
 from .unkept_facts import hidden_count, unkept_metadata, unkept_pictures
 
 _SIDE_LIMITS = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
@@ -26,10 +27,9 @@ _SIDE_LIMITS = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
 def read_image(path: Path) -> np.ndarray:
     """The picture in an image file as it is meant to look: `H×W×3` uint8, sRGB.
 
-    The EXIF orientation is applied and an ICC profile converted to sRGB; a profile that is broken or does not fit is
-    passed over. Without one, gamma and chromaticities of a PNG or BMP, code points (cICP, nclx) and Adobe RGB by EXIF
-    are applied. Palettes, grey, CMYK and 16 bits become 8-bit RGB. Alpha is dropped and the colour under it kept as it
-    is in the file. Of several pictures in one file it is the first, or the primary one of a HEIC.
+    The EXIF orientation is applied and an ICC profile converted to sRGB, or what else describes the colours, see
+    `image_color_tags`. Palettes, grey, CMYK and 16 bits become 8-bit RGB. Alpha is dropped and the colour under it kept
+    as it is in the file. Of several pictures in one file it is the first, or the primary one of a HEIC.
 
     Raises `InputError` when the file is missing, is no image, is damaged or has more than `MAX_PIXELS`.
     """
@@ -42,12 +42,13 @@ def read_image_and_alpha(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         orientation = exif_orientation(image)
         image.load()
         upright = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
-        return _colours(upright, path, described_colors(image)), alpha_of(upright)
+        return _in_srgb(upright, path, image), alpha_of(upright)
 
 
-def _colours(image: Image.Image, path: Path, numbers: Numbers | None) -> np.ndarray:
-    profile = image.info.get("icc_profile") if numbers is None else None
-    array = np.ascontiguousarray(np.asarray(to_srgb(image, profile, path)))
+def _in_srgb(upright: Image.Image, path: Path, image: Image.Image) -> np.ndarray:
+    """The picture in sRGB; `image` is what was opened, and knows what its file says."""
+    profile, numbers = colors_of(image)
+    array = np.ascontiguousarray(np.asarray(to_srgb(upright, profile, path)))
     return array if numbers is None else to_srgb_by_numbers(array, numbers)
 
 
@@ -77,11 +78,14 @@ class ImageFacts:
     """The same of what is said about the picture, which nobody misses who leaves out metadata."""
 
 
-def image_facts(path: Path) -> ImageFacts:
-    """The facts of an image, from its header alone. Raises what `read_image` raises."""
+def image_facts(path: Path, suffix: str | None = None) -> ImageFacts:
+    """The facts of an image whose painting is a file of this ending, from its header alone. Raises what `read_image`
+    raises."""
     with open_image(path) as image:
-        of_picture, of_metadata = tuple(unkept_pictures(image, path)), tuple(unkept_metadata(image, path))
-        return ImageFacts(_upright_size(image), of_picture, of_metadata)
+        of_picture, of_metadata = list(unkept_pictures(image, path)), list(unkept_metadata(image, path))
+        if suffix is not None:
+            of_metadata += metadata_of(image, path).fitted(suffix)[1]
+        return ImageFacts(_upright_size(image), tuple(of_picture), tuple(of_metadata))
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def read_animation(path: Path) -> Generator[AnimationFrame, None, None]:
             image.load()
             milliseconds = Fraction(image.info.get("duration") or 0).limit_denominator(100_000)
             seconds = milliseconds / 1000 if milliseconds > 0 else Fraction(1, 10)
-            yield AnimationFrame(_colours(image, path, described_colors(image)), alpha_of(image), seconds)
+            yield AnimationFrame(_in_srgb(image, path, image), alpha_of(image), seconds)
 
 
 def require_sides(path: Path, height: int, width: int) -> None:
@@ -177,7 +181,7 @@ def write_image(path: Path, array: np.ndarray, extras: Extras = Extras()) -> Non
 
 def _save_options(suffix: str) -> dict[str, Any]:
     if suffix == ".png":
-        return {"format": "PNG", "compress_level": 4, "pnginfo": png_tags(None)}
+        return {"format": "PNG", "compress_level": 4, "pnginfo": png_tags()}
     if suffix in (".jpg", ".jpeg"):
         return {"format": "JPEG", "quality": 97, "subsampling": 0, "icc_profile": srgb_profile()}
     if suffix == ".webp":

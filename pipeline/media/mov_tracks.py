@@ -6,11 +6,12 @@ Macintosh had (`mdhd`), and no roles (`kind`, ISO/IEC 14496-12, 8.10.4).
 
 import shutil
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import storage
+from .boxes import boxes, boxes_in, to_box
 
 _SCHEME = b"urn:mpeg:dash:role:2011"
 _ROLES = {
@@ -51,29 +52,25 @@ def mark_tracks(path: Path, marks: Sequence[TrackMarks]) -> None:
     Leaves another file as it is. Raises `StorageError` where it cannot be written, and `OSError` where it is missing.
     """
     with open(path, "rb") as file:
-        head = b""
-        movie: bytes | None = None
-        while movie is None and len(start := file.read(8)) == 8:
-            size, name = struct.unpack(">I4s", start)
-            if size < 8 or name == b"mdat":
-                return
-            body = file.read(size - 8)
-            movie, head = (body, head) if name == b"moov" else (None, head + start + body)
-        if movie is None:
+        found = next((box for box in boxes(file) if box.name in (b"moov", b"mdat")), None)
+        if found is None or found.name == b"mdat":
             return
+        file.seek(0)
+        head = file.read(found.start)
+        movie = file.read(found.end - found.start)[found.body - found.start :]
         marked = _marked(movie, marks)
         if len(marked) == len(movie):
-            storage.overwrite(path, len(head), _box(b"moov", marked))
+            storage.overwrite(path, found.body, marked)
             return
         try:
-            marked = _with_chunks_moved(marked, len(marked) - len(movie))
+            marked = _with_chunks_moved(marked, len(to_box(b"moov", marked)) - (found.end - found.start))
         except struct.error:
             # A file so long that its offsets, of 32 bits, grow no further: all but the roles.
             marked = _marked(movie, [replace(each, dispositions=frozenset()) for each in marks])
-            storage.overwrite(path, len(head), _box(b"moov", marked))
+            storage.overwrite(path, found.body, marked)
             return
         with storage.atomic_file(path) as grown, open(grown, "wb") as target:
-            target.write(head + _box(b"moov", marked))
+            target.write(head + to_box(b"moov", marked))
             shutil.copyfileobj(file, target, 1 << 20)
 
 
@@ -87,10 +84,12 @@ def _marked(movie: bytes, marks: Sequence[TrackMarks]) -> bytes:
 
 
 def _marked_track(track: bytes, marks: TrackMarks) -> bytes:
-    said = {data for name, body in _boxes(track) if name == b"udta" for kind, data in _boxes(body) if kind == b"kind"}
+    said = {
+        data for name, body in boxes_in(track) if name == b"udta" for kind, data in boxes_in(body) if kind == b"kind"
+    }
     roles = dict.fromkeys(role for disposition, role in _ROLES.items() if disposition in marks.dispositions)
     bodies = (bytes(4) + _SCHEME + b"\0" + role + b"\0" for role in roles)
-    kinds = b"".join(_box(b"kind", body) for body in bodies if body not in said)
+    kinds = b"".join(to_box(b"kind", body) for body in bodies if body not in said)
 
     def change(name: bytes, body: bytes) -> bytes:
         if name == b"tkhd" and marks.is_enabled is not None:
@@ -100,8 +99,8 @@ def _marked_track(track: bytes, marks: TrackMarks) -> bytes:
             return _changed(body, lambda inner, data: _in_language(inner, data, str(marks.language)))
         return body + kinds if name == b"udta" else body
 
-    has_place = any(name == b"udta" for name, _ in _boxes(track))
-    return _changed(track, change) + (b"" if has_place or not kinds else _box(b"udta", kinds))
+    has_place = any(name == b"udta" for name, _ in boxes_in(track))
+    return _changed(track, change) + (b"" if has_place or not kinds else to_box(b"udta", kinds))
 
 
 def _in_language(name: bytes, body: bytes, language: str) -> bytes:
@@ -132,19 +131,4 @@ def _with_chunks_moved(body: bytes, count: int) -> bytes:
 
 def _changed(body: bytes, change: Callable[[bytes, bytes], bytes]) -> bytes:
     """The boxes with what `change` makes of the name and body of each."""
-    return b"".join(_box(name, change(name, data)) for name, data in _boxes(body))
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and body of each box."""
-    offset = 0
-    while offset + 8 <= len(data):
-        size, name = struct.unpack_from(">I4s", data, offset)
-        if size < 8:
-            break
-        yield name, data[offset + 8 : offset + size]
-        offset += size
-
-
-def _box(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I4s", len(body) + 8, name) + body
+    return b"".join(to_box(name, change(name, data)) for name, data in boxes_in(body))

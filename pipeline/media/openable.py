@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .. import storage
 from ..errors import InputError
+from .boxes import boxes_in
 
 _HEAD_BYTES = 512
 _TS_PACKETS = (188, 192)
@@ -18,6 +19,7 @@ _SIGNATURES = (
     (0, b"OggS", "a video or sound (Ogg)"),
     (0, bytes.fromhex("3026b2758e66cf11"), "a video (WMV)"),
     (0, b"\x89PNG", "a PNG"),
+    (0, b"\xff\xd8\xff\xf7", "a JPEG-LS"),
     (0, b"\xff\xd8\xff", "a JPEG"),
     (8, b"WEBP", "a WebP"),
     (0, b"BM", "a BMP"),
@@ -33,6 +35,15 @@ _SIGNATURES = (
     (0, b"8BPS", "a Photoshop document"),
     (0, b"gimp xcf", "a GIMP document"),
     (0, b"%PDF", "a PDF"),
+    (0, b"ID3", "sound (MP3)"),
+    (0, b"\xff\xfb", "sound (MP3)"),
+    (0, b"\xff\xf1", "sound (AAC)"),
+    (0, b"\xff\xf9", "sound (AAC)"),
+    (0, b"fLaC", "sound (FLAC)"),
+    (8, b"WAVE", "sound (WAV)"),
+    (8, b"AIFF", "sound (AIFF)"),
+    (0, b"#!AMR", "sound (AMR)"),
+    (0, b"#EXTM3U", "a playlist (HLS)"),
     (0, b"\x76\x2f\x31\x01", "an OpenEXR"),
     (0, b"#?RADIANCE", "a Radiance HDR"),
     (0, b"Rar!", "a RAR archive"),
@@ -108,7 +119,7 @@ def what_it_is(path: Path) -> str | None:
 
 def _heif_kind(head: bytes) -> str:
     """HEIC and AVIF may both call themselves `mif1`; the brands after that tell them apart."""
-    brands = head[8 : min(int.from_bytes(head[:4]), len(head))]
+    _, brands = next(boxes_in(head), (b"", b""))
     return "an AVIF" if b"avif" in brands else "a HEIC"
 
 

@@ -11,9 +11,10 @@ from ..errors import InputError
 from ..out_of_memory import raise_if_out_of_memory
 from . import decoding
 from .containers import is_video_name
+from .image_color_tags import colors_of
 from .image_colors import to_srgb
 from .image_file import TRANSPOSE, exif_orientation
-from .image_gamma import described_colors, to_srgb_by_numbers
+from .image_gamma import to_srgb_by_numbers
 
 Picture: TypeAlias = str | os.PathLike[str] | Image.Image | np.ndarray
 """The path of an image file, a PIL image, or an `H×W×3` uint8 array in RGB order, sRGB."""
@@ -56,8 +57,7 @@ def _pil_array(image: Image.Image, name: str) -> np.ndarray:
         image.load()
         orientation = exif_orientation(image)
         upright = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
-        numbers = described_colors(image)
-        profile = image.info.get("icc_profile") if numbers is None else None
+        profile, numbers = colors_of(image)
         array = _checked(np.asarray(to_srgb(upright, profile, Path(name))), name)
         return array if numbers is None else to_srgb_by_numbers(array, numbers)
     except InputError:

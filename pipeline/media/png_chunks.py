@@ -40,15 +40,6 @@ def chunks_of(file: BinaryIO) -> Iterator[Chunk]:
         offset += 12 + size
 
 
-def chunk_data(file: BinaryIO, name: bytes, size_max: int = 64) -> bytes | None:
-    """The data of the first chunk of this name, up to `size_max` bytes; None where there is none."""
-    for chunk in chunks_of(file):
-        if chunk.name == name:
-            file.seek(chunk.offset)
-            return file.read(min(chunk.size, size_max))
-    return None
-
-
 def text_keywords(file: BinaryIO) -> list[tuple[str, bool]]:
     """(The keyword of a text, whether the pixels came before it.)"""
     found = []

@@ -8,6 +8,7 @@ from av.container import InputContainer
 from ..errors import MediaError
 from .broadcast_clock import BroadcastClock
 from .containers import error_reason, open_container
+from .theora_headers import header_of
 
 SUFFIX = ".tracks"
 """Of the file that is written: NUT, which takes any sound as it is and any times, or else Matroska."""
@@ -36,7 +37,12 @@ def _copy(container: InputContainer, target: Path, kind: str, with_subtitles: bo
             if stream.codec_context is not None
         }
         for packet in container.demux():
-            if not clock.rebase(packet) or packet.stream_index not in copies or packet.dts is None:
+            if (
+                header_of(packet) is not None
+                or not clock.rebase(packet)
+                or packet.stream_index not in copies
+                or packet.dts is None
+            ):
                 continue
             packet.stream = copies[packet.stream_index]
             output.mux(packet)

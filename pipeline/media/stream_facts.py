@@ -3,15 +3,13 @@
 Only files whose header holds one of the names of such a fact are looked at, since most have none.
 """
 
-import os
 import re
-import struct
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from ..errors import MediaError
+from .boxes import find_body
 from .containers import CONTAINERS, PROTOCOLS, file_url
 from .ffmpeg import ffmpeg_path
 
@@ -118,23 +116,7 @@ def _may_hold_facts(path: Path) -> bool:
             head = file.read(_MATROSKA_HEAD_BYTES)
             if head.startswith(b"\x1a\x45\xdf\xa3"):
                 return any(name in head for name in _MATROSKA_IDS)
-            header = _movie_header(file)
-    except (OSError, struct.error):
+            header = find_body(file, b"moov", most_bytes=_MOST_HEADER_BYTES) or b""
+    except OSError:
         return False
     return any(name in header for name in _MOV_NAMES)
-
-
-def _movie_header(file: BinaryIO) -> bytes:
-    """The atom `moov` of an MP4 or MOV file; empty where there is none."""
-    offset, length = 0, file.seek(0, os.SEEK_END)
-    while offset + 8 <= length:
-        file.seek(offset)
-        start = file.read(16)
-        size, name = struct.unpack(">I4s", start[:8])
-        if size == 1:
-            (size,) = struct.unpack(">Q", start[8:])
-        if name == b"moov" or size < 8:
-            file.seek(offset)
-            return file.read(min(size, _MOST_HEADER_BYTES)) if name == b"moov" else b""
-        offset += size
-    return b""

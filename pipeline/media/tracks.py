@@ -15,12 +15,15 @@ from typing import Any
 import av
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from ..errors import InputError
 from .containers import open_container, video_stream
 from .image_file import ANIMATED_SUFFIXES, open_image
 from .mov_tracks import TrackMarks
 from .stream_facts import streams_of_other_programs
+from .time_code import TimeCode
+from .timing import Timing
 from .track_marks import Kind, held_roles, holds_language, lost_roles
 
 _PCM = {"pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "pcm_u8"}
@@ -53,8 +56,14 @@ _SUBTITLES_KEPT = {
 _SUBTITLES_ENCODED = {".mp4": "mov_text", ".mov": "mov_text", ".mkv": "subrip", ".webm": "webvtt"}
 """Text subtitles are converted to these; subtitles that are pictures are copied or left out."""
 
-_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "writing_library"}
-"""Metadata that speaks of the old file, and not of the film."""
+_OF_THE_FILE = {
+    *("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "writing_library"),
+    *("operational_pattern_ul", "uid", "generation_uid", "company_name", "product_name", "product_version_num"),
+    *("product_version", "application_platform", "product_uid", "toolkit_version_num", "material_package_umid"),
+}
+"""Metadata that speaks of the old file, and not of the film: of MP4 and Matroska, and of MXF."""
+
+_TIME_CODE = "timecode"
 
 _PLAIN_NAMES = {
     "com.apple.quicktime.location.iso6709": "location",
@@ -141,12 +150,15 @@ class Tracks:
     pictures: Track | None = None
     """The stream of pictures that is painted, of which only the marks are taken."""
 
+    time_code: TimeCode | None = None
+
     keeps_stream_metadata: bool = True
     """Whether what else sound and subtitles say of themselves goes with them."""
 
     def without_metadata(self) -> "Tracks":
-        """The same without metadata about place, time and author; chapters and the marks of tracks stay."""
-        return replace(self, attachment_count=0, metadata=(), keeps_stream_metadata=False)
+        """The same without metadata about place, time and author, and without a time code; chapters and the marks of
+        tracks stay."""
+        return replace(self, attachment_count=0, metadata=(), time_code=None, keeps_stream_metadata=False)
 
     def without_streams(self) -> "Tracks":
         """Chapters and metadata alone."""
@@ -157,11 +169,13 @@ class Tracks:
         """Whether the output needs the file itself as an input of ffmpeg."""
         return bool(self.audio or self.subtitles or self.attachment_count)
 
-    def ffmetadata(self, origin: Fraction, part: tuple[Fraction, Fraction] | None) -> str:
+    def ffmetadata(self, origin: Fraction, part: tuple[Fraction, Fraction] | None, timing: Timing) -> str:
         """Metadata and chapters in ffmpeg's `ffmetadata` format, with times relative to `origin`. Of a part (start, end
-        in seconds), only what lies in it.
+        in seconds), only what lies in it. The time code is that of the first frame of `timing`.
         """
-        lines = [";FFMETADATA1", *(f"{_escaped(key)}={_escaped(value)}" for key, value in self.metadata)]
+        code = None if self.time_code is None else self.time_code.of_first(timing)
+        metadata = self.metadata if code is None else (*self.metadata, (_TIME_CODE, code))
+        lines = [";FFMETADATA1", *(f"{_escaped(key)}={_escaped(value)}" for key, value in metadata)]
         for chapter in self.chapters:
             start, end = chapter.start, chapter.end
             if part is not None:
@@ -282,10 +296,12 @@ def read_tracks(path: Path, stream: int | None = None) -> Tracks:
         return Tracks(unknown=_metadata_of_animation(path))
     with open_container(path) as container:
         pictures: Track | None = None
+        time_code: TimeCode | None = None
         elsewhere: frozenset[int] = frozenset()
         with contextlib.suppress(InputError):  # A file of sound alone is a source of sound too.
             shown = video_stream(container, path, stream)
             pictures = _track(0, shown, "v")
+            time_code = _time_code(container, shown)
             if container.format.name == "mpegts" and len(container.streams) > 2:
                 elsewhere = streams_of_other_programs(path, shown.index)
         chapters = tuple(
@@ -307,6 +323,7 @@ def read_tracks(path: Path, stream: int | None = None) -> Tracks:
             metadata=_metadata(container.metadata),
             unknown=tuple(_unknown(container, elsewhere, has_chapters=bool(chapters))),
             pictures=pictures,
+            time_code=time_code,
         )
 
 
@@ -331,6 +348,15 @@ def _track(number: int, stream: Any, kind: Kind) -> Track:
     )
 
 
+def _time_code(container: InputContainer, pictures: VideoStream) -> TimeCode | None:
+    """The time code of the pictures: their own, that of the file, or that of a track that holds nothing else."""
+    for metadata in (pictures.metadata, container.metadata, *(stream.metadata for stream in container.streams.data)):
+        for key, text in metadata.items():
+            if key.casefold() == _TIME_CODE:
+                return TimeCode(text, (pictures.start_time or 0) * Fraction(pictures.time_base or 1))
+    return None
+
+
 def _language(metadata: Mapping[str, str]) -> str | None:
     language = metadata.get("language", "")
     return language if language not in ("", "und") else None
@@ -348,9 +374,7 @@ def _unknown(container: InputContainer, elsewhere: Collection[int], has_chapters
         elif stream.type == "video":
             if stream.disposition & Disposition.attached_pic:
                 found.append("the cover picture")
-        elif stream.type == "data" and "timecode" in stream.metadata:
-            found.append(f"the time code ({stream.metadata['timecode']})")
-        elif stream.type == "data":
+        elif stream.type == "data" and _TIME_CODE not in stream.metadata:
             name = stream.metadata.get("handler_name", "").strip()
             # MP4 keeps the names of chapters in a stream of their own.
             if not (has_chapters and name in ("", "SubtitleHandler", "Apple Text Media Handler", "Core Media Text")):
@@ -369,7 +393,7 @@ def _metadata(given: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     for key, value in given.items():
         name = _PLAIN_NAMES.get(key.casefold(), key)
         # `location-eng` beside `location`, which says the same.
-        if name.casefold() in _OF_THE_FILE or re.fullmatch(r"location-[a-z]{3}", name) or "\0" in value:
+        if name.casefold() in {*_OF_THE_FILE, _TIME_CODE} or re.fullmatch(r"location-[a-z]{3}", name) or "\0" in value:
             continue
         found.setdefault(name.casefold() if name.isupper() else name, value)
     return tuple(found.items())

@@ -11,6 +11,9 @@ _HLG = 0.17883277, 0.28466892, 0.55991073
 _ALPHA, _BETA = 1.09929682680944, 0.018053968510807
 """ITU-R BT.709 and BT.2020."""
 
+GAMMAS = {"bt470m": 2.2, "bt470bg": 2.8}
+"""Screens of which the exponent is all there is to say."""
+
 _DISPLAY_GAMMA = 2.4
 """Of a standard screen (ITU-R BT.1886)."""
 
@@ -38,13 +41,17 @@ def to_light(code: np.ndarray, transfer: str) -> np.ndarray:
         light = np.where(code > 0, 10 ** (decades * (code - 1)), 0)
     elif transfer == "linear":
         light = code
+    elif transfer == "iec61966-2-1":  # sRGB.
+        light = np.where(code <= 0.04045, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
+    elif transfer in GAMMAS:
+        light = code ** GAMMAS[transfer]
     else:  # The camera's curve of BT.709.
         light = np.where(code < 4.5 * _BETA, code / 4.5, ((code + _ALPHA - 1) / _ALPHA) ** (1 / 0.45))
     return np.asarray(light)
 
 
 def to_code(light: np.ndarray, transfer: str) -> np.ndarray:
-    """What `to_light` takes: PQ, HLG, and the camera's curve of BT.709."""
+    """What `to_light` takes: PQ, HLG, sRGB, and the camera's curve of BT.709."""
     light = np.clip(light, 0, 1)
     if transfer == "smpte2084":
         m1, m2, c1, c2, c3 = _PQ
@@ -53,6 +60,8 @@ def to_code(light: np.ndarray, transfer: str) -> np.ndarray:
     elif transfer == "arib-std-b67":
         a, b, c = _HLG
         code = np.where(light <= 1 / 12, np.sqrt(3 * light), a * np.log(np.maximum(12 * light - b, 1e-9)) + c)
+    elif transfer == "iec61966-2-1":
+        code = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
     else:
         code = np.where(light < _BETA, 4.5 * light, _ALPHA * light**0.45 - (_ALPHA - 1))
     return np.asarray(code)

@@ -7,9 +7,12 @@ broken in another way is not looked for.
 
 import os
 import struct
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+from .boxes import boxes
 
 _LAST_PAGE = 4
 """The flag of the page that ends a stream of an Ogg file."""
@@ -66,17 +69,11 @@ def _shorter(length: int, declared: int) -> str | None:
 
 def _iso(file: BinaryIO, _: bytes, length: int) -> str | None:
     """MP4 and MOV are a sequence of atoms, each preceded by its length."""
-    offset = 0
-    while offset < length:
-        file.seek(offset)
-        header = file.read(16)
-        (size,) = struct.unpack_from(">I", header)
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", header, 8)
-        if size < 8 or (offset + size > length and header[4:8] not in _TOP_ATOMS):
-            raise _UnstatedError  # To the end, broken, or none: some put their own words behind a file.
-        offset += size
-    return _shorter(length, offset)
+    last = deque(boxes(file), maxlen=1).pop()
+    # To the end, broken, or no box at all: some put their own words behind a file.
+    if last.is_open or last.end < length or (last.end > length and last.name not in _TOP_ATOMS):
+        raise _UnstatedError
+    return _shorter(length, last.end)
 
 
 def _matroska(_: BinaryIO, head: bytes, length: int) -> str | None:

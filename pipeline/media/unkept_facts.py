@@ -1,30 +1,38 @@
 """What the header of an image shows and its painting does not keep, a line each, whatever the format."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from .exif_tags import EXIF_IFD
-from .image_gamma import HDR_TRANSFERS, described_colors
-from .image_metadata import given_tags
-from .png_chunks import text_keywords
+from .image_color_tags import unkept_colors
+from .image_exif import LAYERS_TAG, PHOTOSHOP_TAG, given_tags, listed, unkept_tags
+from .photoshop import has_more_than_iptc, resources
 from .xmp import attachments_of
 
-_MAKER_NOTE_TAG, _THUMBNAIL_IFD = 0x927C, 1
-_IPTC_TAGS, _LAYERS_TAG = {33723, 34377}, 37724
 _SUBFILE_TYPE_TAG, _REDUCED_OR_MASK = 254, 0b101
-_PRIMARIES_TAG, _BITS_TAG, _PNG_DEPTH_OFFSET = 319, 258, 24
-_SRGB_PRIMARIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
-_NO_TEXT = {"XML:com.adobe.xmp", "Raw profile type exif", "Raw profile type APP1", "Raw profile type xmp"}
 _GAIN_MAP_HEAD = b"urn:iso:std:iso:ts:21496"
+
+_READ_SEGMENTS = {
+    "APP0": (b"JFIF\0", b"JFXX\0"),
+    "APP1": (b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"),
+    "APP2": (b"ICC_PROFILE\0", b"MPF\0", _GAIN_MAP_HEAD),
+    "APP13": (b"Photoshop 3.0\0",),
+    "APP14": (b"Adobe",),
+    "COM": (b"",),
+}
+"""The segments of a JPEG that are read, or reported by themselves, and how they begin."""
+
+_CREDENTIALS = "Content Credentials (C2PA)"
+_SAMSUNG_TAIL = b"SEFT"
 
 
 def unkept_pictures(image: Image.Image, path: Path) -> Iterator[str]:
     """A line for each thing of the picture itself that is not painted: further pictures, depth, range, colours."""
-    attached = _attached(image)
+    attached = _attached(image, path)
     # The gain map of an Ultra HDR JPEG is its second picture.
     gain_maps = int(image.format == "MPO" and "HDR gain map" in attached)
     count = _picture_count(image) - gain_maps
@@ -33,44 +41,79 @@ def unkept_pictures(image: Image.Image, path: Path) -> Iterator[str]:
         yield (
             f"the first of its {count} pictures is painted"
             if is_first
-            else (f"one of its {count} pictures is painted, the primary one")
+            else f"one of its {count} pictures is painted, the primary one"
         )
     for what in attached:
         yield f"the {what} is left out"
-    if image.format == "TIFF" and _LAYERS_TAG in _tags(image):
+    if image.format == "TIFF" and LAYERS_TAG in _tags(image):
         yield "the Photoshop layers are left out: the picture that they make is painted"
-    if _is_deep(image, path):
-        yield "16 bits a colour become 8"
-    yield from _unconverted_colors(image)
+    yield from unkept_colors(image)
 
 
 def unkept_metadata(image: Image.Image, path: Path) -> Iterator[str]:
-    """A line for each thing that is said about the picture and is left out."""
+    """A line for each thing that is said about the picture and is left out, whatever the format of the painting."""
+    try:
+        yield from unkept_tags(given_tags(image, path))
+    except Exception:
+        if image.info.get("exif"):
+            yield "the EXIF is left out: it is damaged"
+    if _has_photoshop_data(image):
+        yield "Photoshop data are left out"
+    if others := sorted(set(_others(image))):
+        yield f"data that are not read are left out: {listed(others)}"
+    if (aspect := _pixel_aspect(image)) is not None:
+        yield f"the pixels are painted as square: their shape ({aspect[0]}:{aspect[1]}) is left out"
+
+
+def _has_photoshop_data(image: Image.Image) -> bool:
     with contextlib.suppress(Exception):  # Broken metadata counts as none.
-        if any(tag.number == _MAKER_NOTE_TAG for tag in given_tags(image, path).inner.get(EXIF_IFD, [])):
-            yield "the maker's note of the camera is left out"
-    if image.format == "TIFF" and image.tag_v2._bigtiff:  # type: ignore[attr-defined]
-        yield "the EXIF is left out: it is not read from a BigTIFF"
-    if image.info.get("photoshop") or (image.format == "TIFF" and _IPTC_TAGS & set(_tags(image))):
-        yield "IPTC and Photoshop data are left out"
-    if image.info.get("comment"):
-        yield "the comment in the file is left out"
-    if image.format == "PNG" and (texts := _texts(path)):
-        yield f"text in the file is left out: {', '.join(texts)}"
+        if image.format == "TIFF":
+            return has_more_than_iptc(kind for kind, _ in resources(_tags(image).get(PHOTOSHOP_TAG, b"")))
+        return has_more_than_iptc(image.info.get("photoshop") or ())
+    return False
 
 
-def _attached(image: Image.Image) -> list[str]:
+def _others(image: Image.Image) -> Iterator[str]:
+    """The names of data in the file that nothing here reads."""
+    for name, data in _segments(image):
+        if not data.startswith(_READ_SEGMENTS.get(name, ())):
+            yield _CREDENTIALS if b"c2pa" in data else name
+    for name in image.info.get("unread_chunks", ()):
+        yield _CREDENTIALS if name in ("caBX", "C2PA") else name
+    for found in image.info.get("metadata") or ():
+        yield str(found.get("content_type") or found.get("type"))
+
+
+def _pixel_aspect(image: Image.Image) -> tuple[int, int] | None:
+    """Width to height of the pixels where they are said not to be square, and no resolution says it."""
+    # Both are numbers of pixels in one length, across and down.
+    density = image.info.get("aspect") or (image.info.get("jfif_unit") == 0 and image.info.get("jfif_density"))
+    return (density[1], density[0]) if density and density[0] != density[1] and all(density) else None
+
+
+def _attached(image: Image.Image, path: Path) -> list[str]:
     """What is attached to the picture, as its file says."""
     info = image.info
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
     found = attachments_of(xmp.encode() if isinstance(xmp, str) else xmp)
     if any(str(name).startswith("APP2") and data.startswith(_GAIN_MAP_HEAD) for name, data in _segments(image)):
         found.append("HDR gain map")
-    if any("gainmap" in str(name).casefold() for name in info.get("aux") or ()):
+    for name in info.get("aux") or ():
+        kind = str(name).rsplit(":", 1)[-1]
+        found.append("HDR gain map" if "gainmap" in kind.casefold() else f"auxiliary picture ({kind})")
+    if info.get("has_gain_map"):
         found.append("HDR gain map")
     if info.get("depth_images"):
         found.append("depth map")
+    if image.format in ("JPEG", "MPO") and _has_samsung_tail(path):
+        found.append("film, sound or further shot that Samsung's camera has appended")
     return list(dict.fromkeys(found))
+
+
+def _has_samsung_tail(path: Path) -> bool:
+    with open(path, "rb") as file:
+        file.seek(-min(len(_SAMSUNG_TAIL), path.stat().st_size), os.SEEK_END)
+        return file.read() == _SAMSUNG_TAIL
 
 
 def _segments(image: Image.Image) -> list[tuple[str, bytes]]:
@@ -80,31 +123,6 @@ def _segments(image: Image.Image) -> list[tuple[str, bytes]]:
 
 def _tags(image: Image.Image) -> Any:
     return getattr(image, "tag_v2", {})
-
-
-def _is_deep(image: Image.Image, path: Path) -> bool:
-    """Whether the colours have more than 8 bits, as far as Pillow opens such images."""
-    if image.format == "PNG":
-        with open(path, "rb") as file:
-            file.seek(_PNG_DEPTH_OFFSET)
-            return file.read(1) == b"\x10"
-    bits = _tags(image).get(_BITS_TAG, ()) if image.format == "TIFF" else ()
-    return image.mode.startswith("I;16") or any(value == 16 for value in bits)
-
-
-def _unconverted_colors(image: Image.Image) -> Iterator[str]:
-    cicp = image.info.get("cicp")
-    if isinstance(cicp, tuple) and cicp[1] in HDR_TRANSFERS:
-        yield f"the high dynamic range ({HDR_TRANSFERS[cicp[1]]}) is left out: the numbers are painted as they are"
-    has_profile = bool(image.info.get("icc_profile"))
-    if image.mode == "CMYK" and not has_profile:
-        yield "CMYK without a colour profile: its colours are estimated"
-    if image.format == "TIFF" and not has_profile and described_colors(image) is None and image.mode == "RGB":
-        primaries = _tags(image).get(_PRIMARIES_TAG)
-        with contextlib.suppress(TypeError, ValueError, ZeroDivisionError):
-            values = [float(value) for value in primaries or ()]
-            if any(abs(a - b) > 0.002 for a, b in zip(values, _SRGB_PRIMARIES, strict=False)):
-                yield "the primaries that the TIFF names are not applied: its numbers count as sRGB"
 
 
 def _picture_count(image: Image.Image) -> int:
@@ -134,8 +152,3 @@ def _thumbnail_count(image: Image.Image, count: int) -> int:
 def hidden_count(image: Image.Image) -> int:
     """The number of pictures at the start of an APNG that only programs without animation support show."""
     return int(bool(getattr(image, "default_image", False)))
-
-
-def _texts(path: Path) -> list[str]:
-    with open(path, "rb") as file:
-        return sorted({keyword for keyword, _ in text_keywords(file)} - _NO_TEXT)

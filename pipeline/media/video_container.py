@@ -22,7 +22,7 @@ from ..errors import InputError
 from . import hdr, picture_colors, transfers, transport_stream
 from .broadcast_clock import BroadcastClock
 from .color import DOLBY_IPT, VideoColor, color_of, hdr_transfer
-from .containers import MAX_PIXELS, describe_stream, error_reason, open_container, too_large, video_stream
+from .containers import BARE_STREAMS, MAX_PIXELS, describe_stream, error_reason, open_container, too_large, video_stream
 from .frame_facts import facts_of, left_out
 from .orientation import (
     display_matrix,
@@ -35,6 +35,7 @@ from .orientation import (
 )
 from .picture_filters import Frames, TimedFrame, cropped, deinterlaced
 from .stream_facts import stream_facts
+from .theora_headers import header_of, is_for_decoder
 from .truncation import is_complete, truncation_reason
 from .video_info import DecodedPicture, VideoInfo, frame_count_text
 
@@ -219,6 +220,8 @@ class OpenVideo:
             is_cover = stream.disposition & Disposition.attached_pic or stream.codec_context is None
             if stream.index != self._stream.index and not is_cover:
                 yield f"video {describe_stream(stream)} is not painted: `video_stream={stream.index}` paints it instead"
+        if self._container.format.name in BARE_STREAMS and not self._stream.codec_context.framerate:
+            yield f"the file has no times: its frames are shown at {float(self.info.rate):g} a second"
         if self.interlaced_count:
             yield "the video is interlaced: the two fields of a frame are made one picture (bwdif)"
         if self.info.hdr:
@@ -311,6 +314,9 @@ class OpenVideo:
         try:
             for packet in self._container.demux():
                 self._alive()
+                if (header := header_of(packet)) is not None:
+                    self._take_header(packet, header)
+                    continue
                 if not clock.rebase(packet):
                     continue
                 extent.add(packet)
@@ -342,8 +348,19 @@ class OpenVideo:
                     yield TimedFrame(ticks, frame.duration or None, frame)
                 self.jump_count = clock.jump_count
         except av.error.FFmpegError as error:
-            self._note(f"the file cannot be read on after {float(extent.end_seconds):.3f} s ({error_reason(error)})")
+            reason = error_reason(error)
+            if isinstance(error, av.error.PatchWelcomeError) and self._container.format.name == "ogg":
+                reason = "another file is appended there: paint it by itself"
+            self._note(f"the file cannot be read on after {float(extent.end_seconds):.3f} s ({reason})")
         self._note_what_is_missing(packets, extent)
+
+    def _take_header(self, packet: "av.Packet[Any]", header: int) -> None:
+        """Prepares the decoder for a file that was appended to the one before."""
+        if packet.stream.index == self._stream.index and is_for_decoder(header):
+            try:
+                packet.decode()
+            except av.error.FFmpegError as error:
+                self._note(f"the header of the file that follows cannot be read ({error_reason(error)})")
 
     def _is_whole(self, packet: "av.Packet[Any]") -> bool:
         """Whether a frame that the demuxer calls corrupt lies whole at the seam of two files."""

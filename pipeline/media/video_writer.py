@@ -36,6 +36,9 @@ _MIN_TICKS_A_SECOND = 10_000
 _MAX_TICKS_A_SECOND = (1 << 31) - 1
 """Also the most ticks that one packet lasts."""
 
+_FAST_RATE = 1000
+"""Frames a second."""
+
 _MOST_GIF_DELAY = 65_535
 """Hundredths of a second that a picture of a GIF may stay; so often may it be repeated, too."""
 
@@ -85,8 +88,8 @@ class VideoWriter:
         size: (height, width) of every frame.
         timing: when each frame is shown, on the clock of the file that `tracks` are from, where there is one.
         color: tags and matrix of the output; what is None there is BT.709 (below 720 lines, in a video
-            that has a `color`, BT.601, as when reading). None: BT.709. The range written is limited, but where
-            the encoding asks for RGB.
+            that has a `color` other than RGB, BT.601, as when reading). None: BT.709. The range written is limited,
+            but where the encoding asks for RGB.
         encoding: codec, quality and pixel format.
         has_alpha: frames have a fourth channel, 255 where they are opaque; it is dropped, with a note, where the
             encoding does not take it.
@@ -330,7 +333,8 @@ class VideoWriter:
             metadata_input = "2"
             arguments += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", CONTAINERS]
             arguments += ["-itsoffset", _decimal(-self._origin), "-i", file_url(source)]
-        self._ffmetadata_file.write(self._tracks.ffmetadata(self._origin, self._part).encode("utf-8", "replace"))
+        metadata = self._tracks.ffmetadata(self._origin, self._part, self.timing)
+        self._ffmetadata_file.write(metadata.encode("utf-8", "replace"))
         self._ffmetadata_file.flush()
         arguments += ["-f", "ffmetadata", "-i", file_url(Path(self._ffmetadata_file.name))]
         # What the streams say of themselves, as their language, goes with them.
@@ -343,6 +347,9 @@ class VideoWriter:
             part = _decimal(self._part[0] - self._origin), _decimal(self._part[1] - self._origin)
         along, notes = self._tracks.arguments(self._suffix, part)
         self.notes += notes
+        code = self._tracks.time_code
+        if code is not None and (loss := code.loss(self._suffix, self.timing)) is not None:
+            self.notes.append(loss)
         # Sound may wait long for the first frame of a thorough encoder.
         arguments = [*self._picture_arguments(), *along, "-max_muxing_queue_size", "100000"]
         if self._suffix in (".mp4", ".mov"):
@@ -380,7 +387,9 @@ class VideoWriter:
             f":color_primaries={color.primaries}:color_trc={color.transfer}"
         )
         arguments = ["-vf", f"{scale},format={choice.pixel_format},{tags}", *choice.arguments(self._preset)]
-        if self.timing.states_last and self.timing.last_seconds is not None:
+        # To frames of a millisecond or less, libavformat gives no duration, and players do not show the last.
+        is_fast = self.timing.rate is not None and self.timing.rate >= _FAST_RATE
+        if (self.timing.states_last or is_fast) and self.timing.last_seconds is not None:
             # The pipe carries no durations, and the last frame has no next one to end it. MP4 takes the duration
             # from the last packet, which is the last frame only without reordering.
             if choice.codec.reorders:

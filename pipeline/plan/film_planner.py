@@ -1,5 +1,6 @@
 """A video or sequence → its frame plan: scanned once, cut into shots, and these into segments where that is faster."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,7 +85,10 @@ def _not_kept(inputs: Inputs, scan: ContentScan) -> Iterator[str]:
             encoding.choose(suffix, (size[0], 2 * size[1]), has_alpha=False)  # It raises where that is too wide.
         if inputs.content.kind is ContentKind.VIDEO:
             tracks = decoding.read_tracks(path, inputs.content.video_stream)
-            yield from (tracks.without_metadata() if inputs.request.strip else tracks).notes(suffix)
+            tracks = tracks.without_metadata() if inputs.request.strip else tracks
+            yield from tracks.notes(suffix)
+            if tracks.time_code is not None and (loss := tracks.time_code.loss(suffix, scan.timing)) is not None:
+                yield loss
 
 
 def _divide(inputs: Inputs, scan: ContentScan, worker_count: int, listener: Listener) -> Segments:
@@ -124,7 +128,7 @@ def _painting_path(inputs: Inputs, index: int) -> str:
     """Where the painting of a frame is kept: in the job's folder (relative) for a video, else in the output folder."""
     if inputs.to_video:
         return f"{FRAMES_NAME}/{index:06d}.png"
-    folder: Path = inputs.request.output.absolute()
+    folder = Path(os.path.abspath(inputs.request.output))
     is_sequence = inputs.content.kind is ContentKind.SEQUENCE
     return str(folder / (inputs.content.files[index].target if is_sequence else f"{index:06d}.png"))
 

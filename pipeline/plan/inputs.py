@@ -9,6 +9,7 @@ import torch
 
 from .. import storage
 from ..errors import InputError, OutputError, UsageError, WeightsError
+from ..job.folder import comparison_path
 from ..layers import require_size
 from ..media import decoding
 from ..media.containers import OUTPUT_SUFFIXES, is_video_name
@@ -18,7 +19,7 @@ from ..paint.devices import pick_devices
 from ..paint.painter import style_blend
 from ..paint.task import COLD_STARTS
 from ..settings import Settings
-from .request import FrameRange, Request, comparison_path
+from .request import FrameRange, Request
 from .writable import require_known_places
 
 
@@ -82,7 +83,7 @@ def read_inputs(request: Request) -> Inputs:
     """
     settings = request.settings
     require_known_places(request)
-    content = resolve_content(request.content, request.output, request.mode, request.image_format)
+    content = resolve_content(request.content, request.output, request.mode, request.image_format, request.styles)
     if request.video_stream is not None:
         if content.kind is not ContentKind.VIDEO:
             raise UsageError("`video_stream` selects one of several streams of a video: leave it out")

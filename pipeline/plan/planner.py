@@ -1,5 +1,6 @@
 """Inputs → the frames of a job and how they are painted."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def plan_execution(inputs: Inputs, plan: FramePlan, make_painter: Callable[[], P
 
 def _plan_photos(inputs: Inputs, listener: Listener) -> FramePlan:
     content, settings = inputs.content, inputs.settings
-    output = inputs.request.output.absolute()
+    output = Path(os.path.abspath(inputs.request.output))
     if content.kind is ContentKind.IMAGE:
         # A single image that cannot be painted is wrong input, not a job that is done in part.
         path = content.files[0].path
@@ -68,12 +69,7 @@ def _plan_photos(inputs: Inputs, listener: Listener) -> FramePlan:
         PlannedFrame(index, index, file.name, str(output / file.target), work=work)
         for index, file in enumerate(content.files)
     )
-    sizes: list[Size] = []
-    not_kept = [(_skipped_line(content), "")] if _is_worth_keeping(content) else []
-    for file in content.files:
-        size, lines = _photo_facts(file.path, inputs.request.strip)
-        sizes.append(size)
-        not_kept += [(line, file.name if len(content.files) > 1 else "") for line in lines]
+    sizes, not_kept = _photo_facts(inputs, listener)
     for line in not_kept_lines(names_by_text(not_kept)):
         listener(Notice(line))
     if all(min(size) and _is_too_small(size, settings) for size in sizes):
@@ -97,14 +93,27 @@ def _skipped_line(content: Content) -> str:
     return f"files in the content that are no images are passed over: {passed_over(content.skipped)}"
 
 
-def _photo_facts(path: Path, strip: bool) -> tuple[Size, tuple[str, ...]]:
-    """The size of a photo, (0, 0) where it cannot be read, and what its painting does not keep; with `strip`, metadata
-    is not meant to be kept."""
-    try:
-        facts = decoding.image_facts(path)
-    except InputError:
-        return (0, 0), ()
-    return facts.size, facts.not_kept if strip else (*facts.not_kept, *facts.metadata_not_kept)
+def _photo_facts(inputs: Inputs, listener: Listener) -> tuple[list[Size], list[tuple[str, str]]]:
+    """The size of each photo, (0, 0) where it cannot be read, and (line, photo) for what its painting does not keep;
+    where metadata is stripped, none is missed."""
+    files = inputs.content.files
+    sizes: list[Size] = []
+    not_kept = [(_skipped_line(inputs.content), "")] if _is_worth_keeping(inputs.content) else []
+    unpaintable: list[InputError] = []
+    for file in files:
+        size, lines = (0, 0), tuple[str, ...]()
+        try:
+            facts = decoding.image_facts(file.path, Path(file.target).suffix)
+            size = facts.size
+            _require_size(size, inputs.settings, file.path)
+            lines = facts.not_kept if inputs.request.strip else (*facts.not_kept, *facts.metadata_not_kept)
+        except InputError as error:
+            unpaintable.append(error)
+        sizes.append(size)
+        not_kept += [(line, file.name if len(files) > 1 else "") for line in lines]
+    if unpaintable:
+        listener(Notice(f"{len(unpaintable)} of {len(files)} photos cannot be painted (first: {unpaintable[0]})"))
+    return sizes, not_kept
 
 
 def _is_too_small(size: Size, settings: Settings) -> bool:

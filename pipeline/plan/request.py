@@ -26,12 +26,6 @@ MOST_RATE = 1000
 """The highest frame rate, in frames a second, that a video is written with."""
 
 
-def comparison_path(output: Path) -> Path:
-    """Where content and result are shown side by side: `clip-compare.mp4` beside `clip.mp4`, `photos-compare` beside
-    `photos`."""
-    return output.with_name(f"{output.stem}-compare{output.suffix}")
-
-
 @dataclass(frozen=True)
 class FrameRange:
     """The frames `[start, stop)` of a video or sequence; `stop` None means to the end."""
@@ -133,7 +127,7 @@ class Request:
     """How a video is encoded."""
 
     compare: bool = False
-    """Write content and result side by side as well, at `comparison_path`."""
+    """Write content and result side by side as well, at `job.folder.comparison_path`."""
 
     def __post_init__(self) -> None:
         for name, paths in (("content", self.content), ("styles", self.styles)):
@@ -162,7 +156,8 @@ class Request:
         return self.job if self.job is not None else default_folder(self.output)
 
     def to_values(self) -> dict[str, Any]:
-        """Plain JSON values, with absolute paths, from which `from_values` makes the request again."""
+        """Plain JSON values, with absolute paths, from which `from_values` makes the request again; `job` is the folder
+        from which files that are moved together with it are found."""
         settings = to_values(self.settings)
         if self.settings.start.first not in COLD_STARTS:
             settings["start"]["first"] = os.path.abspath(self.settings.start.first)
@@ -177,6 +172,7 @@ class Request:
             "styles": [os.path.abspath(path) for path in self.styles],
             "style_weights": list(self.style_weights),
             "output": os.path.abspath(self.output),
+            "job": os.path.abspath(self.job_folder),
             "settings": settings,
             "device": self.device,
             "executor": self.executor,

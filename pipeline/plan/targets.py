@@ -6,11 +6,11 @@ from pathlib import Path
 
 from .. import storage
 from ..errors import OutputError
-from ..job.folder import is_job, require_no_other_files
+from ..job.folder import comparison_path, is_job, require_no_other_files
 from ..job.records import PlannedFrame
 from ..media.content import ContentKind
 from .inputs import Inputs
-from .request import Request, comparison_path
+from .request import Request
 
 
 def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
@@ -18,7 +18,7 @@ def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
     target = comparison_path(inputs.request.output)
     if inputs.content.kind is ContentKind.IMAGE:
         return target
-    return target / painting.relative_to(inputs.request.output.absolute())
+    return target / os.path.relpath(painting, inputs.request.output)
 
 
 def check_output_is_free(inputs: Inputs) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from .. import storage
 from ..errors import OutputError, StorageError
+from ..job.folder import comparison_path
 from ..job.store import STORE_NAME
-from .request import Request, comparison_path
+from .request import Request
 
 if TYPE_CHECKING:
     from .inputs import Inputs

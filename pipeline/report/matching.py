@@ -108,7 +108,12 @@ def _pictures(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _images(folder: Path) -> list[Path]:
-    paths = list_images(folder).paths
-    if not paths:
+    listing = list_images(folder)
+    if listing.unreadable:
+        raise InputError(
+            f"the folder {listing.unreadable[0]} may not be listed, and its pictures would be missing: change its "
+            "permissions"
+        )
+    if not listing.paths:
         raise InputError(f"folder {folder} holds no image")
-    return paths
+    return listing.paths

@@ -7,14 +7,13 @@ from pathlib import Path
 from .. import storage
 from ..errors import Interrupted, OutputError
 from ..events import Assembling, Listener, StopSignal
-from ..job.folder import file_problem
+from ..job.folder import comparison_path, file_problem
 from ..job.job import Job
 from ..job.records import FrameRecord, FrameState
 from ..media.frame_reader import FrameReader
 from ..media.images import read_image, write_image
 from ..plan.execution_plan import ExecutionPlan
 from ..plan.inputs import Inputs
-from ..plan.request import comparison_path
 from ..plan.targets import picture_comparison_path
 from . import assembly
 from .reader_slots import frame_index_of

@@ -1,7 +1,8 @@
 """A job from end to end: request → plan → paintings → output."""
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import torch
 
 from .. import storage
-from ..errors import InputError
 from ..events import JobDone, JobStarted, Listener, Notice, StopSignal, ignore
 from ..job.folder import CHECKPOINTS_NAME, FLOW_NAME, is_job
 from ..job.job import Job
@@ -21,6 +21,7 @@ from ..paint.painter import Painter
 from ..plan.disk_space import check_space, disk_needed
 from ..plan.execution_plan import ExecutionPlan
 from ..plan.inputs import Inputs, read_inputs
+from ..plan.moved_inputs import find_inputs
 from ..plan.planner import plan_execution, plan_frames
 from ..plan.recipe import make_recipe
 from ..plan.request import Request
@@ -38,6 +39,7 @@ from .dry_run import WeightsLoader
 from .executor import PainterSpec
 from .executor_factory import ExecutorFactory, make_executor
 from .frame_loop import FrameLoop, LoopFactory
+from .moved_output import fetch_output, move_output, require_same_kind
 from .notices import notify
 from .outcome import failure, summarise
 from .output import write_output
@@ -72,23 +74,35 @@ def resume(
     *,
     content: Sequence[Path] = (),
     styles: Sequence[Path] = (),
+    output: Path | None = None,
     executor_factory: ExecutorFactory = make_executor,
     weights_loader: WeightsLoader = load_weights,
 ) -> JobDone:
     """Continues the job in a folder, on its own devices or on those given; returns a summary.
 
-    `content` and `styles` name its files where they are now; they have to be the same, by their hashes. What was moved
-    along with the job folder is found without. Raises what `stylize` raises.
+    `content` and `styles` name its files where they are now, or folders with them; they have to be the same, by their
+    hashes. What was moved along with the job folder is found without. `output` names where the output is now, or is to
+    go. Raises what `stylize` raises, and `InputError` for a file that is not found.
     """
+    # What is read to find the inputs is not read again.
+    hashes, weights_loader = storage.FileHashes(), functools.lru_cache(1)(weights_loader)
     with Job.read(job) as existing:
-        values = existing.invocation
+        values = find_inputs(existing, hashes, weights_loader, content, styles)
     other = {"device": device or values["device"], "executor": executor or values["executor"]}
     other["address"] = address or (values["address"] if other["executor"] == "ray" else None)
-    named = {"content": content, "styles": styles}
-    files = {key: [str(path) for path in paths] for key, paths in named.items() if paths}
-    _require_there(values | files, job)
-    request = Request.from_values({**values, **other, **files}, job)
-    return stylize(request, listener, stop, executor_factory=executor_factory, weights_loader=weights_loader)
+    if output is not None:
+        require_same_kind(output, Path(values["output"]))
+        other["output"] = str(output)
+    with translated_memory_errors():
+        return JobRun(
+            read_inputs(Request.from_values({**values, **other}, job)),
+            listener,
+            stop or StopSignal(),
+            executor_factory,
+            weights_loader,
+            hashes=hashes,
+            moves_output=output is not None,
+        ).run()
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,9 @@ class JobRun:
     weights_loader: WeightsLoader = load_weights
     worker_count: int | None = None
     loop_factory: LoopFactory = FrameLoop
+    hashes: storage.FileHashes = field(default_factory=storage.FileHashes)
+    moves_output: bool = False
+    """Whether the output may be at another path than before, since the user names it."""
 
     def run(self) -> JobDone:
         """Opens or creates the job, paints what is missing and writes the output; see `stylize`."""
@@ -125,26 +142,33 @@ class JobRun:
             return summary
 
     def _open_or_create(self, weights: EncoderWeights) -> Job:
-        request, recipe = self.inputs.request, make_recipe(self.inputs, weights.sha256)
+        request = self.inputs.request
         if request.force or not is_job(request.job_folder):
-            return self._create(recipe, weights)
+            return self._create(weights)
+        recipe = make_recipe(self.inputs, weights.sha256, self.hashes.of)
         job = Job.open(request.job_folder)
         try:
             # A photo that could not be read may have been replaced by one that can.
             photos = self.inputs.content.kind is ContentKind.PHOTOS
+            if self.moves_output:
+                recipe["output"] = job.recipe["output"]
             job.require_same(recipe, [frame.name for frame in job.frames(FrameState.FAILED)] if photos else ())
+            if self.moves_output:
+                move_output(job, self.inputs)
             job.record_invocation({**job.invocation, **_places(request)})
+            fetch_output(job, self.listener)
         except BaseException:
             job.__exit__()
             raise
         return job
 
-    def _create(self, recipe: dict[str, Any], weights: EncoderWeights) -> Job:
+    def _create(self, weights: EncoderWeights) -> Job:
         """Plans the job and makes its folder, after all checks of what it would overwrite."""
         inputs, request, folder = self.inputs, self.inputs.request, self.inputs.request.job_folder
         check_job_folder(request)
         check_output_is_free(inputs)
         check_can_be_written(inputs)
+        recipe = make_recipe(inputs, weights.sha256, self.hashes.of)
         plan = plan_frames(inputs, self.listener, self.stop, self.worker_count)
         check_paintings_are_free(inputs, plan.frames)
         check_comparisons_are_free(inputs, plan.frames)
@@ -249,20 +273,10 @@ class JobRun:
             write_comparisons(job, self.inputs, plan, self.listener, self.stop)
 
 
-def _require_there(values: Mapping[str, Any], job: Path) -> None:
-    """Raises `InputError` for content and styles that are neither where they were nor beside the moved job."""
-    for key, name in (("content", "content"), ("styles", "style")):
-        for path in values[key]:
-            if not Path(path).exists():
-                raise InputError(
-                    f"{name} {path} is not there any more: say where it is now with: impasto resume {job} --{name} PATH"
-                )
-
-
 def _places(request: Request) -> dict[str, Any]:
-    """Where the files are that a request reads."""
+    """Where the files are that a request reads, and the job's folder with them."""
     values = request.to_values()
-    return {key: values[key] for key in ("content", "styles")}
+    return {key: values[key] for key in ("content", "styles", "settings", "job")}
 
 
 def _remove_intermediate_files(job: Job, unfinished: Sequence[FrameRecord]) -> None:

@@ -10,11 +10,10 @@ from pathlib import Path
 from .. import storage
 from ..errors import OutputError
 from ..events import Listener
-from ..job.folder import file_problem
+from ..job.folder import comparison_path, file_problem
 from ..job.job import Job
 from ..job.records import FrameRecord, FrameState
 from ..plan.inputs import Inputs
-from ..plan.request import comparison_path
 from ..plan.targets import picture_comparison_path
 from .notices import notify
 
