@@ -295,6 +295,20 @@ def test_a_folder_that_may_not_be_written(here: Path) -> None:
         refused(2, "locked: Permission denied: choose another --output", *stylize("content.png", "locked/o.png"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["", "-s", "style.png", "-o", "o.png"], "an argument is empty"),
+        (["content.png", "-s", "", "-o", "o.png"], "an argument after -s is empty"),
+        (["content.png", "-s", "style.png", "--output="], "an argument after --output is empty"),
+    ],
+)
+def test_an_empty_argument_is_not_the_current_folder(here: Path, arguments: list[str], said: str) -> None:
+    result = impasto("stylize", *arguments)
+    assert result.code == 2
+    assert said in result.err
+
+
 @pytest.mark.sweep(1)
 @pytest.mark.parametrize("failing", [1, 2, 4])
 def test_a_full_disk_is_told_and_the_job_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:

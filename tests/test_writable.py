@@ -168,3 +168,30 @@ def test_an_output_that_force_could_not_replace(here: Path, monkeypatch: pytest.
             assert "not allowed to write o.mp4: Operation not permitted" in told
     finally:
         subprocess.run(["chattr", "-i", output], check=True)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("-", "output - is standard output, and only files are written: choose another `output`"),
+        ("/dev/null", "output /dev/null is no regular file, and only files are written"),
+        ("/dev/stdout", "output /dev/stdout is no regular file"),
+        ("pipe", "output pipe is no regular file"),
+        ("https://a.example/o.mp4", "is a URL, and only files are written"),
+        ("~/o.mp4", "output ~/o.mp4 is not in the home folder: a shell replaces ~ only at the start of a word"),
+        ("~name/o.mp4", "write the whole path"),
+    ],
+)
+def test_what_is_no_place_for_an_output(here: Path, output: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(here / "pipe")
+    for told in refusals(asked(output), monkeypatch):
+        assert message in told
+    if not output.startswith("/"):
+        for told in refusals(asked("o.mp4", job=Path(output)), monkeypatch):
+            assert told.startswith("job ")
+
+
+def test_folders_may_have_the_names_of_other_things(here: Path) -> None:
+    for name in ("~", "-", "file:"):
+        (here / name).mkdir()
+        dry_run(asked(f"{name}/o.mp4"))

@@ -18,6 +18,7 @@ from .containers import OUTPUT_SUFFIXES, VIDEO_SUFFIXES, is_video_name
 from .content import Content, ContentFile, ContentKind, Mode
 from .image_file import IMAGE_SUFFIXES, READ_SUFFIXES, is_image_name, is_readable_name
 from .image_folders import list_images
+from .missing_paths import remedy_for_missing
 from .one_video_each import command_for, loop_over
 from .openable import what_it_is
 from .target_names import in_format, numbered_as_png, rename_conflicts, require_distinct, require_once
@@ -67,13 +68,13 @@ def _require_there(path: Path) -> None:
     except PermissionError as error:
         raise InputError(f"content {path} lies in a folder that may not be entered: change its permissions") from error
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise InputError(f"content {path} does not exist: check the name") from error
+        raise InputError(f"content {path} does not exist: {remedy_for_missing(path)}") from error
     except OSError as error:
         if error.errno == errno.ELOOP:  # Links in a circle lead to nothing.
             raise InputError(f"content {path} does not exist: check the name") from error
         raise InputError(f"content {path} cannot be read: {storage.read_problem(error)}") from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise InputError(f"content {path} is neither a file nor a folder: name one")
+        raise InputError(f"content {path} is neither a file nor a folder: save what it gives to a file first")
 
 
 def _one_video_each(videos: Sequence[Path], others: Sequence[Path], output: Path, styles: Sequence[Path]) -> UsageError:

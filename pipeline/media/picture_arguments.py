@@ -34,6 +34,8 @@ def to_array(picture: Picture, name: str) -> np.ndarray:
         return _pil_array(picture, name)
     if not isinstance(picture, str | os.PathLike):
         raise InputError(f"{name} is a {type(picture).__name__}: {_FORMS}")
+    if not os.fspath(picture):
+        raise InputError(f"{name} is an empty string: {_FORMS}")
     path = Path(picture)
     if is_video_name(path):
         raise InputError(f"{name} {path} is a video: paint it with stylize(), which writes files")

@@ -10,6 +10,7 @@ from .. import storage
 from ..errors import OutputError, StorageError
 from ..job.folder import comparison_path
 from ..job.store import STORE_NAME
+from ..media.missing_paths import TILDE_REMEDY, is_tilde, is_url
 from .request import Request
 
 if TYPE_CHECKING:
@@ -17,12 +18,30 @@ if TYPE_CHECKING:
 
 
 def require_known_places(request: Request) -> None:
-    """Raises `OutputError` where it cannot even be seen whether the output, its comparison or the job are there."""
+    """Raises `OutputError` where the output, its comparison or the job's folder is no place on a disk, or where it
+    cannot even be seen whether it is there."""
     places = [("output", request.output), ("job", request.job_folder / STORE_NAME)]
     if request.compare:
         places.append(("output", comparison_path(request.output)))
     for field, path in places:
         _try(_look_for, path, field)
+    _require_place(request.output, "output")
+    if request.job is not None:
+        _require_place(request.job, "job")
+
+
+def _require_place(path: Path, field: str) -> None:
+    """Raises `OutputError` for a path by which no file or folder of a disk is meant."""
+    is_device = path.is_relative_to("/dev") and not path.is_relative_to("/dev/shm")
+    what = None
+    if is_device or (path.exists() and not path.is_file() and not path.is_dir()):
+        what = "no regular file"
+    elif not path.is_absolute() and not Path(*path.parts[:1]).is_dir():
+        if is_tilde(path):
+            raise OutputError(f"{field} {path} is not in the home folder: {TILDE_REMEDY}")
+        what = "standard output" if str(path) == "-" else "a URL" if is_url(path) else None
+    if what is not None:
+        raise OutputError(f"{field} {path} is {what}, and only files are written: choose another `{field}`")
 
 
 def _look_for(path: Path) -> None:
