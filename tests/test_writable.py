@@ -3,8 +3,10 @@
 import errno
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -195,3 +197,18 @@ def test_folders_may_have_the_names_of_other_things(here: Path) -> None:
     for name in ("~", "-", "file:"):
         (here / name).mkdir()
         dry_run(asked(f"{name}/o.mp4"))
+
+
+def test_an_output_larger_than_a_file_may_be(tmp_path: Path, style_file: Path) -> None:
+    """The encoder is a process of its own, which the system ends for it."""
+    ffmpeg("-f", "lavfi", "-i", "nullsrc=s=64x48:r=10:d=1,noise=alls=100:allf=t", "-c:v", "ffv1", tmp_path / "in.mkv")
+    options = "--iterations 1,1 --codec ffv1 --set start.first=content --device cpu --quiet"
+    command = f"{shlex.quote(sys.executable)} -m impasto stylize in.mkv --style style.png --output o.mkv {options}"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 60; {command}"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "impasto: o.mkv.impasto/output.mkv is larger than a file may be here; "
+        "raise the limit of 61440 bytes (ulimit -f) and run the same command again\n"
+    )
