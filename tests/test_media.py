@@ -228,7 +228,7 @@ def test_the_cover_is_not_the_video(tmp_path: Path) -> None:
     assert scan(path).frame_count == 3
     only = tmp_path / "song.mp4"
     ffmpeg(*SINE, "-i", cover, "-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v", "attached_pic", only)
-    with refused(InputError, "no stream of pictures", only):
+    with refused(InputError, "no moving pictures but a cover picture and sound", only):
         probe(only)
 
 
@@ -285,7 +285,7 @@ def test_files_that_are_no_video(tmp_path: Path) -> None:
         "zeros.mp4": "nothing but zeros",
         "folder.mp4": "a folder",
         "pipe.mp4": "not a regular file",
-        "song.mp4": "no stream of pictures",
+        "song.mp4": "no moving pictures but sound",
     }
     for name, reason in reasons.items():
         for function in (probe, scan, lambda path: next(iter(read_frames(path)))):
@@ -300,7 +300,7 @@ def test_a_playlist_does_not_lead_to_other_files(tmp_path: Path, monkeypatch: py
     concat = "ffconcat version 1.0\nfile 'secret.ts'\n"
     for name, text in {"hls.m3u8": hls, "hls.mp4": hls, "concat.mp4": concat, "concat.ffconcat": concat}.items():
         (tmp_path / name).write_text(text)
-        with refused(InputError, "no video file", tmp_path / name):
+        with refused(InputError, "it is (a playlist|no video file)", tmp_path / name):
             probe(tmp_path / name)
     with av.open("hls.m3u8") as container:
         assert len(container.streams.video) == 1, "the playlist is a good one: it was refused for what it is"
@@ -412,7 +412,7 @@ def test_a_cut_mp4_without_its_index_is_refused(tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
     ffmpeg(*moving_source(), *H264, whole)
     cut.write_bytes(whole.read_bytes()[:-2000])
-    with refused(InputError, "header is damaged", cut):
+    with refused(InputError, r"cut off: its last box \(mdat\) is", cut):
         probe(cut)
 
 

@@ -65,6 +65,8 @@ def test_what_an_mp4_lacks_is_named(tmp_path: Path, film: bytes) -> None:
     assert refusal(path) == "it is cut off: its last box (mdat) is 9 bytes longer than the file; get it again"
     path.write_bytes(film[: movie.start + 300])
     assert refusal(path).startswith("it is cut off: its last box (moov) is ")
+    path.write_bytes(film[: movie.start] + b"\x7f\xff\xff\xff\r\nD)" + film[movie.start :])
+    assert refusal(path).startswith("it is cut off: its last box is 2147")
 
 
 def test_a_piece_of_a_stream_is_called_so(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ _MOST_TEXT_BYTES = 1 << 26
 
 _UNSUPPORTED = re.compile(
     r"unsupported|not supported|not available|cannot handle|unknown (pixel mode|compression|data)|no decode delegate|"
-    r"unrecognized|planar configuration|not implemented",
+    r"planar configuration|not implemented",
     re.IGNORECASE,
 )
 """What decoders say of a file that may well be whole."""

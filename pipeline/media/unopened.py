@@ -49,11 +49,9 @@ def _missing_header(path: Path) -> str | None:
         return None
     last = found[-1]
     if last.end > length and (last.name == b"moov" or b"moov" not in names):
-        count = last.end - length
-        return (
-            f"it is cut off: its last box ({last.name.decode('latin-1')}) is {count} bytes longer than the file; "
-            "get it again"
-        )
+        name = last.name.decode("latin-1")
+        told = f" ({name})" if name.isascii() and name.isprintable() else ""
+        return f"it is cut off: its last box{told} is {last.end - length} bytes longer than the file; get it again"
     if b"moov" in names:
         return None
     if b"moof" in names or names == {b"styp"}:
