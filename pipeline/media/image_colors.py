@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from ..errors import InputError
+from ..out_of_memory import is_out_of_memory
 
 
 def alpha_of(image: Image.Image) -> np.ndarray | None:
@@ -70,7 +71,9 @@ def _through_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
         if image.mode == "RGB" and _is_srgb(source):
             return image  # Converting sRGB to itself would still move pixels by a level.
         return _profile_to_profile(image, source, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")))
-    except Exception:  # A broken profile is no reason to refuse the picture.
+    except Exception as error:  # A broken profile is no reason to refuse the picture.
+        if is_out_of_memory(error):
+            raise
         return None
 
 

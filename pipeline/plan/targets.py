@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .. import storage
-from ..errors import OutputError, StorageError
-from ..job.folder import comparison_path
+from ..errors import OutputError
+from ..job.folder import comparison_path, is_job, require_no_other_files
 from ..job.records import PlannedFrame
 from ..media.content import ContentKind
 from .inputs import Inputs
+from .request import Request
 
 
 def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
@@ -22,44 +23,40 @@ def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
 
 def require_kind_of_output(inputs: Inputs) -> None:
     """Raises `OutputError` where a file is in the place of a folder, a folder in that of a file, or a dead link."""
-    output = inputs.request.output
-    if storage.is_taken(output) and not output.exists():
-        raise OutputError(f"output {output} is a link that leads nowhere: name another, or remove the link")
-    if not inputs.to_one_file and output.exists() and not output.is_dir():
-        raise OutputError(f"output {output} is a file, and the output of this content is a folder: name another")
-    if inputs.to_one_file and output.is_dir():
-        raise OutputError(f"output {output} is a folder: name a file")
+    for path, what in _outputs(inputs):
+        if storage.is_taken(path) and not path.exists():
+            raise OutputError(f"{what} is a link that leads nowhere: choose another `output`, or remove the link")
+        if not inputs.to_one_file and path.exists() and not path.is_dir():
+            raise OutputError(f"{what} is a file, and the output of this content is a folder: name another")
+        if inputs.to_one_file and path.is_dir():
+            raise OutputError(f"{what} is a folder: name a file")
 
 
 def check_output_is_free(inputs: Inputs) -> None:
-    """Raises `OutputError` where the output exists and may not be overwritten, or is of the wrong kind."""
+    """Raises `OutputError` where the output or its comparison exists and may not be overwritten, or is of the wrong
+    kind."""
     require_kind_of_output(inputs)
-    output = inputs.request.output
-    if not inputs.to_one_file:
-        return
-    if output.exists() and not inputs.request.force:
-        raise OutputError(f"output {output} exists: choose another name, or overwrite it with `force`")
-    if output.exists() and not output.is_file():
-        raise OutputError(f"output {output} is no regular file: name another")
+    for path, what in _outputs(inputs) if inputs.to_one_file else ():
+        if path.exists() and not inputs.request.force:
+            raise OutputError(f"{what} exists: choose another `output`, or overwrite it with `force`")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{what} is no regular file: name another")
 
 
-def check_can_be_written(inputs: Inputs) -> None:
-    """Raises `OutputError` where the output, a comparison or the job's folder cannot be written, before hours of
-    painting; writes nothing that stays."""
-    request = inputs.request
-    output = request.output.absolute()
-    folders = {request.job_folder.absolute(): "job"}
-    if inputs.to_one_file:
-        folders[output.parent] = "output"
-    else:
-        folders |= {(output / file.target).parent: "output" for file in inputs.content.files} or {output: "output"}
-    if request.compare:
-        folders[comparison_path(output).parent] = "output"
-    for folder, name in folders.items():
-        try:
-            storage.require_writable(folder)
-        except StorageError as error:
-            raise OutputError(f"{error}: choose another `{name}`, or change the permissions") from error
+def _outputs(inputs: Inputs) -> list[tuple[Path, str]]:
+    """The output, and where its comparisons go, with what messages call them."""
+    output, comparison = inputs.request.output, comparison_path(inputs.request.output)
+    compared = [(comparison, f"{comparison}, for `compare`,")] if inputs.request.compare else []
+    return [(output, f"output {output}"), *compared]
+
+
+def check_job_folder(request: Request) -> None:
+    """Raises `OutputError` where the folder of a new job is a file, or holds what is not a job's."""
+    folder = request.job_folder
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"the job's folder {folder} is a file: remove it, or name another `job`")
+    if not is_job(folder):
+        require_no_other_files(folder)
 
 
 def check_paintings_are_free(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
@@ -88,12 +85,13 @@ def check_comparisons_are_free(inputs: Inputs, frames: Sequence[PlannedFrame]) -
     """Raises `OutputError` where comparisons would overwrite files, or with `force` other things."""
     for path in comparison_paths(inputs, _outside(frames)):
         if storage.is_taken(path) and not (inputs.request.force and path.is_file()):
-            raise OutputError(f"{path}, for `compare`, exists: choose another `output`, or overwrite with `force`")
+            raise OutputError(f"{path}, for `compare`, exists: choose another `output`, or overwrite it with `force`")
 
 
 def clear_comparisons(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
-    """Removes the files that comparisons replace, after `check_comparisons_are_free`."""
-    storage.remove(*comparison_paths(inputs, _outside(frames)))
+    """With `force` removes the files that comparisons replace."""
+    if inputs.request.force:
+        storage.remove(*comparison_paths(inputs, _outside(frames)))
 
 
 def hash_replaced_files(inputs: Inputs, frames: Sequence[PlannedFrame]) -> dict[str, str]:

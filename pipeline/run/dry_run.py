@@ -28,12 +28,13 @@ from ..plan.planner import plan_frames
 from ..plan.request import Request
 from ..plan.scheduler import makespan
 from ..plan.targets import (
-    check_can_be_written,
     check_comparisons_are_free,
+    check_job_folder,
     check_output_is_free,
     check_paintings_are_free,
 )
 from ..plan.workers import count_chains, describe_devices, iterations_left, thread_count, worker_devices
+from ..plan.writable import check_can_be_written
 from ..torch_settings import thread_limit
 
 WeightsLoader = Callable[[str], EncoderWeights]
@@ -106,6 +107,7 @@ def _plan(inputs: Inputs, listener: Listener) -> FramePlan:
     request = inputs.request
     begins_anew = request.force or not is_job(request.job_folder)
     if begins_anew:
+        check_job_folder(request)
         check_output_is_free(inputs)
     check_can_be_written(inputs)
     plan = plan_frames(inputs, listener, StopSignal())

@@ -16,7 +16,8 @@ from ..media.containers import is_video_name
 from ..media.image_file import is_image_name
 from ..plan.execution_plan import ExecutionPlan
 from ..plan.inputs import Inputs
-from ..plan.targets import check_can_be_written, comparison_paths, require_kind_of_output
+from ..plan.targets import comparison_paths, require_kind_of_output
+from ..plan.writable import check_can_be_written
 from .notices import notify
 
 
