@@ -321,17 +321,22 @@ def test_files_in_the_way_are_found_before_painting(old: Path, tmp_path: Path, t
         path = new / "painted-compare" / path.relative_to(new / "painted")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"mine")
+    if taken == "written":
+        (new / "painted-compare").mkdir()
+        (new / "painted-compare" / path.relative_to(new / "painted")).mkdir(parents=True)
+    exists = "and 1 more exist and are" if taken == "written" else "exists and is"
     if not named:
         job = job.rename(new / job.name)
     output = new / "painted" if named else None
     before = whole_tree(old), tree(new)
-    with pytest.raises(OutputError, match=f"{path} exists and is not what this job wrote: move it away"):
+    with pytest.raises(OutputError, match=f"{path} {exists} not what this job wrote: move (it|them) away"):
         resume(job, output=output, executor_factory=unpainted)
     assert (whole_tree(old).keys(), tree(new)) == (before[0].keys(), before[1])
     with Job.read(job) as read:
         assert status_of(read).output == (old if named else new) / "painted"
         assert len(read.frames(FrameState.DONE)) == 1
     path.unlink()
+    shutil.rmtree(new / "painted-compare", ignore_errors=True)
     assert resume(job, output=output, executor_factory=unpainted).painted_count == 1
     assert tree(new) == made
 

@@ -80,10 +80,12 @@ def _require_no_others(files: Mapping[Path, Sequence[str]], plan: ExecutionPlan,
     is compared when it is painted again.
     """
     is_own = {path: _has_one_of(path, hashes) for path, hashes in files.items() if storage.is_taken(path)}
-    for path, is_known in is_own.items():
-        may_be_own = is_known or (any(is_own.values()) and not files[path] and path.is_file())
-        if not may_be_own and not plan.may_overwrite(path, job_folder):
-            raise OutputError(f"{path} exists and is not what this job wrote: move it away, or choose another `output`")
+    is_there = any(is_own.values())
+    others = [path for path in is_own if not is_own[path] and not (is_there and not files[path] and path.is_file())]
+    if others := [path for path in others if not plan.may_overwrite(path, job_folder)]:
+        more = f" and {len(others) - 1} more exist and are" if len(others) > 1 else " exists and is"
+        it = "them" if len(others) > 1 else "it"
+        raise OutputError(f"{others[0]}{more} not what this job wrote: move {it} away, or choose another `output`")
 
 
 def _has_one_of(path: Path, hashes: Sequence[str]) -> bool:
