@@ -1,16 +1,21 @@
 """What is said about a photo: each thing is kept where the painting's file has a place for it, or reported."""
 
+import struct
 import zlib
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image, IptcImagePlugin, PngImagePlugin
 
-from impasto.media.exif_tags import EXIF_IFD, PREFIX, Tag, TagTree, parse_tags
+from impasto.media import image_metadata, images
+from impasto.media.exif_tags import EXIF_IFD, GPS_IFD, PREFIX, Tag, TagTree
+from impasto.media.image_exif import tags_of_exif
 from impasto.media.image_metadata import read_extras
 from impasto.media.images import image_facts, read_image, write_image
+from impasto.media.xmp import of_painting
 from impasto.plan.request import Request
 from impasto.presets import load_settings
 from impasto.run.dry_run import dry_run
@@ -139,9 +144,38 @@ def test_what_xmp_says_of_the_old_file_goes(tmp_path: Path) -> None:
     assert b'crs:Tone="t"' in found and b'ICCProfile="sRGB' in found
 
 
+NAMESPACES = b"".join(
+    b' xmlns:n%d="%s"' % (index, uri)
+    for index, uri in enumerate(
+        (b"http://ns.adobe.com/xap/1.0/", b"http://ns.adobe.com/tiff/1.0/", b"http://ns.google.com/photos/1.0/image/")
+    )
+)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_values_that_overlap_do_not_grow(tmp_path: Path, order: Literal["<", ">"]) -> None:
+    """Two thousand tags may point to the same bytes, in each directory."""
+    count, long = 1000, 30_000
+    tags = [Tag(EXIF_IFD, 4, 1, b""), Tag(GPS_IFD, 4, 1, b""), *(Tag(40_000 + i, 2, long, b"") for i in range(count))]
+    sizes = [2 + 12 * len(tags) + 4] * 3
+    starts = [8, 8 + sizes[0], 8 + sizes[0] + sizes[1]]
+    data = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    for _ in starts:
+        data += struct.pack(f"{order}H", len(tags))
+        for tag in sorted(tags, key=lambda tag: tag.number):
+            place = {EXIF_IFD: starts[1], GPS_IFD: starts[2]}.get(tag.number, 8 + sum(sizes))
+            data += struct.pack(f"{order}HHII", tag.number, tag.kind, tag.count, place)
+        data += bytes(4)
+    data += b"A" * long
+    picture().save(tmp_path / "a.png", exif=PREFIX + data)
+    kept = read_extras(tmp_path / "a.png").exif
+    assert kept is not None and long < len(kept) <= len(data)
+    assert image_facts(tmp_path / "a.png").metadata_not_kept == ("damaged parts of the EXIF are left out (2998)",)
+
+
 def saved_tags(path: Path) -> dict[int, bytes]:
-    data = (read_extras(path).exif or b"").removeprefix(PREFIX)
-    tree = parse_tags(lambda offset, count: data[offset : offset + count])
+    data = read_extras(path).exif or b""
+    tree = tags_of_exif(data)
     return {tag.number: tag.value for tag in (*tree.tags, *tree.inner.get(EXIF_IFD, []))}
 
 
@@ -172,6 +206,7 @@ def test_a_broken_directory_costs_no_other(tmp_path: Path) -> None:
     tree = TagTree("<", [Tag(315, 2, 2, b"A\0"), Tag(EXIF_IFD, 4, 1, b"\xff\xff\0\0")])
     picture().save(tmp_path / "a.png", exif=PREFIX + tree.to_bytes())
     assert saved_tags(tmp_path / "a.png") == {315: b"A\0"}
+    assert image_facts(tmp_path / "a.png").metadata_not_kept == ("damaged parts of the EXIF are left out (1)",)
 
 
 def test_the_exif_of_a_bigtiff_is_kept(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from .. import storage
-from .exif_tags import PREFIX, TagTree, parse_tags
+from .exif_tags import Source, TagTree, parse_tags
 from .image_colors import alpha_of
 from .image_exif import (
     IPTC_TAG,
@@ -22,6 +22,7 @@ from .image_exif import (
     listed,
     reader,
     shortened_exif,
+    tags_of_exif,
     tags_or_none,
     with_resolution,
 )
@@ -256,8 +257,8 @@ def extra_options(suffix: str, extras: Extras) -> dict[str, Any]:
 
 def add_exif_to_tiff(path: Path, exif: bytes) -> None:
     """Adds tags to a TIFF that was just written: a new directory at its end, with those that are there."""
-    given, data = parse_tags(reader(exif.removeprefix(PREFIX))), path.read_bytes()
-    tree = parse_tags(reader(data))
+    given, data = tags_of_exif(exif), path.read_bytes()
+    tree = parse_tags(Source(data))
     if tree.order != given.order:
         given = given.swapped()
     there = {tag.number for tag in given.tags}
