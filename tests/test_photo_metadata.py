@@ -152,6 +152,58 @@ NAMESPACES = b"".join(
 )
 
 
+@pytest.mark.parametrize(
+    ("filling", "left"),
+    [
+        (b" " * 4_000_000, b" " * 4_000_000),
+        (b"<n0:Thumbnails>a</n0:Thumbnails>" * 50_000, b""),
+        (b"<n0:Thumbnails>" * 50_000 + b"</n0:Thumbnails>" * 50_000, b""),
+        (b"<n1:a" + b" " * 4_000_000 + b"n2:Data='>'/>", b"<n1:a/>"),
+        (b"<n1:a>" * 50_000 + b"</n1:a>" * 50_000, b"<n1:a>" * 50_000 + b"</n1:a>" * 50_000),
+    ],
+    ids=["space", "side by side", "inside one another", "space in a tag", "deep"],
+)
+def test_xmp_is_cleaned_in_one_pass(filling: bytes, left: bytes) -> None:
+    """A search from each of these places to the end would take hours."""
+    begin, end = b"<x:xmpmeta" + NAMESPACES[: NAMESPACES.index(b" xmlns:n2")], b"</x:xmpmeta>"
+    given = begin + NAMESPACES[NAMESPACES.index(b" xmlns:n2") :] + b">" + filling + end
+    assert of_painting(given) == begin + b">" + left + end
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"<x:xmpmeta><a></x:xmpmeta>",
+        b'<!DOCTYPE a [<!ENTITY b "lol">]><a>&b;</a>',
+        b"<a>" + b"<b/>" * 300_000 + b"</a>",
+        b"<a>" + b" " * (1 << 24) + b"</a>",
+    ],
+    ids=["not closed", "entities", "too many names", "too long"],
+)
+def test_xmp_that_is_not_read_is_reported(tmp_path: Path, given: bytes) -> None:
+    picture().save(tmp_path / "a.webp", xmp=given)
+    assert read_extras(tmp_path / "a.webp").xmp is None
+    assert image_facts(tmp_path / "a.webp").metadata_not_kept == (
+        "the XMP is left out: it is damaged, or far too long",
+    )
+
+
+def test_the_painting_is_upright_by_xmp_in_every_way_to_write_it() -> None:
+    given = b"""<x:xmpmeta xmlns:t="http://ns.adobe.com/tiff/1.0/">
+ <rdf:Description t:Orientation = "6" t:Make='b &amp; c'>
+ <t:Orientation>\n 8 </t:Orientation><tiff:Orientation>3</tiff:Orientation></rdf:Description></x:xmpmeta>"""
+    assert of_painting(given) == given.replace(b'"6"', b'"1"').replace(b">\n 8 <", b">1<").replace(b">3<", b">1<")
+
+
+def test_xmp_of_a_painting_announces_no_gain_map(tmp_path: Path) -> None:
+    """A painting may be painted again."""
+    given = b'<x:xmpmeta xmlns:h="http://ns.adobe.com/hdr-gain-map/1.0/"><a h:Version="1.0" b="c"/></x:xmpmeta>'
+    picture().save(tmp_path / "a.webp", xmp=given)
+    copied(tmp_path / "a.webp", tmp_path / "b.webp")
+    assert read_extras(tmp_path / "b.webp").xmp == b'<x:xmpmeta><a b="c"/></x:xmpmeta>'
+    assert image_facts(tmp_path / "b.webp").not_kept == ()
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_values_that_overlap_do_not_grow(tmp_path: Path, order: Literal["<", ">"]) -> None:
     """Two thousand tags may point to the same bytes, in each directory."""
@@ -171,6 +223,57 @@ def test_values_that_overlap_do_not_grow(tmp_path: Path, order: Literal["<", ">"
     kept = read_extras(tmp_path / "a.png").exif
     assert kept is not None and long < len(kept) <= len(data)
     assert image_facts(tmp_path / "a.png").metadata_not_kept == ("damaged parts of the EXIF are left out (2998)",)
+
+
+def test_photoshop_data_without_iptc_are_not_called_that(tmp_path: Path) -> None:
+    path, data, info = tmp_path / "a.png", resource(0x040A, b"\1"), PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type 8bim", f"\n8bim\n{len(data):8}\n{data.hex()}\n")
+    picture().save(path, pnginfo=info)
+    assert copied(path, tmp_path / "b.jpg") == ("Photoshop data are left out",)
+    assert read_extras(path).iptc is None
+
+
+def test_exif_behind_the_pixels_of_a_png_is_read_before_painting(tmp_path: Path) -> None:
+    path, tree = tmp_path / "a.png", TagTree("<", [Tag(315, 2, 2, b"A\0")])
+    tree.inner[EXIF_IFD] = [Tag(0x927C, 7, 6, b"note\0\0")]
+    picture().save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:-12] + chunk(b"eXIf", tree.to_bytes()) + data[-12:])
+    assert copied(path, tmp_path / "b.png") == ("the maker's note of the camera is left out",)
+    assert saved_tags(tmp_path / "b.png") == {315: b"A\0"}
+
+
+def test_texts_of_a_png_that_repeat_nothing_are_kept(tmp_path: Path) -> None:
+    """Programs write EXIF as texts too. Of two texts of one name a reader gives the last."""
+    info = PngImagePlugin.PngInfo()
+    for name, value in (("exif:Artist", "A"), ("Raw profile type mine", "b"), ("Title", "old"), ("Title", "new")):
+        info.add_text(name, value)
+    info.add_text("png:IHDR.bit_depth", "8")
+    picture().save(tmp_path / "a.png", pnginfo=info)
+    assert copied(tmp_path / "a.png", tmp_path / "b.png") == ("of texts of one name (Title) the last alone is kept",)
+    kept = {text.name: text.value for text in read_extras(tmp_path / "b.png").texts}
+    assert kept == {"exif:Artist": "A", "Raw profile type mine": "b", "Title": "new"}
+    exif = Image.Exif()
+    exif[315] = "A"
+    picture().save(tmp_path / "c.png", pnginfo=info, exif=exif)
+    assert "exif:Artist" not in {text.name for text in read_extras(tmp_path / "c.png").texts}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_xmp_and_iptc_among_the_tags_are_kept(tmp_path: Path, suffix: str) -> None:
+    """They have a place in a TIFF, from which programs copy all tags."""
+    data = XMP.format(attribute="t", element="m").encode()
+    tree = TagTree("<", [Tag(700, 1, len(data), data), Tag(33723, 7, len(IPTC), IPTC)])
+    picture().save(tmp_path / f"a{suffix}", exif=PREFIX + tree.to_bytes())
+    assert copied(tmp_path / f"a{suffix}", tmp_path / "b.jpg") == ()
+    found = read_extras(tmp_path / "b.jpg")
+    assert found.xmp is not None and "José".encode() in found.xmp and b"old picture" not in found.xmp
+    assert found.iptc == IPTC
+    picture().save(tmp_path / "c.jpg", exif=PREFIX + tree.to_bytes(), xmp=b"<own/>")
+    assert copied(tmp_path / "c.jpg", tmp_path / "d.jpg") == (
+        "the XMP within the EXIF is left out: the file has other XMP, which is kept",
+    )
+    assert read_extras(tmp_path / "d.jpg").xmp == b"<own/>"
 
 
 def saved_tags(path: Path) -> dict[int, bytes]:

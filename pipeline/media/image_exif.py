@@ -66,6 +66,14 @@ def tags_or_none(image: Image.Image, path: Path) -> TagTree:
         return TagTree()
 
 
+def given_xmp(image: Image.Image, given: TagTree) -> bytes | None:
+    """The XMP of an image: where its format has a place for it, else in its tags."""
+    info = image.info
+    found = info.get("xmp") or info.get("XML:com.adobe.xmp") or raw_profile(info, "xmp") or given.bytes_of(XMP_TAG)
+    data = found.encode() if isinstance(found, str) else found
+    return data.strip(b"\0") if isinstance(data, bytes) else None
+
+
 def kept_exif(given: TagTree) -> bytes | None:
     """The tags about the picture, each value with the bytes that it has in the file."""
     kept = TagTree(given.order, [tag for tag in _of_picture(given) if not _may_be_address(tag)])
@@ -99,6 +107,8 @@ def unkept_tags(given: TagTree) -> Iterator[str]:
         yield "the maker's note of the camera is left out"
     if any(tag.number in _GEO_TAGS for tag in given.tags):
         yield "the georeference (GeoTIFF) is left out"
+    if given.unread_count:
+        yield f"damaged parts of the EXIF are left out ({given.unread_count})"
     names = [_name(tag) for tag in _of_picture(given) if _may_be_address(tag)]
     if names:
         yield f"{listed(names)} of the EXIF is left out: its value may be an address in the old file"
@@ -107,8 +117,6 @@ def unkept_tags(given: TagTree) -> Iterator[str]:
 def shortened_exif(exif: bytes, limit: int) -> tuple[bytes, list[str]]:
     """(EXIF of at most `limit` bytes, without its longest tags; their names.)"""
     tree, names = tags_of_exif(exif), []
-    if given.unread_count:
-        yield f"damaged parts of the EXIF are left out ({given.unread_count})"
     left = len(exif)
     placed = [(tag, tags) for tags in (tree.tags, *tree.inner.values()) for tag in tags]
     for tag, tags in sorted(placed, key=lambda each: -len(each[0].value)):

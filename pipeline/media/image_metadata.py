@@ -18,16 +18,16 @@ from .image_exif import (
     PHOTOSHOP_TAG,
     XMP_TAG,
     exif_resolution,
+    given_xmp,
     kept_exif,
     listed,
-    reader,
     shortened_exif,
     tags_of_exif,
     tags_or_none,
     with_resolution,
 )
 from .image_file import TRANSPOSE, exif_orientation, open_image
-from .photoshop import IPTC, iptc_of, iptc_segment
+from .photoshop import IPTC, PROFILES, iptc_of, iptc_segment
 from .unread_headers import raw_profile
 from .xmp import of_painting, shortened_xmp
 
@@ -38,8 +38,12 @@ _JPEG_SUFFIXES, _TIFF_SUFFIXES = frozenset({".jpg", ".jpeg"}), frozenset({".tif"
 ALPHA_SUFFIXES = frozenset({".png", ".webp"}) | _TIFF_SUFFIXES
 _METADATA_SUFFIXES = ALPHA_SUFFIXES | _JPEG_SUFFIXES
 
-_READ_OTHERWISE = ("XML:com.adobe.xmp", "Raw profile type ", "exif:", "icc:", "tiff:", "png:")
-"""Beginnings of the names of texts in a PNG that are read elsewhere, or repeat what is."""
+_PROFILES = tuple(f"Raw profile type {name}" for name in (*PROFILES, "exif", "APP1", "xmp", "icc", "icm"))
+_READ_OTHERWISE = ("XML:com.adobe.xmp", *_PROFILES, "exif:Orientation", "tiff:Orientation", "icc:", "png:")
+"""Beginnings of the names of texts in a PNG that are read elsewhere, or hold for the old file only."""
+
+_OF_EXIF = ("exif:", "tiff:")
+"""The same of those that repeat what the EXIF of the file has, where it has some."""
 
 _COMMENT = "Comment"
 """The name of a comment among the texts of a PNG."""
@@ -152,11 +156,11 @@ def metadata_of(image: Image.Image, path: Path) -> Extras:
     dpi = exif_resolution(given) if is_in_tags else image.info.get("dpi")
     return Extras(
         exif=kept_exif(given),
-        xmp=_xmp(image),
+        xmp=_xmp(image, given),
         dpi=_plausible_dpi(dpi),
         iptc=_iptc(image, given),
-        comments=tuple(_comments(image)),
-        texts=tuple(text for text in _texts(image) if not text.is_comment),
+        comments=tuple(_comments(image, given)),
+        texts=tuple(text for text in _texts(image, given) if not text.is_comment),
     )
 
 
@@ -169,27 +173,26 @@ def _xmp(image: Image.Image) -> bytes | None:
 
 def _iptc(image: Image.Image, given: TagTree) -> bytes | None:
     with contextlib.suppress(Exception):  # Broken metadata counts as none.
-        if image.format == "TIFF":
-            return given.bytes_of(IPTC_TAG) or iptc_of(given.bytes_of(PHOTOSHOP_TAG) or b"")
-        data = image.info.get("photoshop", {}).get(IPTC)
-        if data is None and (raw := raw_profile(image.info, "iptc") or raw_profile(image.info, "8bim")):
-            data = iptc_of(raw) or raw
-        return data or None
+        if image.format != "TIFF" and (data := image.info.get("photoshop", {}).get(IPTC)):
+            return bytes(data)
+        rows = (*(raw_profile(image.info, name) for name in PROFILES), given.bytes_of(PHOTOSHOP_TAG))
+        return given.bytes_of(IPTC_TAG) or next(filter(None, (iptc_of(row) for row in rows if row)), None)
     return None
 
 
-def _comments(image: Image.Image) -> Iterator[bytes]:
+def _comments(image: Image.Image, given: TagTree) -> Iterator[bytes]:
     yield from (data for kind, data in getattr(image, "applist", ()) if kind == "COM" and data)
-    yield from (text.value.encode() for text in _texts(image) if text.is_comment)
+    yield from (text.value.encode() for text in _texts(image, given) if text.is_comment)
 
 
-def _texts(image: Image.Image) -> Iterator[Text]:
+def _texts(image: Image.Image, given: TagTree) -> Iterator[Text]:
     """The texts of a PNG that are not read otherwise."""
     if not isinstance(image, PngImagePlugin.PngImageFile):
         return
     texts = image.text if image.png is None else image.png.im_text  # `text` would decode the pixels.
+    read_otherwise = _READ_OTHERWISE + (_OF_EXIF if given.tags or given.inner else ())
     for name, value in texts.items():
-        if not name.startswith(_READ_OTHERWISE):
+        if not name.startswith(read_otherwise):
             if isinstance(value, PngImagePlugin.iTXt):
                 yield Text(name, str(value), str(value.lang or ""), str(value.tkey or ""))
             else:
