@@ -204,6 +204,18 @@ def test_xmp_of_a_painting_announces_no_gain_map(tmp_path: Path) -> None:
     assert image_facts(tmp_path / "b.webp").not_kept == ()
 
 
+def test_metadata_that_is_stripped_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("read")
+
+    Image.new("LA", (64, 48), (90, 30)).save(tmp_path / "a.png")
+    for module, name in ((image_metadata, "metadata_of"), (images, "metadata_of"), (images, "unkept_metadata")):
+        monkeypatch.setattr(module, name, fail)
+    extras = read_extras(tmp_path / "a.png", strip=True)
+    assert extras.alpha is not None and (extras.alpha == 30).all()
+    assert image_facts(tmp_path / "a.png", ".png", strip=True).not_kept == ()
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_values_that_overlap_do_not_grow(tmp_path: Path, order: Literal["<", ">"]) -> None:
     """Two thousand tags may point to the same bytes, in each directory."""
@@ -354,6 +366,21 @@ def test_data_that_nothing_reads_are_reported(tmp_path: Path) -> None:
     assert line == "data that are not read are left out: Content Credentials (C2PA)"
     (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes() + b"film SEFT")
     assert "Samsung" in image_facts(tmp_path / "b.jpg").not_kept[0]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".png"])
+def test_a_dry_run_says_that_alpha_is_left_out(tmp_path: Path, style_file: Path, suffix: str) -> None:
+    """Whether any of it is used only the pixels show; the line is true of both, and that of the job itself."""
+    settings = load_settings("default", (*TINY, "size=none"))
+    told = () if suffix == ".png" else (f"the alpha channel (transparency) is left out: {suffix} files hold none",)
+    for opacity in (30, 255):
+        Image.new("RGBA", (64, 48), (9, 9, 9, opacity)).save(tmp_path / "a.png")
+        request = Request((tmp_path / "a.png",), (style_file,), tmp_path / f"{opacity}{suffix}", settings, strip=True)
+        assert dry_run(request).not_kept == told
+        assert stylize(request, executor_factory=unpainted).not_kept == told
+    palette = picture().quantize(4)
+    palette.save(tmp_path / "b.png", transparency=0)
+    assert image_facts(tmp_path / "b.png", suffix).not_kept == told
 
 
 def test_a_dry_run_says_what_the_format_cannot_hold(tmp_path: Path, style_file: Path) -> None:

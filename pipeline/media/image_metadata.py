@@ -87,17 +87,13 @@ class Extras:
         reduced = Image.fromarray(self.alpha).resize((size[1], size[0]), Image.Resampling.LANCZOS)
         return replace(self, alpha=np.asarray(reduced))
 
-    def without_metadata(self) -> "Extras":
-        """The alpha alone, as it is part of the picture."""
-        return Extras(self.alpha)
-
     def fitted(self, suffix: str) -> tuple["Extras", list[str]]:
         """(What a file of this ending can hold, a line for each thing that it cannot.)"""
         kept, lost, suffix = self, [], suffix.lower()
         hold_none = f"left out: {suffix} files hold none"
         if self.alpha is not None and suffix not in ALPHA_SUFFIXES:
             kept = replace(kept, alpha=None)
-            lost.append(f"the transparency is {hold_none}")
+            lost.append(lost_alpha(suffix))
         if (self.exif or self.xmp) and suffix not in _METADATA_SUFFIXES:
             kept = replace(kept, exif=None, xmp=None)
             lost.append(f"the metadata is {hold_none}")
@@ -134,18 +130,23 @@ class Extras:
         return kept, lost
 
 
-def read_extras(path: Path) -> Extras:
+def lost_alpha(suffix: str) -> str:
+    """The line for a picture with alpha, used or not, whose painting is a file of an ending that holds none."""
+    return f"the alpha channel (transparency) is left out: {suffix.lower()} files hold none"
+
+
+def read_extras(path: Path, *, strip: bool = False) -> Extras:
     """What the image file holds besides its colours; metadata that cannot be read counts as none.
 
     Kept are what EXIF, XMP and IPTC say of the picture, the camera, the time and the place, comments, text, and the
-    resolution; the maker's note is not, as its addresses hold for the old file only. Raises `InputError` as
-    `read_image` does.
+    resolution; the maker's note is not, as its addresses hold for the old file only. With `strip` the metadata is not
+    read. Raises `InputError` as `read_image` does.
     """
     with open_image(path) as image:
         orientation = exif_orientation(image)
         image.load()  # PNG may keep its metadata behind the pixels.
         upright = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
-        return replace(metadata_of(image, path), alpha=alpha_of(upright))
+        return replace(Extras() if strip else metadata_of(image, path), alpha=alpha_of(upright))
 
 
 def metadata_of(image: Image.Image, path: Path) -> Extras:
@@ -164,11 +165,10 @@ def metadata_of(image: Image.Image, path: Path) -> Extras:
     )
 
 
-def _xmp(image: Image.Image) -> bytes | None:
-    info = image.info
-    found = info.get("xmp") or info.get("XML:com.adobe.xmp") or raw_profile(info, "xmp")
-    data = found.encode() if isinstance(found, str) else found
-    return of_painting(data.strip(b"\0")) if isinstance(data, bytes) else None
+def _xmp(image: Image.Image, given: TagTree) -> bytes | None:
+    with contextlib.suppress(ValueError):  # Broken metadata counts as none.
+        return of_painting(given_xmp(image, given) or b"") or None
+    return None
 
 
 def _iptc(image: Image.Image, given: TagTree) -> bytes | None:
