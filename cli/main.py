@@ -1,10 +1,12 @@
 """The `impasto` command: the typer application with all its commands."""
 
 import dataclasses
+import re
 import sys
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 from .. import __version__
 from .configs import configs
@@ -48,8 +50,19 @@ def options(
     context.obj = dataclasses.replace(state_of(context), debug=debug)
 
 
+class _Command(TyperCommand):
+    """A command that refuses empty arguments: as a path, one would be the current folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for before, argument in zip(("", *args), args, strict=False):
+            if not argument or re.fullmatch(r"--[a-z-]+=", argument):
+                where = f" after {argument.rstrip('=') or before}" if argument or before else ""
+                raise typer.BadParameter(f"an argument{where} is empty: give one, and check the variable it came from")
+        return super().parse_args(ctx, args)
+
+
 for command in (stylize, resume, status, verify, clean, measure, configs, doctor):
-    app.command()(command)
+    app.command(cls=_Command)(command)
 
 
 def main() -> NoReturn:

@@ -7,6 +7,7 @@ import typer
 
 from .formatting import short_path
 from .measure_table import print_measured
+from .memory_limit import require_room_for_libraries
 from .options import (
     ConfigOption,
     DeviceOption,
@@ -61,6 +62,7 @@ def measure(
     """Measure finished pictures, and the temporal consistency of a video, painted by any tool."""
     with session(context, as_json=as_json):
         settings = settings_from_options(config, set_, None, None, weights)
+        require_room_for_libraries()
         from ..paint.devices import pick_device
         from ..report.measure import COLD_EVERY
         from ..report.summary import summarise

@@ -1,10 +1,12 @@
 """Standard output and standard error that are closed, full, or go away with their terminal.
 
 A job outlives what it talks to: text that standard error does not take is dropped, and the job goes on in silence.
-Standard output has the result of a command, so `StdoutError` ends a command whose result it does not take.
+Standard output has the result of a command, so `StdoutError` ends a command whose result it does not take. Characters
+that the encoding of either lacks, as ASCII does most, are escaped.
 """
 
 import contextlib
+import io
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -92,6 +94,9 @@ def install_streams() -> None:
             os.set_inheritable(number, True)
         if was_closed[name]:
             setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.stdout = RequiredStream(sys.stdout, is_closed=was_closed["stdout"])
     sys.stderr = DroppingStream(sys.stderr)
 

@@ -7,6 +7,7 @@ import typer
 
 from ..errors import UsageError
 from .job_lines import print_dry_run
+from .memory_limit import require_room_for_libraries
 from .options import (
     DEVICES_PANEL,
     AddressOption,
@@ -87,6 +88,7 @@ def stylize(
         if sequence and photos:
             raise UsageError("--sequence and --photos exclude each other: give one")
         settings = settings_from_options(config, set_, size, iterations, weights, cuts)
+        require_room_for_libraries()
         from ..media import decoding
 
         decoding.warm_up()  # The decoder starts while torch is imported.
@@ -171,6 +173,7 @@ def resume(
     """Continue a job, given its folder. It may have been moved, along with its content, style and output."""
     with session(context, quiet=quiet, as_json=as_json, shows_job=True) as (view, stop):
         _require_job(job)
+        require_room_for_libraries()
         files = tuple(content or ()), tuple(style or ())
         state_of(context).engine.resume(job, view, stop, device, executor, address, *files, output)
 

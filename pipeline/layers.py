@@ -5,6 +5,7 @@ column E).
 """
 
 import difflib
+import math
 from collections.abc import Iterable
 
 from .errors import InputError, SettingsError
@@ -70,4 +71,6 @@ def require_size_within(
     """`require_size` for a picture of `size` that the setting `size`, `longer_side`, makes one of `reduced`."""
     layers = tuple(layers)
     require_size(size, layers, what)
-    require_size(reduced, layers, f"{what}, with `size={longer_side}`,", "use a larger `size` or shallower layers")
+    needed = math.ceil(smallest_side(layers) * max(size) / min(size))
+    remedy = f"use `size={needed}` or more, or shallower layers"
+    require_size(reduced, layers, f"{what}, with `size={longer_side}`,", remedy)

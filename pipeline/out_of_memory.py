@@ -10,9 +10,11 @@ from .errors import ImpastoError, OutOfMemoryError
 _MESSAGES = (
     *("can't allocate memory", "Cannot allocate memory", "out of memory", "ALLOC_FAILED", "Insufficient memory"),
     *("bad_alloc", "bad allocation", "failed to map segment", "can't start new thread"),
+    *("could not create a primitive", "could not create a memory"),
 )
 """In messages of torch on a CPU, of the operating system, of the CUDA runtime, of cuBLAS and cuDNN, of OpenCV, of C++,
-of libraries that are loaded, and of Python's threads, each of which takes memory. None has a type of its own for it."""
+of libraries that are loaded, of Python's threads, each of which takes memory, and of oneDNN, which does not say why.
+None has a type of its own for it."""
 
 _LONGEST_REASON = 120
 
@@ -24,13 +26,26 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    return any(message in str(error) for message in _MESSAGES)
+    return _says_so(str(error))
 
 
 def out_of_memory_error(error: BaseException) -> OutOfMemoryError:
     """What is raised for an error that says that memory ran out, where it is not known what for."""
-    reason = (" ".join(str(error).split()) or type(error).__name__)[:_LONGEST_REASON]
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    # numpy, for one, has a page of advice around it.
+    telling = [line for line in lines if _says_so(line)] or [" ".join(lines), type(error).__name__]
+    reason = next(filter(None, telling))[:_LONGEST_REASON]
     return OutOfMemoryError(f"not enough memory ({reason}): end other programs, or use a smaller `size`")
+
+
+def raise_if_out_of_memory(error: BaseException) -> None:
+    """Raises `OutOfMemoryError` where `error` says that memory ran out: the file that is read is not to blame."""
+    if is_out_of_memory(error):
+        raise out_of_memory_error(error) from error
+
+
+def _says_so(text: str) -> bool:
+    return any(message in text for message in _MESSAGES)
 
 
 @contextlib.contextmanager
@@ -41,6 +56,5 @@ def translated_memory_errors() -> Iterator[None]:
     except ImpastoError:
         raise
     except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise out_of_memory_error(error) from error
+        raise_if_out_of_memory(error)
+        raise

@@ -8,7 +8,9 @@ import contextlib
 import errno
 import hashlib
 import os
+import resource
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -269,30 +271,89 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def require_writable(folder: Path) -> None:
-    """Raises `StorageError` where no file can be made in a folder, or in the nearest there is of a folder to be made.
+def require_writable(path: Path) -> None:
+    """Raises the `OSError` that making a file or folder at `path`, with its missing parents, would meet.
 
-    Tries it, as what the system says of permissions is not all that decides. The file has no name, so that even a
-    process that is killed leaves nothing behind; where the file system takes only files with names, it is partial.
+    Tries it, as what the system says of permissions is not all that decides: in the folder, or in the nearest there is
+    of folders to be made. The file has no name, so that even a process that is killed leaves nothing behind; where the
+    file system takes only files with names, it is partial.
     """
-    existing = folder.absolute()
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
+    path = path.absolute()
+    missing, folder = [path.name], path.parent
+    while not _is_folder(folder):
+        missing.append(folder.name)
+        folder = folder.parent
+    for name in missing:
+        with contextlib.suppress(FileNotFoundError):
+            (folder / name).lstat()  # Too long a name, for one.
     try:
-        with tempfile.TemporaryFile(dir=existing, prefix=f"{TEMPORARY_MARK}-"):
+        with tempfile.TemporaryFile(dir=folder, prefix=f"{TEMPORARY_MARK}-"):
             pass
     except OSError as error:
-        raise storage_error(error, existing) from error
+        raise type(error)(error.errno, error.strerror, str(folder)) from error
+
+
+def require_replaceable(path: Path) -> None:
+    """Raises the `OSError` that replacing an existing file would meet, besides those of `require_writable`."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError as error:
+        # A file that may not be written may be replaced, but for one that is marked as immutable.
+        if error.errno == errno.EPERM:
+            raise
+    status, folder = path.stat(), path.parent.stat()
+    if folder.st_mode & stat.S_ISVTX and os.geteuid() not in (0, status.st_uid, folder.st_uid):
+        raise PermissionError(errno.EPERM, "it belongs to another user", str(path))
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a folder is there; False where nothing is. Raises `OSError` where something else is, or a link that leads
+    nowhere."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            reason = f"it is a symbolic link to {path.readlink()}, which is not there"
+            raise FileNotFoundError(errno.ENOENT, reason, str(path)) from None
+        return False
+    if not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, "it is a file and no folder", str(path))
+    return True
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:
     """Returns the `StorageError` for an `OSError` at `path`: one line with the remedy."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(f"no space left on the disk while writing {path}: free some and run the same command again")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StorageError(f"not allowed to write {path}: {error.strerror}")
-    if error.errno == errno.ENOENT:
-        return StorageError(f"could not write {path}: its folder cannot be made or was removed; choose another folder")
-    if error.errno == errno.EIO:
-        return StorageError(f"could not write {path}: {error.strerror}; check the disk and run the same command again")
-    return StorageError(f"could not write {path}: {error.strerror or error}")
+    problem, remedy = write_problem(error, path)
+    return StorageError(f"{problem}; {remedy}" if remedy else problem)
+
+
+def write_problem(error: OSError, path: Path) -> tuple[str, str]:
+    """Why `path` cannot be written, and the remedy: empty where only another path or other permissions are one."""
+    again = "and run the same command again"
+    match error.errno:
+        case errno.ENOSPC:
+            return f"no space left on the disk while writing {path}", f"free some {again}"
+        case errno.EDQUOT:
+            return f"your quota on the disk is used up while writing {path}", f"free some space {again}"
+        case errno.EFBIG:
+            limit = file_size_limit()
+            if limit is None:
+                return f"{path} is larger than its disk takes", f"choose another disk {again}"
+            return f"{path} is larger than a file may be here", f"raise the limit of {limit} bytes (ulimit -f) {again}"
+        case errno.EROFS:
+            return f"could not write {path}: its disk is read-only", "choose a place on another"
+        case errno.EACCES | errno.EPERM:
+            return f"not allowed to write {path}: {error.strerror}", ""
+        case errno.ENAMETOOLONG:
+            return f"could not write {path}: a name in it is too long for the disk", ""
+        case errno.ENOENT if error.strerror in (None, os.strerror(errno.ENOENT)):
+            return f"could not write {path}: its folder cannot be made or was removed", "choose another folder"
+        case errno.EIO:
+            return f"could not write {path}: {error.strerror}", f"check the disk {again}"
+    return f"could not write {path}: {error.strerror or error}", ""
+
+
+def file_size_limit() -> int | None:
+    """The largest file, in bytes, that the limits of this process allow (`ulimit -f`); None without a limit."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit

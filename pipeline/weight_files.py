@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from .errors import WeightsError
+from .out_of_memory import raise_if_out_of_memory
 from .storage import hash_file, read_problem
 
 
@@ -39,10 +40,12 @@ def download_state_dict(weights: Downloadable, path: Path, network: str, remedy:
         with contextlib.redirect_stdout(io.StringIO()):
             return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        raise_if_out_of_memory(error)
         raise WeightsError(
             f"torchvision's {network} weights could not be downloaded ({_first_line(error)}): {remedy}"
         ) from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise_if_out_of_memory(error)
         raise WeightsError(
             f"torchvision's weights {path} are corrupted ({_first_line(error)}): delete the file and try again"
         ) from error
@@ -65,11 +68,13 @@ def read_state_dict(path: Path, what: str) -> Mapping[str, Any]:
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
+            raise_if_out_of_memory(error)
             raise WeightsError(f"{what} {path} cannot be read as safetensors: {_first_line(error)}") from error
     try:
         # weights_only: a pickle can run code, and weight files come from anywhere.
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        raise_if_out_of_memory(error)
         # A damaged pickle can raise almost anything: KeyError, IndexError, TypeError …
         raise WeightsError(
             f"{what} {path} cannot be read as a state dict of tensors ({type(error).__name__}): "

@@ -234,7 +234,7 @@ def test_progress_of_a_picture(content_array: np.ndarray, style_array: np.ndarra
         (Image.new("F", (64, 64)), "cannot read image content: its pixels are floating-point numbers"),
         ("missing.png", "cannot read image missing.png: No such file"),
         ("clip.mp4", "content clip.mp4 is a video: paint it with stylize"),
-        (".", "it is a folder; name an image file"),
+        (".", "it is a folder; name an image in it"),
     ],
 )
 def test_wrong_pictures_are_named(content: object, message: str, style_array: np.ndarray) -> None:

@@ -38,6 +38,7 @@ from impasto.run.dry_run import DryRun
 from impasto.setting_help import documented_fields
 from samples import scenes
 from tests.support.trees import tree
+from tests.support.unprivileged import let_others_enter, not_as_root
 from tests.test_run import footage, settings, write_clip, write_frames
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -285,12 +286,27 @@ def test_debug_shows_where(here: Path) -> None:
     assert not isinstance(CliRunner().invoke(app, ["status", "x"]).exception, errors.JobError), "debug does not stay on"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_folder_that_may_not_be_written(here: Path) -> None:
     locked = here / "locked"
     locked.mkdir()
-    locked.chmod(0o500)
-    refused(1, "not allowed", *stylize("content.png", "locked/o.png"))
+    let_others_enter(here)
+    locked.chmod(0o555)
+    with not_as_root():
+        refused(2, "locked: Permission denied: choose another --output", *stylize("content.png", "locked/o.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["", "-s", "style.png", "-o", "o.png"], "an argument is empty"),
+        (["content.png", "-s", "", "-o", "o.png"], "an argument after -s is empty"),
+        (["content.png", "-s", "style.png", "--output="], "an argument after --output is empty"),
+    ],
+)
+def test_an_empty_argument_is_not_the_current_folder(here: Path, arguments: list[str], said: str) -> None:
+    result = impasto("stylize", *arguments)
+    assert result.code == 2
+    assert said in result.err
 
 
 @pytest.mark.sweep(1)

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from impasto.errors import InputError, OutputError, PartialError, UsageError
+from impasto.events import Event, FrameFailed
 from impasto.job.folder import default_folder
 from impasto.media.codecs import Encoding
 from impasto.paint.encoder_weights import EncoderWeights
@@ -55,7 +56,7 @@ def test_a_long_style_is_painted_with(tmp_path: Path):
 @pytest.mark.parametrize(
     ("size", "overrides", "message"),
     [
-        ((20, 400), ("size=64",), r"`size=64`, is 64×3 pixels; .* use a larger `size`"),
+        ((20, 400), ("size=64",), r"`size=64`, is 64×3 pixels; .* use `size=160` or more"),
         ((SIDE - 1, 400), ("size=64",), "use a larger picture"),
         ((SIDE - 1, 400), (), "use a larger picture"),
     ],
@@ -80,6 +81,17 @@ def test_photos_that_are_large_enough_are_painted_beside_one_that_is_not(tmp_pat
     with pytest.raises(PartialError, match=r"1 of 2 photos .*a.png"):
         stylize(asked)
     assert (tmp_path / "o" / good.name).is_file()
+
+
+def test_a_larger_size_is_advised_where_it_helps(tmp_path: Path, style_file: Path):
+    for name, height in (("a.png", SIDE - 1), ("b.png", 20), ("c.png", 400)):
+        picture(tmp_path / "photos" / name, height, 400)
+    events: list[Event] = []
+    with pytest.raises(PartialError):
+        stylize(request(tmp_path / "photos", style_file, tmp_path / "o", "size=64"), events.append)
+    failed = [event.message for event in events if isinstance(event, FrameFailed)]
+    assert failed[0].endswith("use a larger picture or shallower layers")
+    assert failed[1].endswith("use `size=160` or more, or shallower layers")
 
 
 def test_a_picture_too_wide_for_the_format_is_refused_before_the_job(tmp_path: Path, style_file: Path):

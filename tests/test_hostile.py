@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from impasto.errors import ImpastoError, InputError, OutputError, PartialError, SettingsError, StorageError, UsageError
+from impasto.errors import ImpastoError, InputError, OutputError, PartialError, SettingsError, UsageError
 from impasto.events import Event, FrameFailed, JobStarted, Notice
 from impasto.media import color as color_module
 from impasto.media import image_file, video_reader
@@ -122,7 +122,7 @@ def test_links_that_lead_round_in_a_circle(tmp_path: Path, paint: Paint, content
     """As an output it leads nowhere, and is replaced as any such link; as a job's folder it is refused."""
     for name, other in (("o.png", "o2.png"), ("o2.png", "o.png"), ("o.yaml", "o.yaml"), ("job", "job")):
         (tmp_path / name).symlink_to(other)
-    with pytest.raises(StorageError, match="job"):
+    with pytest.raises(OutputError, match="choose another `job`"):
         paint(content_file, "x.png", job=tmp_path / "job")
     with pytest.raises(InputError, match="does not exist"):
         paint(tmp_path / "o.png", "x.png")

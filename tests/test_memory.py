@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from impasto.errors import OutOfMemoryError
+from impasto.errors import InputError, OutOfMemoryError
+from impasto.media import images
 from impasto.out_of_memory import is_out_of_memory, out_of_memory_error
+from impasto.paint.encoder_weights import EncoderWeights, load_weights
+from impasto.paint.painter import Painter
 from impasto.plan.memory import _container_free, cpu_memory_free, worker_bytes
 from impasto.presets import load_settings
+from tests.conftest import TINY
 
 PAINT = """
 import re, sys, numpy as np, impasto
@@ -68,6 +73,7 @@ def test_the_limit_of_a_container_counts(tmp_path: Path) -> None:
         OSError(12, "Cannot allocate memory"),
         RuntimeError("can't start new thread"),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("could not create a primitive"),
     ],
     ids=repr,
 )
@@ -111,10 +117,46 @@ def test_a_dry_run_tells_the_memory_of_a_large_picture(folder: Path) -> None:
     assert record["seconds"] > record["seconds_per_iteration"] > 0
 
 
-@pytest.mark.parametrize("limit", [1 << 29, 2 << 30])
+@pytest.mark.parametrize("limit", [1 << 29, 2 << 30, 3200 << 20, 3600 << 20])
 def test_too_little_memory_is_one_line(folder: Path, limit: int) -> None:
+    """Also where C++ would end the process as it loads torch (3.2 GB), or the weights find no room (3.6 GB)."""
     done = dry_run(folder, limit)
-    assert "Traceback" not in done.stderr
     assert done.returncode in (0, 1), done.stderr
     if done.returncode:
-        assert "memory" in done.stderr.splitlines()[-1]
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("impasto: not enough memory")
+
+
+SHORT = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"
+
+
+def test_no_file_is_to_blame_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: object, **__: object) -> None:
+        raise RuntimeError(SHORT)
+
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "image.png")
+    monkeypatch.setattr(Image, "open", short)
+    with pytest.raises(InputError, match="not enough memory to decode it"):
+        images.read_image(tmp_path / "image.png")
+    monkeypatch.setattr(torch.Tensor, "long", short)
+    with pytest.raises(OutOfMemoryError, match="can't allocate memory"):
+        load_weights("bundled")
+    monkeypatch.setattr(torch, "load", short)
+    with pytest.raises(OutOfMemoryError, match="can't allocate memory"):
+        load_weights("bundled")
+
+
+def test_a_style_too_large_for_the_memory_is_named(monkeypatch: pytest.MonkeyPatch, weights: EncoderWeights) -> None:
+    def short(*_: object) -> None:
+        raise RuntimeError(SHORT)
+
+    noise = np.random.default_rng(0).integers(0, 255, (64, 80, 3), dtype=np.uint8)
+    painter = Painter(load_settings("default", TINY), weights, [noise], [1.0], torch.device("cpu"))
+    monkeypatch.setattr("impasto.paint.painter.style_targets", short)
+    with pytest.raises(OutOfMemoryError, match="for the style at 80×64 pixels: use a smaller `size`"):
+        painter.objective(np.zeros((80, 80, 3), np.uint8))
+
+
+def test_the_reason_is_the_line_that_names_it() -> None:
+    advice = ImportError("IMPORTANT: PLEASE READ THIS\n\nlibx.so: failed to map segment from shared object\n")
+    assert "memory (libx.so: failed to map segment from shared object): end" in str(out_of_memory_error(advice))

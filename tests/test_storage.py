@@ -71,9 +71,10 @@ def test_a_file_that_was_never_written_is_a_storage_error(tmp_path: Path) -> Non
     ("number", "said"),
     [
         (errno.ENOSPC, "no space left on the disk"),
-        (errno.EDQUOT, "no space left on the disk"),
+        (errno.EDQUOT, "your quota on the disk is used up"),
+        (errno.EFBIG, "is larger than its disk takes; choose another disk"),
         (errno.EACCES, "not allowed to write"),
-        (errno.EROFS, "not allowed to write"),
+        (errno.EROFS, "its disk is read-only; choose a place on another"),
         (errno.EIO, "could not write"),
     ],
 )
@@ -117,7 +118,7 @@ except StorageError as error:
     process = child(script, path)
     out, err = process.communicate(timeout=60)
     assert err == ""
-    assert out.startswith(f"could not write {path}: ")
+    assert out.startswith(f"{path} is larger than a file may be here; raise the limit of 1000 bytes (ulimit -f)")
     assert out.count("\n") == 1
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == {"file.bin"}

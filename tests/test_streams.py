@@ -1,4 +1,4 @@
-"""Standard streams that are closed or full: a job goes on, and a result that cannot be written is an error."""
+"""Standard streams that are closed, full or ASCII: a job goes on, and a result that cannot be written is an error."""
 
 import shlex
 import subprocess
@@ -64,3 +64,17 @@ def test_commands_that_print(folder: Path, command: str, streams: str, code: int
 @pytest.mark.parametrize("streams", ["2>&-", "2>/dev/full"])
 def test_an_error_that_nobody_reads_has_its_exit_code(folder: Path, streams: str) -> None:
     assert run(f"impasto configs none {streams}", folder).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("stylize photo.png --style style.png --output ö.png --dry-run", r"64\xd748"),
+        ("doctor", r"\u2713 disk: "),
+        ("stylize --help", r"cuda:N,\u2026"),
+    ],
+)
+def test_ascii_escapes_what_it_lacks(folder: Path, command: str, said: str) -> None:
+    done = run(f"LC_ALL=C PYTHONUTF8=0 PYTHONIOENCODING=ascii impasto {command}", folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert said in done.stdout

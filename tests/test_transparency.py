@@ -172,7 +172,7 @@ def test_compare_overwrites_nothing_unasked(tmp_path: Path, style_file: Path) ->
     source = tmp_path / "a-compare.png"
     Image.fromarray(drawn(0)[..., :3]).save(source)
     before = source.read_bytes()
-    with pytest.raises(OutputError, match="lies inside the content"):
+    with pytest.raises(OutputError, match="is the content itself"):
         painted(source, style_file, tmp_path / "a.png", compare=True)
     (tmp_path / "b-compare.png").write_text("mine")
     with pytest.raises(OutputError, match="for `compare`, exists"):

@@ -97,13 +97,15 @@ def as_paths(value: StrPath | Sequence[StrPath], what: str) -> tuple[Path, ...]:
         raise InputError(f"{what} is a {type(value).__name__}: give a path or a list of paths (arrays: stylize_image)")
     if not values:
         raise UsageError(f"{what} is an empty list: give one path or more")
-    return tuple(map(Path, values))
+    return tuple(as_path(each, what) for each in values)
 
 
 def as_path(value: StrPath, what: str) -> Path:
     """One path. Raises `UsageError` for anything else."""
     if not isinstance(value, str | os.PathLike):
         raise UsageError(f"{what} is a {type(value).__name__}: give a path")
+    if not os.fspath(value):
+        raise UsageError(f"{what} is an empty string: give a path")
     if "\0" in os.fsdecode(value):
         raise UsageError(f"{what} {value!r} holds a NUL character: give a path without")
     return Path(value)

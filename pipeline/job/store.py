@@ -190,6 +190,8 @@ def translated_errors(folder: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         if "full" in str(error) or "disk I/O" in str(error) or "readonly" in str(error):
             remedy = "free some space" if "full" in str(error) else "check the disk"
+            if storage.file_size_limit() is not None:
+                remedy = f"raise the limit on the size of files (ulimit -f), or {remedy}"
             raise StorageError(
                 f"the store of the job in {folder} cannot be written ({error}): {remedy} and run the same command again"
             ) from error

@@ -18,6 +18,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from ..errors import InputError
+from ..out_of_memory import is_out_of_memory
 from .openable import require_no_still, require_openable
 from .theora_headers import is_theora
 from .unopened import why_unopened
@@ -66,6 +67,8 @@ def open_container(path: Path) -> InputContainer:
         container.close()
         return _opened(path, framerate=str(rate))
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         unknown = (
             f"it is no video file, or its header is damaged ({error_reason(error)}); play it to see whether it is whole"
         )

@@ -1,6 +1,7 @@
 """Which files the paths of a command are, in which order, and where the painting of each goes."""
 
 import errno
+import functools
 import itertools
 import os
 import re
@@ -17,6 +18,7 @@ from .containers import OUTPUT_SUFFIXES, VIDEO_SUFFIXES, is_video_name
 from .content import Content, ContentFile, ContentKind, Mode
 from .image_file import IMAGE_SUFFIXES, READ_SUFFIXES, is_image_name, is_readable_name
 from .image_folders import list_images
+from .missing_paths import remedy_for_missing
 from .one_video_each import command_for, loop_over
 from .openable import what_it_is
 from .target_names import in_format, numbered_as_png, rename_conflicts, require_distinct, require_once
@@ -66,13 +68,13 @@ def _require_there(path: Path) -> None:
     except PermissionError as error:
         raise InputError(f"content {path} lies in a folder that may not be entered: change its permissions") from error
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise InputError(f"content {path} does not exist: check the name") from error
+        raise InputError(f"content {path} does not exist: {remedy_for_missing(path)}") from error
     except OSError as error:
         if error.errno == errno.ELOOP:  # Links in a circle lead to nothing.
             raise InputError(f"content {path} does not exist: check the name") from error
         raise InputError(f"content {path} cannot be read: {storage.read_problem(error)}") from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise InputError(f"content {path} is neither a file nor a folder: name one")
+        raise InputError(f"content {path} is neither a file nor a folder: save what it gives to a file first")
 
 
 def _one_video_each(videos: Sequence[Path], others: Sequence[Path], output: Path, styles: Sequence[Path]) -> UsageError:
@@ -165,12 +167,15 @@ def require_outside(content: Content, paths: Sequence[Path], output: Path, other
         read = places.of(path)
         if read.is_dir():
             folders[read] = path
+        if target == read and path.is_file():
+            raise OutputError(f"output {output} is the content itself: name another place")
         if target == read or (read.is_dir() and target.is_relative_to(read)):
             raise OutputError(f"output {output} lies inside the content {path}: name another place")
     kept = {places.of(path) for path in others} | {places.of(file.path) for file in content.files}
+    identities = functools.cache(lambda: set(map(_identity, kept)))
     for painted in (output, *(output / file.target for file in content.files if file.target)):
         place = places.of(painted)
-        if place in kept:
+        if place in kept or ((identity := _identity(painted)) is not None and identity in identities()):
             raise OutputError(f"painting would overwrite {painted}, which is read: name another output")
         # A link in the output's tree may lead there.
         if inside := folders.keys() & set(place.parents):
@@ -189,6 +194,15 @@ class _Places:
         if path.parent not in self._folders:
             self._folders[path.parent] = storage.real_path(path.parent)
         return self._folders[path.parent] / path.name
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others, by whatever name it goes: a hard link, or letters in another case."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _is_video(path: Path, mode: Mode) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from ..errors import InputError
+from ..out_of_memory import is_out_of_memory
 
 
 def has_alpha(image: Image.Image) -> bool:
@@ -117,7 +118,9 @@ def _read_profile(data: bytes, mode: str) -> _ReadProfile:
             )  # Converting sRGB to itself would still move pixels by a level.
         # That it opens says no more than that its header is whole.
         return _ReadProfile(fits=True, is_srgb=is_srgb, transform=_to_srgb_from(source, mode))
-    except Exception:  # A broken profile is no reason to refuse the picture.
+    except Exception as error:  # A broken profile is no reason to refuse the picture.
+        if is_out_of_memory(error):
+            raise
         return _ReadProfile(is_srgb=is_srgb)
 
 

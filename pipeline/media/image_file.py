@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin, UnidentifiedImageError, features
 
 from ..errors import InputError
+from ..out_of_memory import is_out_of_memory
 from .camera_raw import is_camera_raw
 from .openable import not_allowed, require_openable, what_it_is
 from .png_chunks import has_late_metadata
@@ -131,8 +132,6 @@ def open_image(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[I
         raise image_too_large(path, f"{int(count[0]) // 1_000_000} megapixels" if count else "more") from error
     except UnidentifiedImageError as error:
         raise _unread_kind(path) from error
-    except MemoryError as error:
-        raise InputError(f"cannot read image {path}: there is not enough memory to decode it; reduce it") from error
     except PermissionError as error:
         raise not_allowed(path, "image") from error
     except Exception as error:
@@ -142,6 +141,8 @@ def open_image(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[I
 def _undecodable(path: Path, error: Exception) -> InputError:
     """Decoders meet hostile bytes with whatever comes (OSError, SyntaxError, struct.error, zlib.error ...)."""
     reason = " ".join(str(error).split()) or type(error).__name__
+    if is_out_of_memory(error):
+        return InputError(f"cannot read image {path}: there is not enough memory to decode it; reduce it")
     if isinstance(error, OSError) and error.errno is not None:
         return InputError(f"cannot read image {path}: {error.strerror}; check the disk that it is on")
     if "MAX_TEXT" in reason:

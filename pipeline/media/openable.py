@@ -6,6 +6,7 @@ from pathlib import Path
 from .. import storage
 from ..errors import InputError
 from .boxes import boxes_in
+from .missing_paths import remedy_for_missing
 
 _HEAD_BYTES = 512
 _TS_PACKETS = (188, 192)
@@ -73,14 +74,17 @@ def require_openable(path: Path, kind: str) -> None:
         status = path.stat()
     except PermissionError as error:
         raise not_allowed(path, kind) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"cannot read {kind} {path}: {error.strerror}; {remedy_for_missing(path)}") from error
     except OSError as error:
         raise InputError(f"cannot read {kind} {path}: {storage.read_problem(error)}") from error
     except ValueError as error:
         raise InputError(f"cannot read {kind} {str(path)!r}: {error}; check the name") from error
-    if not stat.S_ISREG(status.st_mode):
-        found = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+    if stat.S_ISDIR(status.st_mode):
         article = "an" if kind[0] in "aeiou" else "a"
-        raise InputError(f"cannot read {kind} {path}: it is {found}; name {article} {kind} file")
+        raise InputError(f"cannot read {kind} {path}: it is a folder; name {article} {kind} in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"cannot read {kind} {path}: it is not a regular file; save what it gives to a file first")
     if status.st_size == 0:
         raise InputError(f"cannot read {kind} {path}: the file is empty; get it again from where it came")
     try:

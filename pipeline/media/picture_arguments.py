@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
+from ..out_of_memory import raise_if_out_of_memory
 from . import decoding
 from .containers import is_video_name
 from .image_color_tags import colors_of
@@ -33,6 +34,8 @@ def to_array(picture: Picture, name: str) -> np.ndarray:
         return _pil_array(picture, name)
     if not isinstance(picture, str | os.PathLike):
         raise InputError(f"{name} is a {type(picture).__name__}: {_FORMS}")
+    if not os.fspath(picture):
+        raise InputError(f"{name} is an empty string: {_FORMS}")
     path = Path(picture)
     if is_video_name(path):
         raise InputError(f"{name} {path} is a video: paint it with stylize(), which writes files")
@@ -62,4 +65,5 @@ def _pil_array(image: Image.Image, name: str) -> np.ndarray:
     except InputError:
         raise
     except Exception as error:  # Pillow decodes only now, and decoders fail in many ways on damaged files.
+        raise_if_out_of_memory(error)
         raise InputError(f"{name} is a PIL image that cannot be decoded ({error}): get the file again") from error

@@ -4,6 +4,7 @@ See `pipeline.media` for the conventions.
 """
 
 import contextlib
+import errno
 import math
 import os
 import re
@@ -20,7 +21,7 @@ import numpy as np
 from av.container import OutputContainer
 
 from ..errors import InputError, MediaError, OutputError, StorageError
-from ..storage import atomic_file
+from ..storage import atomic_file, storage_error
 from .codecs import Encoding
 from .color import VideoColor
 from .containers import CONTAINERS, OUTPUT_SUFFIXES, PROTOCOLS, file_url, open_container, video_stream
@@ -244,10 +245,9 @@ class VideoWriter:
             self._process.kill()
             status = self._process.wait()
         words = self._last_words()
-        if "No space left on device" in words or "Disk quota exceeded" in words:
-            return StorageError(
-                f"no space left on the disk while writing {self.path}: free some and run the same command again"
-            )
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            if os.strerror(number) in words or (number == errno.EFBIG and status == -signal.SIGXFSZ):
+                return storage_error(OSError(number, os.strerror(number)), self.path)
         if status < 0:
             name = signal.Signals(-status).name
             return MediaError(f"could not write {self.path}: ffmpeg was ended by {name}; run the same command again")

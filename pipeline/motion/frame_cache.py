@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..media.frame_reader import FrameReader
-from ..pictures import fit_within, resize, size_of
+from ..pictures import Size, fit_within, resize, size_of
 from .flow import working_size
 
 BLOCK = 16
@@ -25,6 +25,8 @@ class CachedFrame:
     """At the working size of flow."""
     alpha: np.ndarray | None
     """`H×W` uint8 at the content's own size; None where all is opaque."""
+    own_size: Size
+    """The content's own size."""
 
 
 class FrameCache:
@@ -75,6 +77,6 @@ class FrameCache:
         size = fit_within(size_of(array), self._longer_side)
         content = resize(array, size)
         source = resize(array, working_size(size_of(array), size)) if self._has_flow else content
-        self._frames[index] = CachedFrame(content, source, alpha)
+        self._frames[index] = CachedFrame(content, source, alpha, size_of(array))
         while len(self._frames) > self._capacity:
             self._frames.popitem(last=False)

@@ -12,7 +12,7 @@ import torch
 from ..errors import FrameError, ImpastoError, InputError
 from ..media.frame_reader import FrameReader
 from ..out_of_memory import is_out_of_memory
-from ..pictures import size_of, to_tensor
+from ..pictures import Size, size_of, to_tensor
 from .chaining import FlowChains
 from .flo_files import FloFolder
 from .flow import FlowEstimator, to_flow, to_mask
@@ -46,6 +46,8 @@ class MotionFrame:
     """In the order that was asked for: neighbours, then keyframes."""
     alpha: np.ndarray | None
     """`H×W` uint8 at the content's own size; None where all is opaque."""
+    own_size: Size
+    """The content's own size."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class MotionReader:
             if keyframe > request.index and keyframe in unchained:
                 self._read_chain_to(request.index, keyframe)
             links.append(self._keyframe_link(request.index, keyframe, frame.content, static, references))
-        return MotionFrame(frame.content, tuple(links), frame.alpha)
+        return MotionFrame(frame.content, tuple(links), frame.alpha, frame.own_size)
 
     def _unchained_keyframes(self, request: _Request) -> list[int]:
         """The keyframes to which flow must still be estimated; the others are read, and forgotten ones dropped."""

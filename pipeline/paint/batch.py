@@ -90,12 +90,7 @@ class Batch:
         # Not a method: batch and minimizer would refer to each other and keep most of a device's memory until the
         # garbage collector runs.
         self._on_step = on_step
-        settings = painter.settings
-        # Which of the two it was is not known here.
-        remedy = "use a larger picture or shallower layers"
-        if max(size) == settings.size:
-            remedy = "use a larger picture, a larger `size` or shallower layers"
-        require_size(size, settings.layers, "the content", remedy)
+        require_size(size, painter.settings.layers, "the content")
 
     @property
     def free_slots(self) -> int:

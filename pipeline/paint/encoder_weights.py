@@ -11,6 +11,7 @@ import torch
 
 from ..errors import WeightsError
 from ..layers import CHANNELS_PER_BLOCK, CONVOLUTIONS, LAYERS
+from ..out_of_memory import raise_if_out_of_memory
 from ..pictures import IMAGENET_MEAN, IMAGENET_STD
 from ..storage import hash_file, may_be_file
 from ..weight_files import download_path, download_state_dict, read_state_dict
@@ -108,6 +109,7 @@ def _from_bundled_state(state: Mapping[str, Any], source: str, sha256: str) -> E
             weight = state[f"{key}_W_table"][state[f"{key}_W_q"].long()]
             convolutions[name] = (weight, state[f"{key}_b"])
         except (KeyError, IndexError, AttributeError, TypeError, RuntimeError) as error:
+            raise_if_out_of_memory(error)
             raise WeightsError(
                 f"encoder weights {source} lack layer {name} or hold something else there: give a file of VGG-19"
             ) from error

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from ..errors import UsageError
+from ..errors import OutOfMemoryError, UsageError
 from ..events import Losses
 from ..layers import LAYERS, require_size, smallest_side
+from ..out_of_memory import is_out_of_memory
 from ..pictures import Size, fit_within, normalize, resize, size_of, to_tensor
 from ..settings import Settings, StyleSettings
 from . import initial, optimizers
@@ -168,18 +169,31 @@ class Painter:
         if sizes not in self._style_cache:
             for size in sizes if layers else ():
                 require_size(size, layers, "the style")
-            reduced = [resize(style, size) for style, size in zip(self._styles, sizes, strict=True)]
-            self._style_cache[sizes] = style_targets(
-                self.encoder,
-                [to_tensor(style, self.device) for style in reduced],
-                self._blend,
-                tuple(layers),
-                self._weights.gram,
-            )
+            self._style_cache[sizes] = self._encode_styles(sizes)
             while len(self._style_cache) > STYLE_CACHE_SIZE:
                 self._style_cache.popitem(last=False)
         self._style_cache.move_to_end(sizes)
         return self._style_cache[sizes]
+
+    def _encode_styles(self, sizes: Sequence[Size]) -> dict[str, torch.Tensor]:
+        """The Gram matrices of the styles, reduced to these sizes. Raises `OutOfMemoryError`."""
+        try:
+            reduced = [resize(style, size) for style, size in zip(self._styles, sizes, strict=True)]
+            return style_targets(
+                self.encoder,
+                [to_tensor(style, self.device) for style in reduced],
+                self._blend,
+                tuple(self._weights.style_layers),
+                self._weights.gram,
+            )
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            height, width = max(sizes, key=math.prod)
+            raise OutOfMemoryError(
+                f"not enough memory on {self.device} for the style at {width}×{height} pixels: use a smaller `size`, "
+                "style.scale or style image"
+            ) from error
 
     @functools.cached_property
     def _style_colors(self) -> ColorStatistics:

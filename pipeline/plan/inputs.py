@@ -20,6 +20,7 @@ from ..paint.painter import style_blend
 from ..paint.task import COLD_STARTS
 from ..settings import Settings
 from .request import FrameRange, Request
+from .writable import require_known_places
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def read_inputs(request: Request) -> Inputs:
     or does not go together.
     """
     settings = request.settings
+    require_known_places(request)
     content = resolve_content(request.content, request.output, request.mode, request.image_format, request.styles)
     if request.video_stream is not None:
         if content.kind is not ContentKind.VIDEO:

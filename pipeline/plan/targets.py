@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .. import storage
-from ..errors import OutputError, StorageError
-from ..job.folder import comparison_path
+from ..errors import OutputError
+from ..job.folder import comparison_path, is_job, require_no_other_files
 from ..job.records import PlannedFrame
 from ..media.content import ContentKind
 from .inputs import Inputs
+from .request import Request
 
 
 def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
@@ -21,37 +22,35 @@ def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
 
 
 def check_output_is_free(inputs: Inputs) -> None:
-    """Raises `OutputError` where the output exists and may not be overwritten, or is a folder instead of a file."""
-    output = inputs.request.output
-    if not inputs.to_one_file:
-        if output.exists() and not output.is_dir():
-            raise OutputError(f"output {output} is a file, and the output of this content is a folder: name another")
-        return
-    if output.is_dir():
-        raise OutputError(f"output {output} is a folder: name a file")
-    if output.exists() and not inputs.request.force:
-        raise OutputError(f"output {output} exists: choose another name, or overwrite it with `force`")
-    if output.exists() and not output.is_file():
-        raise OutputError(f"output {output} is no regular file: name another")
-
-
-def check_can_be_written(inputs: Inputs) -> None:
-    """Raises `OutputError` where the output, a comparison or the job's folder cannot be written, before hours of
-    painting; writes nothing that stays."""
+    """Raises `OutputError` where the output or its comparison exists and may not be overwritten, or is a folder instead
+    of a file."""
     request = inputs.request
-    output = request.output.absolute()
-    folders = {request.job_folder.absolute(): "job"}
-    if inputs.to_one_file:
-        folders[output.parent] = "output"
-    else:
-        folders |= {(output / file.target).parent: "output" for file in inputs.content.files} or {output: "output"}
+    _require_free(request.output, f"output {request.output}", inputs)
     if request.compare:
-        folders[comparison_path(output).parent] = "output"
-    for folder, name in folders.items():
-        try:
-            storage.require_writable(folder)
-        except StorageError as error:
-            raise OutputError(f"{error}: choose another `{name}`, or change the permissions") from error
+        comparison = comparison_path(request.output)
+        _require_free(comparison, f"{comparison}, for `compare`,", inputs)
+
+
+def _require_free(path: Path, what: str, inputs: Inputs) -> None:
+    if not inputs.to_one_file:
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"{what} is a file, and the output of this content is a folder: name another")
+        return
+    if path.is_dir():
+        raise OutputError(f"{what} is a folder: name a file")
+    if path.exists() and not inputs.request.force:
+        raise OutputError(f"{what} exists: choose another `output`, or overwrite it with `force`")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"{what} is no regular file: name another")
+
+
+def check_job_folder(request: Request) -> None:
+    """Raises `OutputError` where the folder of a new job is a file, or holds what is not a job's."""
+    folder = request.job_folder
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"the job's folder {folder} is a file: remove it, or name another `job`")
+    if not is_job(folder):
+        require_no_other_files(folder)
 
 
 def check_paintings_are_free(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
@@ -67,16 +66,25 @@ def check_paintings_are_free(inputs: Inputs, frames: Sequence[PlannedFrame]) -> 
         raise OutputError(f"{existing[0]}{more} exists: choose another `output`, or overwrite with `force`")
 
 
-def clear_comparisons(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
-    """With `force` removes the files that comparisons replace; raises `OutputError` without."""
-    if inputs.to_video:
-        paths = [comparison_path(inputs.request.output)]
-    else:
-        paths = [picture_comparison_path(inputs, path) for path in _outside(frames)]
-    for path in paths:
+def check_comparisons_are_free(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
+    """Raises `OutputError` where comparisons would overwrite files, or with `force` other things."""
+    for path in _comparisons(inputs, frames):
         if path.exists() and not (inputs.request.force and path.is_file()):
-            raise OutputError(f"{path}, for `compare`, exists: choose another `output`, or overwrite with `force`")
-        storage.remove(path)
+            raise OutputError(f"{path}, for `compare`, exists: choose another `output`, or overwrite it with `force`")
+
+
+def clear_comparisons(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
+    """With `force` removes the files that comparisons replace."""
+    if inputs.request.force:
+        storage.remove(*_comparisons(inputs, frames))
+
+
+def _comparisons(inputs: Inputs, frames: Sequence[PlannedFrame]) -> list[Path]:
+    if not inputs.request.compare:
+        return []
+    if inputs.to_video:
+        return [comparison_path(inputs.request.output)]
+    return [picture_comparison_path(inputs, path) for path in _outside(frames)]
 
 
 def hash_replaced_files(inputs: Inputs, frames: Sequence[PlannedFrame]) -> dict[str, str]:

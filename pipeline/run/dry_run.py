@@ -27,8 +27,14 @@ from ..plan.memory import cpu_memory_free, cpu_memory_needed, gpu_memory_free, g
 from ..plan.planner import plan_frames
 from ..plan.request import Request
 from ..plan.scheduler import makespan
-from ..plan.targets import check_can_be_written, check_output_is_free, check_paintings_are_free
+from ..plan.targets import (
+    check_comparisons_are_free,
+    check_job_folder,
+    check_output_is_free,
+    check_paintings_are_free,
+)
 from ..plan.workers import count_chains, describe_devices, iterations_left, thread_count, worker_devices
+from ..plan.writable import check_can_be_written
 from ..torch_settings import thread_limit
 
 WeightsLoader = Callable[[str], EncoderWeights]
@@ -100,12 +106,14 @@ def _plan(inputs: Inputs, listener: Listener) -> FramePlan:
     """The frames of the job, after the checks of what it would overwrite."""
     request = inputs.request
     begins_anew = request.force or not is_job(request.job_folder)
-    if begins_anew and not request.force:
+    if begins_anew:
+        check_job_folder(request)
         check_output_is_free(inputs)
     check_can_be_written(inputs)
     plan = plan_frames(inputs, listener, StopSignal())
     if begins_anew:
         check_paintings_are_free(inputs, plan.frames)
+        check_comparisons_are_free(inputs, plan.frames)
     return plan
 
 

@@ -19,6 +19,7 @@ from ..events import FrameDone, FrameFailed, FrameProgress, FrameStarted, Listen
 from ..job.folder import CHECKPOINTS_NAME
 from ..job.job import Job
 from ..job.records import FrameRecord, FrameState
+from ..layers import require_size_within
 from ..media.content import Content
 from ..media.frame_index import FrameIndex
 from ..media.images import require_sides
@@ -222,7 +223,9 @@ class FrameLoop:
             sources = self._links.sources(frame, self._painted.is_painted)
             request = self._links.flow_request(frame, sources)
             motion_frame = slot.motion.take(frame.index, request.neighbours, request.shot, request.keyframes)
-            require_sides(frame.path, *size_of(motion_frame.content))
+            size, settings = size_of(motion_frame.content), self._settings
+            require_size_within(motion_frame.own_size, size, settings.size, settings.layers, "the content")
+            require_sides(frame.path, *size)
             self._prefetch_next(slot, frame)
             task, reference = self._tasks.make(frame, motion_frame, sources)
         except (InputError, OutputError, FrameError) as error:

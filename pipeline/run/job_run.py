@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from .. import storage
-from ..errors import OutputError
 from ..events import JobDone, JobStarted, Listener, Notice, StopSignal, ignore
 from ..job.folder import CHECKPOINTS_NAME, FLOW_NAME, is_job
 from ..job.job import Job
@@ -26,8 +25,15 @@ from ..plan.moved_inputs import find_inputs
 from ..plan.planner import plan_execution, plan_frames
 from ..plan.recipe import make_recipe
 from ..plan.request import Request
-from ..plan.targets import check_can_be_written, check_output_is_free, check_paintings_are_free, clear_comparisons
+from ..plan.targets import (
+    check_comparisons_are_free,
+    check_job_folder,
+    check_output_is_free,
+    check_paintings_are_free,
+    clear_comparisons,
+)
 from ..plan.workers import count_chains, describe_devices, environment_of, iterations_left, worker_devices
+from ..plan.writable import check_can_be_written
 from .comparison import write_comparisons
 from .dry_run import WeightsLoader
 from .executor import PainterSpec
@@ -159,16 +165,15 @@ class JobRun:
     def _create(self, weights: EncoderWeights) -> Job:
         """Plans the job and makes its folder, after all checks of what it would overwrite."""
         inputs, request, folder = self.inputs, self.inputs.request, self.inputs.request.job_folder
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"the job's folder {folder} is a file: remove it, or name another `job`")
+        check_job_folder(request)
         check_output_is_free(inputs)
         check_can_be_written(inputs)
         recipe = make_recipe(inputs, weights.sha256, self.hashes.of)
         plan = plan_frames(inputs, self.listener, self.stop, self.worker_count)
         check_paintings_are_free(inputs, plan.frames)
+        check_comparisons_are_free(inputs, plan.frames)
         check_space(disk_needed(inputs, plan))
-        if request.compare:
-            clear_comparisons(inputs, plan.frames)
+        clear_comparisons(inputs, plan.frames)
 
         def make_painter() -> Painter:
             return Painter(inputs.settings, weights, inputs.styles, inputs.blend, inputs.devices[0])

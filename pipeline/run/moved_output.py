@@ -13,7 +13,7 @@ from ..job.relocation import Relocation
 from ..media.containers import is_video_name
 from ..media.image_file import is_image_name
 from ..plan.inputs import Inputs
-from ..plan.targets import check_can_be_written
+from ..plan.writable import check_can_be_written
 from .notices import notify
 
 
