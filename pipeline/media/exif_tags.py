@@ -26,6 +26,7 @@ _HEADS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True),
 _LONG = 4
 _MOST_ENTRIES = 2000
 _MOST_VALUE_BYTES = 1 << 26
+"""A longer one says nothing of the picture: it is the layers of Photoshop."""
 
 
 class Source:
@@ -38,9 +39,9 @@ class Source:
     def __init__(self, data: bytes | BinaryIO) -> None:
         self._file = io.BytesIO(data) if isinstance(data, bytes) else data
         self._size = self._file.seek(0, os.SEEK_END)
-        self._left = min(self._size, _MOST_VALUE_BYTES)
+        self._left = self._size
         self.unread_count = 0
-        """Of the tags and directories that were looked for and are not there, or are too long."""
+        """Of the tags and directories that are not where they are said to be, and of values that overlap."""
 
     def read(self, offset: int, count: int) -> bytes:
         """So many bytes from an offset, fewer where they end."""
@@ -161,7 +162,7 @@ def parse_directory(source: Source, order: str, offset: int, *, is_big: bool = F
     for position in range(0, len(data) - width + 1, width):
         number, kind, length = struct.unpack_from(f"{order}HH{'Q' if is_big else 'I'}", data, position)
         size = _TYPE_BYTES.get(kind, 0) * length
-        if not size:
+        if not size or size > _MOST_VALUE_BYTES:
             continue
         if not source.may_read_value(size):
             source.unread_count += 1
