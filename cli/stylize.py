@@ -160,7 +160,7 @@ def resume(
         list[Path] | None,
         typer.Option(
             metavar="IMAGE",
-            help="A style where it is now, if it was moved away from the job. Repeatable.",
+            help="A style, or a folder with it, where it is now, if it was moved away from the job. Repeatable.",
         ),
     ] = None,
     output: Annotated[

@@ -236,6 +236,11 @@ class FileHashes:
         return self._known[key]
 
 
+def is_taken(path: Path) -> bool:
+    """Whether something has this name, a link that leads nowhere as well."""
+    return os.path.lexists(path)
+
+
 def may_be_file(path: Path) -> bool:
     """Whether a file is at a path, or may be: in a folder that may not be entered. Opening it says which."""
     try:

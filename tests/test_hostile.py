@@ -112,10 +112,11 @@ def test_no_link_in_the_output_leads_into_the_content(tmp_path: Path, paint: Pai
     with pytest.raises(OutputError, match=r"out/sub/a\.png lies inside the content"):
         paint(tmp_path / "in", "out")
     assert files(tmp_path / "in") == before
-    # A link that leads nowhere yet is replaced and not followed.
+    # A link that leads nowhere yet is not followed, nor replaced.
     (tmp_path / "o.png").symlink_to("in/new.png")
-    paint(content_file, "o.png")
-    assert files(tmp_path / "in") == before and not (tmp_path / "o.png").is_symlink()
+    with pytest.raises(OutputError, match="leads nowhere"):
+        paint(content_file, "o.png")
+    assert files(tmp_path / "in") == before and (tmp_path / "o.png").is_symlink()
 
 
 def test_links_that_lead_round_in_a_circle(tmp_path: Path, paint: Paint, content_file: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_file_at_the_new_place_is_never_taken_for_ones_own(old: Path, tmp_path
     new = tmp_path / "new"
     old.rename(new)
     (new / "o.mp4").write_bytes(b"somebody else's")
-    with pytest.raises(OutputError, match="has changed since this job wrote it"):
+    with pytest.raises(OutputError, match=r"o\.mp4 exists and is not what this job wrote: move it away"):
         resume(new / "o.mp4.impasto", executor_factory=unpainted)
     assert (new / "o.mp4").read_bytes() == b"somebody else's"
 
@@ -260,7 +260,8 @@ def test_what_was_painted_at_the_old_place_is_copied(old: Path, tmp_path: Path, 
     before, said = whole_tree(old), list[Event]()
     done = resume(new / f"{output}.impasto", said.append, executor_factory=unpainted)
     assert done.painted_count == (1 if content == "photos" else 0)
-    assert any("which this job wrote, is copied" in event.text for event in said if isinstance(event, Notice))
+    are = "is" if content == "photos" else "are"
+    assert any(f"which this job wrote, {are} copied" in event.text for event in said if isinstance(event, Notice))
     assert (tree(new), whole_tree(old)) == (made, before)
 
 
@@ -296,9 +297,87 @@ def test_an_output_that_cannot_be_named_anew(old: Path, tmp_path: Path) -> None:
     (tmp_path / "taken.mp4").write_bytes(b"somebody else's")
     with pytest.raises(OutputError, match=r"taken.mp4 exists and is not what this job wrote"):
         resume(job, output=tmp_path / "taken.mp4", executor_factory=unpainted)
+    (tmp_path / "link.mp4").symlink_to("nothing.mp4")
+    for name, said in (("link.mp4", "is a link that leads nowhere"), (job / "p.mp4", "lies inside the job's folder")):
+        with pytest.raises(OutputError, match=said):
+            resume(job, output=tmp_path / name, executor_factory=unpainted)
+    assert (tmp_path / "link.mp4").is_symlink()
     with Job.read(job) as read:
         assert status_of(read).output == old / "o.mp4"
     assert resume(job, executor_factory=unpainted).output == old / "o.mp4"
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["the output is named", "the job is moved"])
+@pytest.mark.parametrize("taken", ["written", "to be painted", "to be compared"])
+def test_files_in_the_way_are_found_before_painting(old: Path, tmp_path: Path, taken: str, named: bool) -> None:
+    """They stay, nothing is painted, and once they are moved away what was painted is copied."""
+    begin(asked(old, "photos", "painted", compare=True))
+    made = whole(asked(old, "photos", "painted", compare=True), tmp_path)
+    job, new = old / "painted.impasto", tmp_path / "new"
+    with Job.read(job) as read:
+        frames = read.frames(FrameState.DONE if taken == "written" else FrameState.PENDING)
+        path = new / frames[0].path.relative_to(old)
+    if taken == "to be compared":
+        path = new / "painted-compare" / path.relative_to(new / "painted")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"mine")
+    if taken == "written":
+        (new / "painted-compare").mkdir()
+        (new / "painted-compare" / path.relative_to(new / "painted")).mkdir(parents=True)
+    exists = "and 1 more exist and are" if taken == "written" else "exists and is"
+    if not named:
+        job = job.rename(new / job.name)
+    output = new / "painted" if named else None
+    before = whole_tree(old), tree(new)
+    with pytest.raises(OutputError, match=f"{path} {exists} not what this job wrote: move (it|them) away"):
+        resume(job, output=output, executor_factory=unpainted)
+    assert (whole_tree(old).keys(), tree(new)) == (before[0].keys(), before[1])
+    with Job.read(job) as read:
+        assert status_of(read).output == (old if named else new) / "painted"
+        assert len(read.frames(FrameState.DONE)) == 1
+    path.unlink()
+    shutil.rmtree(new / "painted-compare", ignore_errors=True)
+    assert resume(job, output=output, executor_factory=unpainted).painted_count == 1
+    assert tree(new) == made
+
+
+def test_a_painting_that_a_killed_run_did_not_record_moves_along(old: Path, tmp_path: Path) -> None:
+    begin(asked(old, "photos", "painted"))
+    made = whole(asked(old, "photos", "painted"), tmp_path)
+    with Job.read(old / "painted.impasto") as read:
+        pending = read.frames(FrameState.PENDING)[0].path.relative_to(old)
+    (old / pending).parent.mkdir(exist_ok=True)
+    shutil.copyfile(tmp_path / "whole" / pending, old / pending)
+    new = tmp_path / "new"
+    old.rename(new)
+    assert resume(new / "painted.impasto", executor_factory=unpainted).painted_count == 1
+    assert {name: sha256 for name, sha256 in tree(new).items() if name.startswith("painted/")} == made
+
+
+def test_a_killed_copy_leaves_nothing_where_the_output_does_not_go(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stylize(asked(old), executor_factory=unpainted)
+    job, first = old / "o.mp4.impasto", tmp_path / "first" / "o.mp4"
+
+    def killed(source: Path, target: Path) -> None:
+        target.parent.mkdir()
+        storage.temporary_beside(target).write_bytes(source.read_bytes()[:100])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(storage, "copy", killed)
+        resume(job, output=first, executor_factory=unpainted)
+    assert len(list(first.parent.iterdir())) == 1
+    assert resume(job, output=tmp_path / "then.mp4", executor_factory=unpainted).painted_count == 0
+    assert list(first.parent.iterdir()) == []
+
+
+def test_a_file_is_no_folder_for_photos(old: Path) -> None:
+    begin(asked(old, "photos", "painted"))
+    (old / "notes.txt").write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"notes\.txt is a file, and the output of this content is a folder"):
+        resume(old / "painted.impasto", output=old / "notes.txt", executor_factory=unpainted)
 
 
 def test_a_copy_whose_job_lies_elsewhere_has_its_own_output(old: Path, tmp_path: Path) -> None:
@@ -327,6 +406,41 @@ def test_a_folder_is_named_for_many_photos(old: Path, tmp_path: Path) -> None:
     assert done.frame_count == 2 and {path.name for path in done.output.iterdir()} == {"a.png", "b.png"}
     with Job.read(job) as read:
         assert read.invocation["content"] == [str(away / photo.name) for photo in photos]
+
+
+def test_a_folder_is_named_for_a_film_with_another_name(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And for a style. Of its files only those of the same size are read."""
+    begin(asked(old))
+    films, job = tmp_path / "films", old / "o.mp4.impasto"
+    (films / "below").mkdir(parents=True)
+    other_files(films / "below")
+    shutil.copy(old / "clip.mp4", films / "below" / "same.mp4")
+    (films / "b.mp4").write_bytes(bytes((old / "clip.mp4").stat().st_size))
+    (films / "a.mp4").write_bytes(b"another")
+    (old / "clip.mp4").rename(tmp_path / "clip.mp4")
+    with pytest.raises(
+        InputError, match=f"{films} holds no file with its hash, nothing is at {films / 'clip.mp4'} and "
+    ):
+        resume(job, content=[films], executor_factory=unpainted)
+    (tmp_path / "clip.mp4").rename(films / "c.mp4")
+    (old / "style.png").rename(films / "look")
+    read: list[str] = []
+
+    def counting(path: Path) -> str:
+        read.append(path.name)
+        return hash_file(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "hash_file", counting)
+        resume(job, content=[films], styles=[films], executor_factory=unpainted)
+    assert {"b.mp4", "c.mp4", "look"} <= set(read) and "a.mp4" not in read
+    with Job.read(job) as known:
+        assert (known.invocation["content"], known.invocation["styles"]) == (
+            [str(films / "c.mp4")],
+            [str(films / "look")],
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Containers that few people bring are read under their own names, and what is missing of others is named."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from impasto.errors import InputError
 from impasto.media.boxes import boxes
 from impasto.media.content import ContentKind
 from impasto.media.find_content import resolve_content
+from impasto.media.images import read_image
 from impasto.media.video_reader import probe, scan
 from tests.support.clips import H264, ffmpeg, moving_source, sine
 
@@ -65,8 +67,53 @@ def test_what_an_mp4_lacks_is_named(tmp_path: Path, film: bytes) -> None:
     assert refusal(path) == "it is cut off: its last box (mdat) is 9 bytes longer than the file; get it again"
     path.write_bytes(film[: movie.start + 300])
     assert refusal(path).startswith("it is cut off: its last box (moov) is ")
-    path.write_bytes(film[: movie.start] + b"\x7f\xff\xff\xff\r\nD)" + film[movie.start :])
-    assert refusal(path).startswith("it is cut off: its last box is 2147")
+
+
+def test_boxes_that_make_no_sense_are_damage_and_no_end(tmp_path: Path, film: bytes) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(film)
+    with open(path, "rb") as file:
+        brand, *_, movie = boxes(file)
+    at = f"it is damaged: what begins at byte {movie.start} "
+    for header, said in (
+        (b"\x7f\xff\xff\xff\r\nD)", at + "is a box of 2147483647 bytes; get it again"),
+        (b"\x7f\xff\xff\xffmp41", at + "is a box (mp41) of 2147483647 bytes; get it again"),
+        (struct.pack(">I4sQ", 1, b"mdat", 1 << 62), at + f"is a box (mdat) of {1 << 62} bytes; get it again"),
+        (struct.pack(">I4s", 4, b"moov"), at + "is no box; get it again"),
+    ):
+        path.write_bytes(film[: movie.start] + header + film[movie.start :])
+        assert refusal(path) == said
+    path.write_bytes(struct.pack(">I4sQ", 1, b"ftyp", 1 << 63) + film[8:])
+    assert refusal(path) == f"it is damaged: what begins at byte 0 is a box (ftyp) of {1 << 63} bytes; get it again"
+    # A recorder that has not come to fill in the size of its frames.
+    path.write_bytes(film[: brand.end] + struct.pack(">I4s", 8, b"mdat") + film[movie.start - 200 : movie.start])
+    assert refusal(path).startswith("its header (moov) is missing, as that of a recording that was not finished")
+    # Frames that are all there are painted, and their end is not called missing.
+    path.write_bytes(film + struct.pack(">I4sQ", 1, b"mdat", 1 << 62))
+    assert scan(path).damage is None
+
+
+def test_a_header_that_holds_nothing_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(struct.pack(">I4s", 0, b"moov") + b"x" * 50)
+    assert refusal(path) == "it holds neither pictures nor sound: its header is empty or damaged; get it again"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "file was not fetched; fetch it with: git lfs pull"),
+        (b"<!DOCTYPE html><html>404", "it is a web page; get the {} itself"),
+        (b"PK\x03\x04" + bytes(60), "it is a ZIP archive; unpack it, and name the {}"),
+    ],
+)
+def test_what_is_no_media_at_all_has_a_remedy(tmp_path: Path, data: bytes, said: str) -> None:
+    for name, kind in (("a.mp4", "video"), ("a.png", "picture")):
+        path = tmp_path / name
+        path.write_bytes(data)
+        with pytest.raises(InputError) as caught:
+            probe(path) if kind == "video" else read_image(path)
+        assert str(caught.value).endswith(said.format(kind))
 
 
 def test_a_piece_of_a_stream_is_called_so(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ from impasto.run.job_run import resume, stylize
 from impasto.settings import Settings
 from samples import scenes
 from tests.conftest import TINY
+from tests.support import clips
 from tests.support.trees import tree
 
 E = TypeVar("E")
@@ -615,6 +616,43 @@ def test_kinds_of_outputs_that_are_in_the_way(tmp_path: Path, content_file: Path
             stylize(asked)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_dead_links_and_the_job_itself_are_no_places_for_an_output(
+    tmp_path: Path, content_file: Path, style_file: Path, force: bool
+) -> None:
+    for name in ("dead.png", "dead", "out/content.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to("nowhere")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "content.png").write_bytes(content_file.read_bytes())
+    before = {path: path.is_symlink() for path in tmp_path.rglob("*")}
+    for content, output, said in (
+        (content_file, "dead.png", "is a link that leads nowhere"),
+        (tmp_path / "in", "dead", "is a link that leads nowhere"),
+        (tmp_path / "in", "out", "no regular file" if force else r"out/content\.png exists"),
+        (content_file, "job/o.png", "lies inside the job's folder"),
+    ):
+        asked = request(content, style_file, tmp_path / output, job=tmp_path / "job", force=force)
+        for run in (stylize, dry_run):
+            with pytest.raises(OutputError, match=said):
+                run(asked)
+    assert {path: path.is_symlink() for path in tmp_path.rglob("*")} == before
+
+
+def test_all_comparisons_are_free_before_any_is_replaced(tmp_path: Path, style_file: Path) -> None:
+    """A dry run says so as well."""
+    for name in ("a", "b"):
+        images.write_image(tmp_path / "in" / f"{name}.png", scenes.pan(SIZE, 1, 0).frame(0))
+    (tmp_path / "out-compare" / "b.png").mkdir(parents=True)
+    (tmp_path / "out-compare" / "a.png").write_bytes(b"mine")
+    for force, said in ((False, r"a\.png, for `compare`, exists"), (True, r"b\.png, for `compare`, exists")):
+        asked = request(tmp_path / "in", style_file, tmp_path / "out", compare=True, force=force)
+        for run in (dry_run, stylize):
+            with pytest.raises(OutputError, match=said):
+                run(asked)
+    assert (tmp_path / "out-compare" / "a.png").read_bytes() == b"mine"
+
+
 def test_the_job_may_not_lie_in_the_content(tmp_path: Path, style_file: Path) -> None:
     """It would be part of the content when the command is run again."""
     write_frames(tmp_path / "in", footage())
@@ -717,6 +755,20 @@ def test_a_dry_run_of_a_part(tmp_path: Path, style_file: Path) -> None:
     content, output = content_of("video", tmp_path)
     plan = dry_run(request(content, style_file, output, frames=FrameRange(1, 3)))
     assert (plan.frame_count, plan.shot_count, plan.iterations) == (2, 1, 6)
+
+
+def test_a_folder_of_frames_says_what_it_does_not_hold(tmp_path: Path, style_file: Path) -> None:
+    film, said = tmp_path / "in.mov", "are left out: a folder of PNG holds none"
+    more = ("-metadata", "title=Waves", "-timecode", "01:00:00:00")
+    clips.ffmpeg(
+        *clips.moving_source("25", 0.2), *clips.sine(0.2), *clips.H264, "-c:a", "aac", "-shortest", *more, film
+    )
+    plan = dry_run(request(film, style_file, tmp_path / "frames"))
+    code = "the time code (01:00:00:00) is left out: a folder of PNG holds none"
+    assert plan.not_kept == (f"the sound and the metadata {said}", code)
+    assert dry_run(request(film, style_file, tmp_path / "o.mov")).not_kept == ()
+    bare = dry_run(request(film, style_file, tmp_path / "frames", strip=True))
+    assert bare.not_kept == ("the sound is left out: a folder of PNG holds none",)
 
 
 def test_a_dry_run_of_photos_begins_with_one_that_can_be_read(tmp_path: Path, style_file: Path) -> None:

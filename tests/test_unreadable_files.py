@@ -126,7 +126,7 @@ def test_a_kind_that_is_not_read_is_not_called_damaged(tmp_path: Path, name: str
     [
         ((b"G" + bytes(187)) * 4, r"it is a video \(MPEG-TS\)"),
         ((bytes(4) + b"G" + bytes(187)) * 4, r"it is a video \(MPEG-TS\)"),
-        (b"\n<!DocType HTML><html>", "it is a web page, which is not read"),
+        (b"\n<!DocType HTML><html>", "it is a web page; get the picture itself"),
         (b"\xef\xbb\xbf<?xml version='1.0'?>", "it is an SVG or another XML"),
         (b"\0\5\x16\7\0\2\0\0Mac OS X" + bytes(99), "nothing but what macOS keeps beside a file"),
         (bytes(5000), "nothing but zeros, as a copy that broke off leaves; get the picture itself"),

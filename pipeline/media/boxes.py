@@ -17,6 +17,20 @@ _MOST_BOXES = 200_000
 _VERSIONED = {b"meta"}
 """Boxes whose boxes come after four bytes, of a version and flags."""
 
+TOP_BOXES = frozenset(
+    {
+        *(b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"udta", b"meta", b"junk"),
+        *(b"moof", b"mfra", b"sidx", b"ssix", b"styp", b"emsg", b"prft"),
+    }
+)
+"""All that lie in no other box of an MP4 or MOV."""
+
+_BRAND_BOXES = {b"ftyp", b"styp"}
+"""Boxes of a few bytes at the start of a file, whose end no file lacks that holds anything."""
+
+_MOST_FILE_BYTES = 1 << 44
+"""The largest file that common file systems take."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -63,6 +77,12 @@ def boxes(file: BinaryIO, start: int = 0, stop: int | None = None) -> Iterator[B
             return
         yield Box(name, start, body, end, is_open)
         start = end
+
+
+def is_cut_off(last: Box, length: int) -> bool:
+    """Whether a file of so many bytes was cut off in its last box. What else goes beyond the end is damage."""
+    is_plausible = last.name in TOP_BOXES - _BRAND_BOXES and last.end - last.start <= _MOST_FILE_BYTES
+    return is_plausible and last.end > length
 
 
 def boxes_in(data: bytes) -> Iterator[tuple[bytes, bytes]]:

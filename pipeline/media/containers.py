@@ -109,8 +109,10 @@ def video_stream(container: InputContainer, path: Path, index: int | None = None
         return stream
     if any(stream.codec_context is None for stream in container.streams.video):
         raise InputError(f"cannot read video {path}: there is no decoder for its codec; convert it to H.264 first")
-    held = " and ".join(sorted({_what_else(stream) for stream in container.streams})) or "nothing"
-    reason = why_unopened(path) or f"it holds no moving pictures but {held}; name a video"
+    held = " and ".join(sorted({_what_else(stream) for stream in container.streams}))
+    others = f"it holds no moving pictures but {held}; name a video"
+    empty = "it holds neither pictures nor sound: its header is empty or damaged; get it again"
+    reason = why_unopened(path) or (others if held else empty)
     raise InputError(f"cannot read video {path}: {reason}")
 
 

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError, features
 from ..errors import InputError
 from ..out_of_memory import is_out_of_memory
 from .camera_raw import is_camera_raw
-from .openable import not_allowed, require_openable, what_it_is
+from .openable import not_allowed, remedy_for, require_openable, what_it_is
 from .png_chunks import has_late_metadata
 from .unread_headers import complete_info
 
@@ -182,8 +182,8 @@ def _unread_kind(path: Path) -> InputError:
         )
     kind = what.split()[-1]
     if kind not in ("PNG", "JPEG", "WebP", "TIFF", "BMP", "AVIF", "HEIC"):
-        if what.startswith("nothing"):
-            return InputError(f"cannot read image {path}: it is {what}; get the picture itself")
+        if (remedy := remedy_for(what, "picture")) is not None:
+            return InputError(f"cannot read image {path}: it is {what}; {remedy}")
         return InputError(f"cannot read image {path}: it is {what}, which is not read; save it as PNG or JPEG")
     reason = _refusal(path, {"HEIC": "HEIF"}.get(kind, kind.upper()))
     if reason is not None and _UNSUPPORTED.search(reason):

@@ -121,6 +121,17 @@ def what_it_is(path: Path) -> str | None:
     return "nothing but zeros, as a copy that broke off leaves" if head and not any(head) else None
 
 
+def remedy_for(what: str, kind: str) -> str | None:
+    """What to do about a file that is no media file at all, and not a `kind` (picture, video) either; None for others.
+
+    `what` is what `what_it_is` said."""
+    if "Git LFS" in what:
+        return "fetch it with: git lfs pull"
+    if what.endswith("archive"):
+        return f"unpack it, and name the {kind}"
+    return f"get the {kind} itself" if what.startswith("nothing") or what == "a web page" else None
+
+
 def _heif_kind(head: bytes) -> str:
     """HEIC and AVIF may both call themselves `mif1`; the brands after that tell them apart."""
     _, brands = next(boxes_in(head), (b"", b""))

@@ -29,9 +29,9 @@ class TimeCode:
         return later(self.text, round((timing.start_seconds - self.start_seconds) * timing.rate), timing.rate)
 
     def loss(self, suffix: str, timing: Timing) -> str | None:
-        """A line where a video with this ending does not keep it."""
-        if suffix == ".gif":
-            return f"the time code ({self.text}) is left out: a GIF holds none"
+        """A line where a video with this ending does not keep it, or without one a folder."""
+        if suffix in ("", ".gif"):
+            return f"the time code ({self.text}) is left out: a {'GIF' if suffix else 'folder of PNG'} holds none"
         if timing.rate is None:
             return f"the time code ({self.text}) is left out: the frames of the video come at no constant rate"
         if self.of_first(timing) is None:

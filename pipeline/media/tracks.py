@@ -194,10 +194,7 @@ class Tracks:
         dropped whole, and the others keep their times; re-encoded sound is cut exactly.
         """
         if suffix == ".gif":
-            lost = [name for name, there in (("sound", self.audio), ("subtitles", self.subtitles)) if there]
-            lost += ["chapters"] if self.chapters else []
-            notes = [f"the {' and the '.join(lost)} {_is(lost)} left out: a GIF holds none"] if lost else []
-            return [], [*notes, *(f"{what} is left out" for what in self.unknown)]
+            return [], self._pictures_alone("a GIF")
         arguments, notes = self._audio_arguments(suffix, part)
         more, others = self._subtitle_arguments(suffix, part)
         arguments, notes = [*self._picture_marks(suffix), *arguments, *more], notes + others
@@ -211,8 +208,16 @@ class Tracks:
         return arguments, notes
 
     def notes(self, suffix: str) -> list[str]:
-        """A line for each thing that a container with this ending cannot hold as it is."""
-        return self.arguments(suffix, None)[1]
+        """A line for each thing that a container with this ending cannot hold as it is; without one, a folder."""
+        if suffix:
+            return self.arguments(suffix, None)[1]
+        return self._pictures_alone("a folder of PNG", *(["metadata"] if self.metadata else []))
+
+    def _pictures_alone(self, holder: str, *others: str) -> list[str]:
+        there = {"sound": self.audio, "subtitles": self.subtitles, "chapters": self.chapters}
+        lost = [*(name for name in there if there[name]), *others]
+        notes = [f"the {' and the '.join(lost)} {_is(lost)} left out: {holder} holds none"] if lost else []
+        return [*notes, *(f"{what} is left out" for what in self.unknown)]
 
     def _picture_marks(self, suffix: str) -> list[str]:
         # The only pictures are on, whatever was said of them among others.

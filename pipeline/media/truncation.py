@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from .boxes import boxes
+from .boxes import boxes, is_cut_off
 
 _LAST_PAGE = 4
 """The flag of the page that ends a stream of an Ogg file."""
@@ -71,7 +71,7 @@ def _iso(file: BinaryIO, _: bytes, length: int) -> str | None:
     """MP4 and MOV are a sequence of atoms, each preceded by its length."""
     last = deque(boxes(file), maxlen=1).pop()
     # To the end, broken, or no box at all: some put their own words behind a file.
-    if last.is_open or last.end < length or (last.end > length and last.name not in _TOP_ATOMS):
+    if last.is_open or last.end < length or (last.end > length and not is_cut_off(last, length)):
         raise _UnstatedError
     return _shorter(length, last.end)
 
@@ -179,22 +179,6 @@ _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 """With which MP4 and MOV begin."""
-
-_TOP_ATOMS = {
-    *_ATOMS,
-    b"moof",
-    b"mfra",
-    b"sidx",
-    b"ssix",
-    b"styp",
-    b"emsg",
-    b"prft",
-    b"uuid",
-    b"udta",
-    b"meta",
-    b"junk",
-}
-"""All that stand by themselves in such a file."""
 
 _KINDS: dict[bytes, Callable[[BinaryIO, bytes, int], str | None]] = {
     b"\x1a\x45\xdf\xa3": _matroska,

@@ -73,8 +73,8 @@ def _not_kept(inputs: Inputs, scan: ContentScan) -> Iterator[str]:
     if scan.damage:
         yield f"the video is damaged, and its good frames are painted: {scan.damage}"
     yield from scan.not_kept
+    suffix = inputs.request.output.suffix.lower() if inputs.to_video else ""
     if inputs.to_video:
-        suffix = inputs.request.output.suffix.lower()
         # Players show a video once, and an animation that plays for ever has no number to lose.
         if scan.plays > 1 and suffix != ".gif":
             yield f"that the animation plays {scan.plays} times is left out: {suffix[1:]} does not say how often"
@@ -83,12 +83,12 @@ def _not_kept(inputs: Inputs, scan: ContentScan) -> Iterator[str]:
         yield from encoding.choose(suffix, size, scan.has_alpha).notes
         if inputs.request.compare:
             encoding.choose(suffix, (size[0], 2 * size[1]), has_alpha=False)  # It raises where that is too wide.
-        if inputs.content.kind is ContentKind.VIDEO:
-            tracks = decoding.read_tracks(path, inputs.content.video_stream)
-            tracks = tracks.without_metadata() if inputs.request.strip else tracks
-            yield from tracks.notes(suffix)
-            if tracks.time_code is not None and (loss := tracks.time_code.loss(suffix, scan.timing)) is not None:
-                yield loss
+    if inputs.content.kind is ContentKind.VIDEO:
+        tracks = decoding.read_tracks(path, inputs.content.video_stream)
+        tracks = tracks.without_metadata() if inputs.request.strip else tracks
+        yield from tracks.notes(suffix)
+        if tracks.time_code is not None and (loss := tracks.time_code.loss(suffix, scan.timing)) is not None:
+            yield loss
 
 
 def _divide(inputs: Inputs, scan: ContentScan, worker_count: int, listener: Listener) -> Segments:

@@ -3,6 +3,7 @@
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, WeightsError
@@ -14,10 +15,19 @@ from ..motion.flo_files import FloFolder
 from ..paint.encoder_weights import EncoderWeights
 from ..storage import FileHashes
 
-Check = Callable[[Path], str | None]
-"""What keeps the file or folder at a path from being the one that is looked for, in words that follow its name."""
 
-MISSING, _ANOTHER = "is missing", "is another file"
+@dataclass(frozen=True)
+class Check:
+    """Tells the file or folder that is looked for from others."""
+
+    problem: Callable[[Path], str | None]
+    """What keeps the one at a path from being it, in words that follow its name."""
+
+    is_by_hash: bool = False
+    """Whether it is a file with one hash, which it is known by under any name."""
+
+
+MISSING, IS_FOLDER, _ANOTHER = "is missing", "is a folder", "is another file"
 
 
 class InputChecks:
@@ -29,7 +39,7 @@ class InputChecks:
 
     def of_file(self, sha256: str) -> Check:
         """For a file with this hash."""
-        return lambda path: _problem_of_kind(path) or self._difference(path, {sha256})
+        return Check(lambda path: _problem_of_kind(path) or self._difference(path, {sha256}), is_by_hash=True)
 
     def of_weights(self, sha256: str) -> Check:
         """For a file of the encoder's weights with these values."""
@@ -42,7 +52,7 @@ class InputChecks:
             except WeightsError:
                 return "holds no weights of VGG-19"
 
-        return check
+        return Check(check)
 
     def of_flow(self, fingerprint: str) -> Check:
         """For a folder of flow files."""
@@ -55,7 +65,7 @@ class InputChecks:
             except (InputError, OSError):
                 return "cannot be read"
 
-        return check
+        return Check(check)
 
     def of_content(self, job: Job) -> list[Check]:
         """For each path of the job's content, in order."""
@@ -71,7 +81,7 @@ class InputChecks:
         ]
 
     def _of_image(self, known: set[str]) -> Check:
-        return lambda path: _problem_of_kind(path) or self._difference(path, known)
+        return Check(lambda path: _problem_of_kind(path) or self._difference(path, known))
 
     def _of_folder(self, known: Mapping[str, set[str]], *, is_all: bool) -> Check:
         """For a folder that holds images of the content and no others; all of them where it `is_all` of the content."""
@@ -90,7 +100,7 @@ class InputChecks:
             differing = (name for name, image in images.items() if self._difference(image, known[name]))
             return next((f"has another {name}" for name in differing), None)
 
-        return check
+        return Check(check)
 
     def _difference(self, path: Path, known: set[str]) -> str | None:
         if UNREADABLE in known:
@@ -110,7 +120,7 @@ def _problem_of_kind(path: Path, *, is_folder: bool = False) -> str | None:
         return MISSING
     if stat.S_ISDIR(mode) == is_folder:
         return None
-    return "is a file" if is_folder else "is a folder"
+    return "is a file" if is_folder else IS_FOLDER
 
 
 def _hashes_by_name(files: Mapping[str, str], replaceable: Iterable[str]) -> dict[str, set[str]]:

@@ -136,9 +136,13 @@ def _check_paths(request: Request, content: Content) -> None:
     for path in request.content:
         if storage.real_path(path).is_relative_to(job):
             raise OutputError(f"content {path} lies inside the job's folder {request.job_folder}: name another `job`")
-    if is_video_output(content, request.output) or content.kind is ContentKind.IMAGE:
-        return
     output = storage.real_path(request.output)
+    if is_video_output(content, request.output) or content.kind is ContentKind.IMAGE:
+        if output.is_relative_to(job):
+            raise OutputError(
+                f"output {request.output} lies inside the job's folder {request.job_folder}: name another"
+            )
+        return
     if job.is_relative_to(output) or output.is_relative_to(job):
         raise OutputError(
             f"the job's folder {request.job_folder} and output {request.output} overlap: name another `job`"

@@ -13,7 +13,9 @@ from ..job.relocation import moved_along
 from ..paint.encoder_weights import EncoderWeights
 from ..paint.task import COLD_STARTS
 from ..storage import FileHashes
-from .input_checks import MISSING, Check, InputChecks
+from .input_checks import IS_FOLDER, MISSING, Check, InputChecks
+
+_HOLDS_NONE = "holds no file with its hash"
 
 
 def find_inputs(
@@ -25,12 +27,12 @@ def find_inputs(
 ) -> dict[str, Any]:
     """The values of a job's request with the paths at which its files are now.
 
-    Looks at the paths that are named as `content` and `styles`, at those that lie to the job's folder as they did,
-    beside the folder and the output, and at the old paths. Raises `InputError` for a file that is at none of them,
-    and `JobMismatchError` where only others are.
+    Looks at the paths that are named as `content` and `styles`, in those of them that are folders under any name, at
+    those that lie to the job's folder as they did, beside the folder and the output, and at the old paths. Raises
+    `InputError` for a file that is at none of them, and `JobMismatchError` where only others are.
     """
     values, recipe = job.invocation, job.recipe
-    places = _Places(job.folder, Path(values["job"]), Path(values["output"]))
+    places = _Places(job.folder, Path(values["job"]), Path(values["output"]), values.get("sizes", {}))
     checks = InputChecks(hashes, load_weights)
     style_hashes = [text.partition(" ")[0] for text in recipe["styles"].values()]
     return {
@@ -85,6 +87,9 @@ class _Places:
     output: Path
     """The job's output, absolute."""
 
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of single files of content and style, by the paths that were recorded; of older jobs none."""
+
     @property
     def is_moved(self) -> bool:
         """Whether the job was moved, or copied, since the paths were recorded."""
@@ -96,6 +101,16 @@ class _Places:
         folder = Path(os.path.abspath(self.folder))
         beside = (folder.parent / path.name, self.output.parent / path.name)
         return list(dict.fromkeys((moved_along(path, self.recorded_folder, folder), *beside, path)))
+
+    def within(self, folder: Path, path: Path) -> list[Path]:
+        """The files in a folder, though not below it, that may be the one that was recorded at a path: of its size,
+        where that is known, those first whose names are most like its own."""
+        size = self.sizes.get(str(path))
+        try:
+            files = [each for each in folder.iterdir() if each.is_file() and size in (None, each.stat().st_size)]
+        except OSError:
+            return []
+        return sorted(files, key=lambda each: (each.name != path.name, each.suffix != path.suffix, each.name))
 
 
 @dataclass
@@ -118,29 +133,37 @@ class _Search:
         old = Path(recorded)
         looked_at: dict[Path, str] = {}
         for path in (*self._named_places(old), *self.places.of(old)):
-            problem = check(path)
+            found, problem = self._look(path, old, check)
             if problem is None:
-                self.used |= {path, path.parent} & set(self.named)
-                return str(path)
+                self.used |= {found, found.parent} & set(self.named)
+                return str(found)
             looked_at[path] = self.problems[path] = problem
         if self.named or self.places.is_moved or looked_at[old] == MISSING:
             self._refuse(recorded, looked_at)
         return recorded  # The comparison with the recipe says all that differs.
 
+    def _look(self, path: Path, old: Path, check: Check) -> tuple[Path, str | None]:
+        """(The path, or that of a file in the folder that is named by it; what is wrong with it.)"""
+        problem = check.problem(path)
+        if problem != IS_FOLDER or path not in self.named or not check.is_by_hash:
+            return path, problem
+        found = next((each for each in self.places.within(path, old) if check.problem(each) is None), None)
+        return (path, _HOLDS_NONE) if found is None else (found, None)
+
     def _named_places(self, old: Path) -> Iterator[Path]:
         for path in self.named:
             yield path
-            yield path / old.name
+            if os.path.isdir(path):  # noqa: PTH112 - `Path.is_dir` raises where it may not look
+                yield path / old.name
 
     def _refuse(self, recorded: str, looked_at: Mapping[Path, str]) -> NoReturn:
         differing = [f"{path} {problem}" for path, problem in looked_at.items() if problem != MISSING]
-        # Not what would be in a file that is named as if it were a folder.
-        missing = [str(path) for path in looked_at if looked_at[path] == MISSING and path.parent not in looked_at]
+        missing = [str(path) for path, problem in looked_at.items() if problem == MISSING]
         listed = ", ".join((*differing, *([f"nothing is at {' and '.join(missing)}"] if missing else ())))
         remedy = "move it to one of these places"
         if self.name in ("content", "style"):
             remedy = f"say where it is now with: impasto resume {self.places.folder} --{self.name} PATH"
         text = f"{self.name} {recorded} is not found by its hash ({listed}): {remedy}"
-        if differing:
+        if set(looked_at.values()) - {MISSING, _HOLDS_NONE}:
             raise JobMismatchError(text, differing)
         raise InputError(text)

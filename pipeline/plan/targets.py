@@ -1,7 +1,7 @@
 """The files that a job writes outside its folder, and which of those that exist it may overwrite."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .. import storage
@@ -21,27 +21,33 @@ def picture_comparison_path(inputs: Inputs, painting: Path) -> Path:
     return target / os.path.relpath(painting, inputs.request.output)
 
 
-def check_output_is_free(inputs: Inputs) -> None:
-    """Raises `OutputError` where the output or its comparison exists and may not be overwritten, or is a folder instead
-    of a file."""
-    request = inputs.request
-    _require_free(request.output, f"output {request.output}", inputs)
-    if request.compare:
-        comparison = comparison_path(request.output)
-        _require_free(comparison, f"{comparison}, for `compare`,", inputs)
-
-
-def _require_free(path: Path, what: str, inputs: Inputs) -> None:
-    if not inputs.to_one_file:
-        if path.exists() and not path.is_dir():
+def require_kind_of_output(inputs: Inputs) -> None:
+    """Raises `OutputError` where a file is in the place of a folder, a folder in that of a file, or a dead link."""
+    for path, what in _outputs(inputs):
+        if storage.is_taken(path) and not path.exists():
+            raise OutputError(f"{what} is a link that leads nowhere: choose another `output`, or remove the link")
+        if not inputs.to_one_file and path.exists() and not path.is_dir():
             raise OutputError(f"{what} is a file, and the output of this content is a folder: name another")
-        return
-    if path.is_dir():
-        raise OutputError(f"{what} is a folder: name a file")
-    if path.exists() and not inputs.request.force:
-        raise OutputError(f"{what} exists: choose another `output`, or overwrite it with `force`")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"{what} is no regular file: name another")
+        if inputs.to_one_file and path.is_dir():
+            raise OutputError(f"{what} is a folder: name a file")
+
+
+def check_output_is_free(inputs: Inputs) -> None:
+    """Raises `OutputError` where the output or its comparison exists and may not be overwritten, or is of the wrong
+    kind."""
+    require_kind_of_output(inputs)
+    for path, what in _outputs(inputs) if inputs.to_one_file else ():
+        if path.exists() and not inputs.request.force:
+            raise OutputError(f"{what} exists: choose another `output`, or overwrite it with `force`")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{what} is no regular file: name another")
+
+
+def _outputs(inputs: Inputs) -> list[tuple[Path, str]]:
+    """The output, and where its comparisons go, with what messages call them."""
+    output, comparison = inputs.request.output, comparison_path(inputs.request.output)
+    compared = [(comparison, f"{comparison}, for `compare`,")] if inputs.request.compare else []
+    return [(output, f"output {output}"), *compared]
 
 
 def check_job_folder(request: Request) -> None:
@@ -57,34 +63,35 @@ def check_paintings_are_free(inputs: Inputs, frames: Sequence[PlannedFrame]) -> 
     """Raises `OutputError` where paintings in an output folder would overwrite files, or with `force` other things."""
     if inputs.request.force:
         for path in _outside(frames):
-            if path.exists() and not path.is_file():
+            if storage.is_taken(path) and not path.is_file():
                 raise OutputError(f"{path} is in the way and no regular file: choose another `output`")
         return
-    existing = [path for path in _outside(frames) if path.exists()]
+    existing = [path for path in _outside(frames) if storage.is_taken(path)]
     if existing:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
         raise OutputError(f"{existing[0]}{more} exists: choose another `output`, or overwrite with `force`")
 
 
+def comparison_paths(inputs: Inputs, paintings: Iterable[Path]) -> list[Path]:
+    """The files that a job writes for `compare`, if asked to; `paintings` are those outside its folder."""
+    if not inputs.request.compare:
+        return []
+    if inputs.to_video:
+        return [comparison_path(Path(os.path.abspath(inputs.request.output)))]
+    return [picture_comparison_path(inputs, path) for path in paintings]
+
+
 def check_comparisons_are_free(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
     """Raises `OutputError` where comparisons would overwrite files, or with `force` other things."""
-    for path in _comparisons(inputs, frames):
-        if path.exists() and not (inputs.request.force and path.is_file()):
+    for path in comparison_paths(inputs, _outside(frames)):
+        if storage.is_taken(path) and not (inputs.request.force and path.is_file()):
             raise OutputError(f"{path}, for `compare`, exists: choose another `output`, or overwrite it with `force`")
 
 
 def clear_comparisons(inputs: Inputs, frames: Sequence[PlannedFrame]) -> None:
     """With `force` removes the files that comparisons replace."""
     if inputs.request.force:
-        storage.remove(*_comparisons(inputs, frames))
-
-
-def _comparisons(inputs: Inputs, frames: Sequence[PlannedFrame]) -> list[Path]:
-    if not inputs.request.compare:
-        return []
-    if inputs.to_video:
-        return [comparison_path(inputs.request.output)]
-    return [picture_comparison_path(inputs, path) for path in _outside(frames)]
+        storage.remove(*comparison_paths(inputs, _outside(frames)))
 
 
 def hash_replaced_files(inputs: Inputs, frames: Sequence[PlannedFrame]) -> dict[str, str]:

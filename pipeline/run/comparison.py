@@ -85,7 +85,7 @@ def _write_and_record(job: Job, recorded: dict[Path, str], path: Path, write: Ca
     staged = job.folder / f"comparison{path.suffix}"
     write(staged)
     sha256 = storage.hash_file(staged)
-    if not path.exists():
+    if not storage.is_taken(path):
         storage.move(staged, path)
     else:
         # The same file was left by a run that was killed before it recorded it.

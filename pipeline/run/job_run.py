@@ -156,7 +156,7 @@ class JobRun:
             if self.moves_output:
                 move_output(job, self.inputs)
             job.record_invocation({**job.invocation, **_places(request)})
-            fetch_output(job, self.listener)
+            fetch_output(job, self.inputs, self.listener)
         except BaseException:
             job.__exit__()
             raise
@@ -181,7 +181,7 @@ class JobRun:
         return Job.create(
             folder,
             recipe,
-            request.to_values(),
+            {**request.to_values(), **_places(request)},
             plan_execution(inputs, plan, make_painter).to_values(),
             plan.frames,
             frame_index=None if plan.frame_index is None else plan.frame_index.to_text(),
@@ -274,9 +274,13 @@ class JobRun:
 
 
 def _places(request: Request) -> dict[str, Any]:
-    """Where the files are that a request reads, and the job's folder with them."""
+    """Where the files are that a request reads, how large those are that may be found under another name, and the job's
+    folder with them."""
     values = request.to_values()
-    return {key: values[key] for key in ("content", "styles", "settings", "job")}
+    sizes = {
+        path: Path(path).stat().st_size for path in (*values["content"], *values["styles"]) if Path(path).is_file()
+    }
+    return {**{key: values[key] for key in ("content", "styles", "settings", "job")}, "sizes": sizes}
 
 
 def _remove_intermediate_files(job: Job, unfinished: Sequence[FrameRecord]) -> None:

@@ -49,7 +49,7 @@ def _write_film(
     stop: StopSignal,
 ) -> None:
     output, earlier = inputs.request.output, job.output
-    if output.exists():
+    if storage.is_taken(output):
         is_own = earlier is not None and file_problem(output, earlier.sha256) is None
         if not is_own and not plan.may_overwrite(output, job.folder):
             raise OutputError(f"output {output} has appeared since the job began: move it away and resume")

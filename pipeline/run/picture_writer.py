@@ -9,7 +9,7 @@ import numpy as np
 from .. import storage
 from ..errors import OutputError
 from ..events import Losses
-from ..job.folder import PLOTS_NAME
+from ..job.folder import PLOTS_NAME, file_problem
 from ..job.job import Job
 from ..job.records import FrameRecord
 from ..media import decoding
@@ -89,14 +89,14 @@ class PictureWriter:
         """Writes the picture. A file that has appeared at its path since the job began is kept."""
         extras = Extras(alpha) if self._content.is_film else self._extras(frame, notify)
         extras = extras.at_size(size_of(image))
-        if self._plan.may_overwrite(frame.path, self._job.folder) or not frame.path.exists():
+        if self._plan.may_overwrite(frame.path, self._job.folder) or not storage.is_taken(frame.path):
             write_image(frame.path, image, extras)
             return
         # Either this job wrote it and was killed before it recorded it, or it is the user's.
         copy = self._job.folder / f"compared{frame.path.suffix}"
         try:
             write_image(copy, image, extras)
-            if storage.hash_file(copy) != storage.hash_file(frame.path):
+            if file_problem(frame.path, storage.hash_file(copy)) is not None:
                 raise OutputError(f"{frame.path} has appeared since the job began and is kept: move it and resume")
         finally:
             storage.remove(copy)
