@@ -75,6 +75,12 @@ def test_nonsense_ends_the_walk(nonsense: bytes) -> None:
     assert [box.name for box in walk(to_box(b"ftyp", b"") + nonsense)] == [b"ftyp"]
 
 
+def test_of_a_row_without_end_the_first_boxes_are_looked_at() -> None:
+    row = to_box(b"free", b"") * 300_000
+    assert 100_000 < len(walk(row)) < 300_000
+    assert find_body(io.BytesIO(row + to_box(b"moov", b"x")), b"moov", most_bytes=9) is None
+
+
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_a_box_is_found_by_the_names_around_it(form: Form) -> None:
     """The boxes of a `meta` come after its version and flags."""

@@ -378,7 +378,7 @@ def test_what_a_file_holds_is_taken_over(tmp_path: Path, given: str, suffix: str
     assert (extras.alpha is None) == (given == ".jpg")
     write_image(target, array, extras)
     _, lines = extras.fitted(suffix)
-    lost = {what for what in ("transparency", "metadata") if any(f"the {what} is left out" in line for line in lines)}
+    lost = {what for what in ("transparency", "metadata") if any(what in line for line in lines)}
     assert len(lost) == len(lines)
     assert ("transparency" in lost) == (given != ".jpg" and suffix in (".jpg", ".jpeg", ".bmp"))
     assert ("metadata" in lost) == (suffix == ".bmp")
@@ -402,7 +402,7 @@ def test_what_a_file_holds_is_taken_over(tmp_path: Path, given: str, suffix: str
     first = target.read_bytes()
     write_image(target, array, extras)
     assert target.read_bytes() == first
-    write_image(target, array, extras.without_metadata())
+    write_image(target, array, read_extras(source, strip=True))
     with Image.open(target) as image:
         assert not dict(image.getexif()) or suffix in (".tif", ".tiff")
         assert "xmp" not in image.info

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from impasto.media.exif_tags import EXIF_IFD, PREFIX, Tag, TagTree, parse_tags
+from impasto.media.exif_tags import EXIF_IFD, PREFIX, Tag, TagTree
+from impasto.media.image_exif import tags_of_exif
 from impasto.media.image_metadata import Extras, read_extras
 from impasto.media.images import image_facts, read_image, write_image
 from impasto.plan.request import Request
@@ -35,8 +36,7 @@ def exif(order: str = "<", *more: Tag) -> bytes:
 def tree_of(path: Path) -> TagTree:
     data = read_extras(path).exif
     assert data is not None
-    data = data.removeprefix(PREFIX)
-    return parse_tags(lambda offset, count: data[offset : offset + count])
+    return tags_of_exif(data)
 
 
 def value(tree: TagTree, number: int) -> bytes | None:

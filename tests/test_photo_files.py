@@ -71,6 +71,14 @@ def test_camera_raw_of_other_kinds_is_called_that(tmp_path: Path, head: bytes) -
         images.read_image(path)
 
 
+def test_pixels_of_floating_point_numbers_are_named_before_painting(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    Image.new("F", (64, 48), 0.5).save(path)
+    for read in (images.read_image, images.image_facts, images.image_size):
+        with pytest.raises(InputError, match="its pixels are floating-point numbers; convert it to 16 bits"):
+            read(path)
+
+
 @pytest.mark.parametrize("kind", ["HEIF", "AVIF", "PNG", "WEBP", "TIFF", "BMP"])
 def test_what_an_image_is_decides_and_not_its_name(tmp_path: Path, style_file: Path, kind: str) -> None:
     if kind == "HEIF" and not image_file.heif_is_there():

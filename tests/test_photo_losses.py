@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from impasto.media import image_file
-from impasto.media.exif_tags import EXIF_IFD, PREFIX, Tag, TagTree, parse_tags
+from impasto.media.exif_tags import EXIF_IFD, PREFIX, Tag, TagTree
+from impasto.media.image_exif import tags_of_exif
 from impasto.media.image_metadata import Extras, read_extras
 from impasto.media.images import image_facts, image_size, write_image
 from impasto.plan.request import Request
@@ -55,8 +56,7 @@ def exif(*inner: Tag, outer: tuple[Tag, ...] = ()) -> bytes:
 def tags_of(path: Path) -> dict[int, bytes]:
     data = read_extras(path).exif
     assert data is not None
-    data = data.removeprefix(PREFIX)
-    tree = parse_tags(lambda offset, count: data[offset : offset + count])
+    tree = tags_of_exif(data)
     return {tag.number: tag.value for tag in (*tree.tags, *tree.inner.get(EXIF_IFD, []))}
 
 

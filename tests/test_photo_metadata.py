@@ -1,16 +1,21 @@
 """What is said about a photo: each thing is kept where the painting's file has a place for it, or reported."""
 
+import struct
 import zlib
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image, IptcImagePlugin, PngImagePlugin
 
-from impasto.media.exif_tags import EXIF_IFD, PREFIX, Tag, TagTree, parse_tags
+from impasto.media import image_metadata, images
+from impasto.media.exif_tags import EXIF_IFD, GPS_IFD, PREFIX, Tag, TagTree
+from impasto.media.image_exif import tags_of_exif
 from impasto.media.image_metadata import read_extras
 from impasto.media.images import image_facts, read_image, write_image
+from impasto.media.xmp import of_painting
 from impasto.plan.request import Request
 from impasto.presets import load_settings
 from impasto.run.dry_run import dry_run
@@ -139,9 +144,153 @@ def test_what_xmp_says_of_the_old_file_goes(tmp_path: Path) -> None:
     assert b'crs:Tone="t"' in found and b'ICCProfile="sRGB' in found
 
 
+NAMESPACES = b"".join(
+    b' xmlns:n%d="%s"' % (index, uri)
+    for index, uri in enumerate(
+        (b"http://ns.adobe.com/xap/1.0/", b"http://ns.adobe.com/tiff/1.0/", b"http://ns.google.com/photos/1.0/image/")
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("filling", "left"),
+    [
+        (b" " * 4_000_000, b" " * 4_000_000),
+        (b"<n0:Thumbnails>a</n0:Thumbnails>" * 50_000, b""),
+        (b"<n0:Thumbnails>" * 50_000 + b"</n0:Thumbnails>" * 50_000, b""),
+        (b"<n1:a" + b" " * 4_000_000 + b"n2:Data='>'/>", b"<n1:a/>"),
+        (b"<n1:a>" * 50_000 + b"</n1:a>" * 50_000, b"<n1:a>" * 50_000 + b"</n1:a>" * 50_000),
+    ],
+    ids=["space", "side by side", "inside one another", "space in a tag", "deep"],
+)
+def test_xmp_is_cleaned_in_one_pass(filling: bytes, left: bytes) -> None:
+    """A search from each of these places to the end would take hours."""
+    begin, end = b"<x:xmpmeta" + NAMESPACES[: NAMESPACES.index(b" xmlns:n2")], b"</x:xmpmeta>"
+    given = begin + NAMESPACES[NAMESPACES.index(b" xmlns:n2") :] + b">" + filling + end
+    assert of_painting(given) == begin + b">" + left + end
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"<x:xmpmeta><a></x:xmpmeta>",
+        b'<!DOCTYPE a [<!ENTITY b "lol">]><a>&b;</a>',
+        b"<a>" + b"<b/>" * 300_000 + b"</a>",
+        b"<a>" + b" " * (1 << 24) + b"</a>",
+    ],
+    ids=["not closed", "entities", "too many names", "too long"],
+)
+def test_xmp_that_is_not_read_is_reported(tmp_path: Path, given: bytes) -> None:
+    picture().save(tmp_path / "a.webp", xmp=given)
+    assert read_extras(tmp_path / "a.webp").xmp is None
+    assert image_facts(tmp_path / "a.webp").metadata_not_kept == (
+        "the XMP is left out: it is damaged, or far too long",
+    )
+
+
+def test_the_painting_is_upright_by_xmp_in_every_way_to_write_it() -> None:
+    given = b"""<x:xmpmeta xmlns:t="http://ns.adobe.com/tiff/1.0/">
+ <rdf:Description t:Orientation = "6" t:Make='b &amp; c'>
+ <t:Orientation>\n 8 </t:Orientation><tiff:Orientation>3</tiff:Orientation></rdf:Description></x:xmpmeta>"""
+    assert of_painting(given) == given.replace(b'"6"', b'"1"').replace(b">\n 8 <", b">1<").replace(b">3<", b">1<")
+
+
+def test_xmp_of_a_painting_announces_no_gain_map(tmp_path: Path) -> None:
+    """A painting may be painted again."""
+    given = b'<x:xmpmeta xmlns:h="http://ns.adobe.com/hdr-gain-map/1.0/"><a h:Version="1.0" b="c"/></x:xmpmeta>'
+    picture().save(tmp_path / "a.webp", xmp=given)
+    copied(tmp_path / "a.webp", tmp_path / "b.webp")
+    assert read_extras(tmp_path / "b.webp").xmp == b'<x:xmpmeta><a b="c"/></x:xmpmeta>'
+    assert image_facts(tmp_path / "b.webp").not_kept == ()
+
+
+def test_metadata_that_is_stripped_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("read")
+
+    Image.new("LA", (64, 48), (90, 30)).save(tmp_path / "a.png")
+    for module, name in ((image_metadata, "metadata_of"), (images, "metadata_of"), (images, "unkept_metadata")):
+        monkeypatch.setattr(module, name, fail)
+    extras = read_extras(tmp_path / "a.png", strip=True)
+    assert extras.alpha is not None and (extras.alpha == 30).all()
+    assert image_facts(tmp_path / "a.png", ".png", strip=True).not_kept == ()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_values_that_overlap_do_not_grow(tmp_path: Path, order: Literal["<", ">"]) -> None:
+    """Two thousand tags may point to the same bytes, in each directory."""
+    count, long = 1000, 30_000
+    tags = [Tag(EXIF_IFD, 4, 1, b""), Tag(GPS_IFD, 4, 1, b""), *(Tag(40_000 + i, 2, long, b"") for i in range(count))]
+    sizes = [2 + 12 * len(tags) + 4] * 3
+    starts = [8, 8 + sizes[0], 8 + sizes[0] + sizes[1]]
+    data = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    for _ in starts:
+        data += struct.pack(f"{order}H", len(tags))
+        for tag in sorted(tags, key=lambda tag: tag.number):
+            place = {EXIF_IFD: starts[1], GPS_IFD: starts[2]}.get(tag.number, 8 + sum(sizes))
+            data += struct.pack(f"{order}HHII", tag.number, tag.kind, tag.count, place)
+        data += bytes(4)
+    data += b"A" * long
+    picture().save(tmp_path / "a.png", exif=PREFIX + data)
+    kept = read_extras(tmp_path / "a.png").exif
+    assert kept is not None and long < len(kept) <= len(data)
+    assert image_facts(tmp_path / "a.png").metadata_not_kept == ("damaged parts of the EXIF are left out (2998)",)
+
+
+def test_photoshop_data_without_iptc_are_not_called_that(tmp_path: Path) -> None:
+    path, data, info = tmp_path / "a.png", resource(0x040A, b"\1"), PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type 8bim", f"\n8bim\n{len(data):8}\n{data.hex()}\n")
+    picture().save(path, pnginfo=info)
+    assert copied(path, tmp_path / "b.jpg") == ("Photoshop data are left out",)
+    assert read_extras(path).iptc is None
+
+
+def test_exif_behind_the_pixels_of_a_png_is_read_before_painting(tmp_path: Path) -> None:
+    path, tree = tmp_path / "a.png", TagTree("<", [Tag(315, 2, 2, b"A\0")])
+    tree.inner[EXIF_IFD] = [Tag(0x927C, 7, 6, b"note\0\0")]
+    picture().save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:-12] + chunk(b"eXIf", tree.to_bytes()) + data[-12:])
+    assert copied(path, tmp_path / "b.png") == ("the maker's note of the camera is left out",)
+    assert saved_tags(tmp_path / "b.png") == {315: b"A\0"}
+
+
+def test_texts_of_a_png_that_repeat_nothing_are_kept(tmp_path: Path) -> None:
+    """Programs write EXIF as texts too. Of two texts of one name a reader gives the last."""
+    info = PngImagePlugin.PngInfo()
+    for name, value in (("exif:Artist", "A"), ("Raw profile type mine", "b"), ("Title", "old"), ("Title", "new")):
+        info.add_text(name, value)
+    info.add_text("png:IHDR.bit_depth", "8")
+    picture().save(tmp_path / "a.png", pnginfo=info)
+    assert copied(tmp_path / "a.png", tmp_path / "b.png") == ("of texts of one name (Title) the last alone is kept",)
+    kept = {text.name: text.value for text in read_extras(tmp_path / "b.png").texts}
+    assert kept == {"exif:Artist": "A", "Raw profile type mine": "b", "Title": "new"}
+    exif = Image.Exif()
+    exif[315] = "A"
+    picture().save(tmp_path / "c.png", pnginfo=info, exif=exif)
+    assert "exif:Artist" not in {text.name for text in read_extras(tmp_path / "c.png").texts}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_xmp_and_iptc_among_the_tags_are_kept(tmp_path: Path, suffix: str) -> None:
+    """They have a place in a TIFF, from which programs copy all tags."""
+    data = XMP.format(attribute="t", element="m").encode()
+    tree = TagTree("<", [Tag(700, 1, len(data), data), Tag(33723, 7, len(IPTC), IPTC)])
+    picture().save(tmp_path / f"a{suffix}", exif=PREFIX + tree.to_bytes())
+    assert copied(tmp_path / f"a{suffix}", tmp_path / "b.jpg") == ()
+    found = read_extras(tmp_path / "b.jpg")
+    assert found.xmp is not None and "José".encode() in found.xmp and b"old picture" not in found.xmp
+    assert found.iptc == IPTC
+    picture().save(tmp_path / "c.jpg", exif=PREFIX + tree.to_bytes(), xmp=b"<own/>")
+    assert copied(tmp_path / "c.jpg", tmp_path / "d.jpg") == (
+        "the XMP within the EXIF is left out: the file has other XMP, which is kept",
+    )
+    assert read_extras(tmp_path / "d.jpg").xmp == b"<own/>"
+
+
 def saved_tags(path: Path) -> dict[int, bytes]:
-    data = (read_extras(path).exif or b"").removeprefix(PREFIX)
-    tree = parse_tags(lambda offset, count: data[offset : offset + count])
+    data = read_extras(path).exif or b""
+    tree = tags_of_exif(data)
     return {tag.number: tag.value for tag in (*tree.tags, *tree.inner.get(EXIF_IFD, []))}
 
 
@@ -172,6 +321,7 @@ def test_a_broken_directory_costs_no_other(tmp_path: Path) -> None:
     tree = TagTree("<", [Tag(315, 2, 2, b"A\0"), Tag(EXIF_IFD, 4, 1, b"\xff\xff\0\0")])
     picture().save(tmp_path / "a.png", exif=PREFIX + tree.to_bytes())
     assert saved_tags(tmp_path / "a.png") == {315: b"A\0"}
+    assert image_facts(tmp_path / "a.png").metadata_not_kept == ("damaged parts of the EXIF are left out (1)",)
 
 
 def test_the_exif_of_a_bigtiff_is_kept(tmp_path: Path) -> None:
@@ -216,6 +366,21 @@ def test_data_that_nothing_reads_are_reported(tmp_path: Path) -> None:
     assert line == "data that are not read are left out: Content Credentials (C2PA)"
     (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes() + b"film SEFT")
     assert "Samsung" in image_facts(tmp_path / "b.jpg").not_kept[0]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".bmp", ".png"])
+def test_a_dry_run_says_that_alpha_is_left_out(tmp_path: Path, style_file: Path, suffix: str) -> None:
+    """Whether any of it is used only the pixels show; the line is true of both, and that of the job itself."""
+    settings = load_settings("default", (*TINY, "size=none"))
+    told = () if suffix == ".png" else (f"the alpha channel (transparency) is left out: {suffix} files hold none",)
+    for opacity in (30, 255):
+        Image.new("RGBA", (64, 48), (9, 9, 9, opacity)).save(tmp_path / "a.png")
+        request = Request((tmp_path / "a.png",), (style_file,), tmp_path / f"{opacity}{suffix}", settings, strip=True)
+        assert dry_run(request).not_kept == told
+        assert stylize(request, executor_factory=unpainted).not_kept == told
+    palette = picture().quantize(4)
+    palette.save(tmp_path / "b.png", transparency=0)
+    assert image_facts(tmp_path / "b.png", suffix).not_kept == told
 
 
 def test_a_dry_run_says_what_the_format_cannot_hold(tmp_path: Path, style_file: Path) -> None:

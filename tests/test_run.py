@@ -873,9 +873,9 @@ def test_photos_keep_their_transparency_and_metadata(tmp_path: Path, style_file:
     done = stylize(own, events.append)
     assert set(tree(tmp_path / "bare")) == {"a.jpg", "b.jpg"}
     assert image_metadata.read_extras(tmp_path / "bare" / "a.jpg") == image_metadata.Extras()
-    assert notices(events).count("the transparency is left out") == 1
+    assert notices(events).count("the alpha channel (transparency) is left out") == 1
     # The summary counts every file, also those of an earlier run.
-    assert done.not_kept == ("a.png and 1 more: the transparency is left out: .jpg files hold none",)
+    assert done.not_kept == ("a.png and 1 more: the alpha channel (transparency) is left out: .jpg files hold none",)
     assert resume(own.job_folder).not_kept == done.not_kept
     assert stylize(own).painted_count == 0
     with pytest.raises(JobMismatchError, match="strip"):

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,10 +44,11 @@ def save_png(path: Path, *chunks: tuple[bytes, bytes]) -> None:
     path.write_bytes(data[:33] + added + data[33:])
 
 
-def profile_chunk() -> tuple[bytes, bytes]:
-    """A profile under another name than sRGB, so that it is applied."""
+def profile_chunk(name: str = "xRGB", length: int | None = None) -> tuple[bytes, bytes]:
+    """A profile under another name than sRGB, so that it is applied; of it so many bytes."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return b"iCCP", b"p\0\0" + zlib.compress(profile.replace(b"sRGB", b"xRGB"))
+    named = profile.replace("sRGB".encode("utf-16-be"), name.encode("utf-16-be"))
+    return b"iCCP", b"p\0\0" + zlib.compress(named[:length])
 
 
 def cicp(primaries: int, transfer: int) -> tuple[bytes, bytes]:
@@ -114,6 +116,31 @@ def test_high_dynamic_range_is_reduced_as_that_of_films(tmp_path: Path, code: in
     place = data.index(b"colrnclx") + 8
     (tmp_path / "b.avif").write_bytes(data[:place] + struct.pack(">HH", 12, code) + data[place + 4 :])
     assert np.ptp(read_image(tmp_path / "b.avif")[20, 20].astype(int)) <= 1
+
+
+@pytest.mark.parametrize("length", [250, 400, 500])
+def test_numbers_count_where_a_profile_is_damaged(tmp_path: Path, length: int) -> None:
+    """Its header is whole, and its tables are cut off."""
+    save_png(tmp_path / "a.png", profile_chunk(length=length), (b"gAMA", (100_000).to_bytes(4)))
+    assert np.abs(read_image(tmp_path / "a.png")[0, 0] - AS_LINEAR).max() <= 1
+    (line,) = image_facts(tmp_path / "a.png").not_kept
+    assert line == "the colour profile is not applied: it is damaged, or of another kind than the picture"
+
+
+def test_the_tables_of_a_profile_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may have megabytes, and many photos have the same."""
+    build, count = ImageCms.buildTransform, [0]
+
+    def counted(*arguments: Any) -> ImageCms.ImageCmsTransform:
+        count[0] += 1
+        return build(*arguments)
+
+    monkeypatch.setattr(ImageCms, "buildTransform", counted)
+    for path in (tmp_path / "a.png", tmp_path / "b.png"):
+        save_png(path, profile_chunk("once"))
+        assert image_facts(path).not_kept == ()
+        read_image(path)
+    assert count == [1]
 
 
 def bmp(space: bytes, gamma: float | tuple[float, ...], ends: tuple[float, ...], profile: bytes = b"") -> bytes:

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+_MOST_BOXES = 200_000
+"""Side by side; a film in one fragment a frame has half a million in an hour, of which the first are looked at."""
+
 _VERSIONED = {b"meta"}
 """Boxes whose boxes come after four bytes, of a version and flags."""
 
@@ -52,10 +55,12 @@ class Box:
 def boxes(file: BinaryIO, start: int = 0, stop: int | None = None) -> Iterator[Box]:
     """The boxes that lie side by side from `start` to `stop`, by default to the end of the file.
 
-    Ends at a box that is cut off within its header, or whose size is less than that of its header.
+    Ends at a box that is cut off within its header, or whose size is less than that of its header, and after very many.
     """
     stop = file.seek(0, os.SEEK_END) if stop is None else stop
-    while start < stop:
+    for _ in range(_MOST_BOXES):
+        if start >= stop:
+            return
         file.seek(start)
         header = file.read(min(16, stop - start))
         if len(header) < 8:

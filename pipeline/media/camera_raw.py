@@ -3,7 +3,7 @@
 import struct
 from pathlib import Path
 
-from .exif_tags import Tag, parse_directory
+from .exif_tags import Source, Tag, parse_directory
 
 RAW_SUFFIXES = frozenset(
     {".dng", ".nef", ".nrw", ".cr2", ".cr3", ".crw", ".arw", ".sr2", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw"}
@@ -40,26 +40,22 @@ def is_camera_raw(path: Path) -> bool:
     """Whether a file holds the pixels of a sensor. False where it cannot be read."""
     try:
         with open(path, "rb") as file:
-
-            def read(offset: int, count: int) -> bytes:
-                file.seek(offset)
-                return file.read(count)
-
-            head = read(0, 16)
+            source = Source(file)
+            head = source.read(0, 16)
             if any(head[offset:].startswith(signature) for offset, signature in _SIGNATURES):
                 return True
             order = {b"II*\0": "<", b"MM\0*": ">"}.get(head[:4])
             if order is None:
                 return False
             (first,) = struct.unpack(f"{order}I", head[4:8])
-            outer = {tag.number: tag for tag in parse_directory(read, order, first)}
+            outer = {tag.number: tag for tag in parse_directory(source, order, first)}
             if _DNG_VERSION in outer or _is_of_sensor(outer, order):
                 return True
             inner = _numbers(outer.get(_SUB_IFDS), order)
             # A preview that points to the picture; what that is stored as is the camera's own business.
             if inner and _numbers(outer.get(_SUBFILE_TYPE), order)[:1] == [1]:
                 return True
-            directories = (parse_directory(read, order, offset) for offset in inner[:_MOST_SUB_IFDS])
+            directories = (parse_directory(source, order, offset) for offset in inner[:_MOST_SUB_IFDS])
             return any(_is_of_sensor({tag.number: tag for tag in tags}, order) for tags in directories)
     except (OSError, ValueError, struct.error):
         return False

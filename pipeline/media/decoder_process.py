@@ -89,11 +89,11 @@ def _read_frames(
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "read_image": lambda _, path: images.read_image(path),
-    "image_facts": lambda _, path, suffix: images.image_facts(path, suffix),
+    "image_facts": lambda _, path, suffix, strip: images.image_facts(path, suffix, strip=strip),
     "image_size": lambda _, path: images.image_size(path),
     "read_image_and_alpha": lambda _, path: images.read_image_and_alpha(path),
     "is_animated": lambda _, path: images.is_animated(path),
-    "read_extras": lambda _, path: image_metadata.read_extras(path),
+    "read_extras": lambda _, path, strip: image_metadata.read_extras(path, strip=strip),
     "probe": lambda answers, path, stream: video_reader.probe(path, answers.alive, stream),
     "read_tracks": lambda _, path, stream: tracks.read_tracks(path, stream),
     "write_rebased_tracks": lambda _, *arguments: rebased_tracks.write_rebased_tracks(*arguments),

@@ -35,9 +35,9 @@ def image_size(path: Path) -> tuple[int, int]:
     return cast(tuple[int, int], _single("image", "image_size", path))
 
 
-def image_facts(path: Path, suffix: str | None = None) -> ImageFacts:
+def image_facts(path: Path, suffix: str | None = None, *, strip: bool = False) -> ImageFacts:
     """See `images.image_facts`."""
-    return cast(ImageFacts, _single("image", "image_facts", path, suffix))
+    return cast(ImageFacts, _single("image", "image_facts", path, suffix, strip))
 
 
 def read_image_and_alpha(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -55,9 +55,9 @@ def is_animated(path: Path) -> bool:
         return False
 
 
-def read_extras(path: Path) -> Extras:
+def read_extras(path: Path, *, strip: bool = False) -> Extras:
     """See `image_metadata.read_extras`."""
-    return cast(Extras, _single("image", "read_extras", path))
+    return cast(Extras, _single("image", "read_extras", path, strip))
 
 
 def probe(path: Path, stream: int | None = None) -> VideoInfo:

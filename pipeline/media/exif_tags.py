@@ -3,11 +3,12 @@
 Pillow decodes text as Latin-1 and encodes it as ASCII; here the bytes of a value stay what they are.
 """
 
-import contextlib
+import io
+import os
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import BinaryIO
 
 PREFIX = b"Exif\0\0"
 """Before EXIF in a JPEG."""
@@ -25,10 +26,35 @@ _HEADS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True),
 _LONG = 4
 _MOST_ENTRIES = 2000
 _MOST_VALUE_BYTES = 1 << 26
-"""Of all values of a directory together; they may overlap in a file that was made to."""
+"""A longer one says nothing of the picture: it is the layers of Photoshop."""
 
-Read: TypeAlias = Callable[[int, int], bytes]
-"""Returns so many bytes from an offset."""
+
+class Source:
+    """The bytes that tags are read from: those of a file, or a block of them.
+
+    Values may overlap in a file that was made to, and would be many times as long when they are written. All values
+    that are read have at most as many bytes together as there are.
+    """
+
+    def __init__(self, data: bytes | BinaryIO) -> None:
+        self._file = io.BytesIO(data) if isinstance(data, bytes) else data
+        self._size = self._file.seek(0, os.SEEK_END)
+        self._left = self._size
+        self.unread_count = 0
+        """Of the tags and directories that are not where they are said to be, and of values that overlap."""
+
+    def read(self, offset: int, count: int) -> bytes:
+        """So many bytes from an offset, fewer where they end."""
+        if offset > self._size:
+            return b""
+        self._file.seek(offset)
+        return self._file.read(count)
+
+    def may_read_value(self, size: int) -> bool:
+        """Whether a value of this size may still be read; it counts as read."""
+        is_within = size <= self._left
+        self._left -= size * is_within
+        return is_within
 
 
 @dataclass(frozen=True)
@@ -56,6 +82,8 @@ class TagTree:
 
     tags: list[Tag] = field(default_factory=list)
     inner: dict[int, list[Tag]] = field(default_factory=dict)
+    unread_count: int = 0
+    """Of the tags and directories that cannot be read."""
 
     def bytes_of(self, number: int) -> bytes | None:
         """The value of a tag of the outer directory."""
@@ -100,47 +128,53 @@ class TagTree:
         return struct.pack(f"{self.order}H", len(tags)) + bytes(entries) + bytes(4) + bytes(values)
 
 
-def parse_tags(read: Read) -> TagTree:
-    """The tags of a TIFF, of which `read` gives bytes. Raises `ValueError` for another file, and for a broken one."""
-    head = read(0, 16)
+def parse_tags(source: Source) -> TagTree:
+    """The tags of a TIFF. Raises `ValueError` for another file, and for a broken one."""
+    head = source.read(0, 16)
     if head[:4] not in _HEADS or len(head) < 8:
         raise ValueError("no TIFF")
     order, is_big = _HEADS[head[:4]]
     offset = _number(order, head[8:16] if is_big else head[4:8])
-    tree = TagTree(order, parse_directory(read, order, offset, is_big=is_big))
+    tree = TagTree(order, parse_directory(source, order, offset, is_big=is_big))
     for number in (EXIF_IFD, GPS_IFD):
         if (pointer := tree.bytes_of(number)) is not None:
-            with contextlib.suppress(ValueError):  # A broken one costs no other.
-                tree.inner[number] = parse_directory(read, order, _number(order, pointer), is_big=is_big)
+            try:
+                tree.inner[number] = parse_directory(source, order, _number(order, pointer), is_big=is_big)
+            except ValueError:  # A broken one costs no other.
+                source.unread_count += 1
     tree.tags = [tag for tag in tree.tags if tag.number not in tree.inner]
+    tree.unread_count = source.unread_count
     return tree
 
 
-def parse_directory(read: Read, order: str, offset: int, *, is_big: bool = False) -> list[Tag]:
+def parse_directory(source: Source, order: str, offset: int, *, is_big: bool = False) -> list[Tag]:
     """The tags of the directory at an offset, of those the ones whose value is there. Raises `ValueError` for none."""
     count_size, width, inline = (8, 20, 8) if is_big else (2, 12, 4)
-    head = read(offset, count_size)
+    head = source.read(offset, count_size)
     if len(head) < count_size:
         raise ValueError(f"no directory at {offset}")
     if (count := _number(order, head)) > _MOST_ENTRIES:
         raise ValueError(f"{count} tags")
-    data = read(offset + count_size, width * count)
+    data = source.read(offset + count_size, width * count)
     if count and len(data) < width:
         raise ValueError(f"no tag of {count} at {offset}")
     tags = {}
-    left = _MOST_VALUE_BYTES
     for position in range(0, len(data) - width + 1, width):
         number, kind, length = struct.unpack_from(f"{order}HH{'Q' if is_big else 'I'}", data, position)
         size = _TYPE_BYTES.get(kind, 0) * length
-        if not size or size > left:
+        if not size or size > _MOST_VALUE_BYTES:
             continue
-        left -= size
+        if not source.may_read_value(size):
+            source.unread_count += 1
+            continue
         place = position + width - inline
         value = data[place : place + size]
         if size > inline:
-            value = read(_number(order, data[place : place + inline]), size)
+            value = source.read(_number(order, data[place : place + inline]), size)
         if len(value) == size:
             tags[number] = Tag(number, kind, length, value)
+        else:
+            source.unread_count += 1
     return list(tags.values())
 
 

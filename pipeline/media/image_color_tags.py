@@ -7,12 +7,14 @@ import numpy as np
 from PIL import Image
 
 from . import hdr
+from .exif_tags import EXIF_IFD, INTEROPERABILITY_IFD
 from .image_colors import fits_profile
+from .image_exif import COLOR_SPACE_TAG
 from .image_gamma import Numbers, codes, numbers_of_codes, srgb_light, unless_srgb
 from .primaries import ADOBE_RGB, SRGB, Places
 
 _ADOBE_GAMMA = 2.19921875
-_COLOR_SPACE_TAG, _INTEROPERABILITY_TAG = 0xA001, 1
+_INTEROPERABILITY_TAG = 1
 _BITS_TAG, _PHOTOMETRIC_TAG, _TRANSFER_FUNCTION_TAG, _WHITE_POINT_TAG, _PRIMARIES_TAG = 258, 262, 301, 318, 319
 _WHITE_IS_ZERO = 0
 
@@ -90,8 +92,8 @@ def _is_adobe_rgb(image: Image.Image) -> bool:
     if image.mode not in ("RGB", "RGBA"):
         return False
     exif = image.getexif()
-    inner = exif.get_ifd(0x8769)
-    return inner.get(_COLOR_SPACE_TAG) == 2 or exif.get_ifd(0xA005).get(_INTEROPERABILITY_TAG) == "R03"
+    inner = exif.get_ifd(EXIF_IFD)
+    return inner.get(COLOR_SPACE_TAG) == 2 or exif.get_ifd(INTEROPERABILITY_IFD).get(_INTEROPERABILITY_TAG) == "R03"
 
 
 def unkept_colors(image: Image.Image) -> Iterator[str]:

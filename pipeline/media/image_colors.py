@@ -1,6 +1,7 @@
 """Alpha and colour profiles of images; conversion to sRGB in 8 bits."""
 
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -11,8 +12,13 @@ from ..errors import InputError
 from ..out_of_memory import is_out_of_memory
 
 
+def has_alpha(image: Image.Image) -> bool:
+    """Whether the header shows alpha, be all opaque or not."""
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
 def alpha_of(image: Image.Image) -> np.ndarray | None:
-    if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
+    if not has_alpha(image):
         return None
     premultiplied = {"RGBa": "RGBA", "La": "LA"}
     image = image.convert(premultiplied.get(image.mode, "RGBA"))
@@ -42,8 +48,8 @@ def to_srgb(image: Image.Image, profile: bytes | None, path: Path) -> Image.Imag
     if converted is not None:
         return converted
     if image.mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        image = _profile_to_profile(image, ImageCms.ImageCmsProfile(lab), ImageCms.ImageCmsProfile(srgb))
+        lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        return ImageCms.applyTransform(image, _to_srgb_from(lab, "LAB"))  # type: ignore[return-value]
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -57,24 +63,22 @@ def _to_8_bits(image: Image.Image, path: Path) -> Image.Image:
                 "what 16 bits hold; convert it to 16 bits"
             )
         return Image.fromarray(((levels + 128) // 257).astype(np.uint8))
-    if image.mode == "F":
-        raise InputError(f"cannot read image {path}: its pixels are floating-point numbers; convert it to 16 bits")
+    require_whole_numbers(image, path)
     return image
 
 
+def require_whole_numbers(image: Image.Image, path: Path) -> None:
+    """Raises `InputError` for pixels that are floating-point numbers, which the header shows."""
+    if image.mode == "F":
+        raise InputError(f"cannot read image {path}: its pixels are floating-point numbers; convert it to 16 bits")
+
+
 def _through_profile(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """`image`, of mode L, RGB, CMYK or LAB, converted from its ICC profile to sRGB; None where that fails."""
-    try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if _mode_of(source) != image.mode:
-            return None
-        if image.mode == "RGB" and _is_srgb(source):
-            return image  # Converting sRGB to itself would still move pixels by a level.
-        return _profile_to_profile(image, source, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")))
-    except Exception as error:  # A broken profile is no reason to refuse the picture.
-        if is_out_of_memory(error):
-            raise
-        return None
+    """`image`, of mode L, RGB, CMYK or LAB, converted from its ICC profile to sRGB; None where that does not fit."""
+    read = _read_profile(profile, image.mode)
+    if read.transform is None:
+        return image if read.fits else None
+    return ImageCms.applyTransform(image, read.transform)
 
 
 def fits_profile(image: Image.Image, profile: bytes, *, or_srgb: bool = False) -> bool:
@@ -83,12 +87,41 @@ def fits_profile(image: Image.Image, profile: bytes, *, or_srgb: bool = False) -
     With `or_srgb` also whether it is that of sRGB, which grey pictures often have, and do not need.
     """
     base = {"1": "L", "LA": "L", "La": "L", "CMYK": "CMYK", "LAB": "LAB"}
-    mode = base.get(image.mode, "L" if image.mode[0] in "LIF" else "RGB")
+    read = _read_profile(profile, base.get(image.mode, "L" if image.mode[0] in "LIF" else "RGB"))
+    return read.fits or (or_srgb and read.is_srgb)
+
+
+@dataclass(frozen=True)
+class _ReadProfile:
+    """An ICC profile for pictures of one mode."""
+
+    fits: bool = False
+    """Whether it is of their kind, and whole."""
+
+    is_srgb: bool = False
+
+    transform: ImageCms.ImageCmsTransform | None = None
+    """To sRGB; None where none is needed, and where it does not fit."""
+
+
+@lru_cache(maxsize=2)  # It is asked for several times for each picture, and may have megabytes of tables.
+def _read_profile(data: bytes, mode: str) -> _ReadProfile:
+    is_srgb = False
     try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        return _mode_of(source) == mode or (or_srgb and _is_srgb(source))
-    except Exception:
-        return False
+        source = ImageCms.ImageCmsProfile(BytesIO(data))
+        is_srgb = _is_srgb(source)
+        if _mode_of(source) != mode:
+            return _ReadProfile(is_srgb=is_srgb)
+        if is_srgb and mode == "RGB":
+            return _ReadProfile(
+                fits=True, is_srgb=True
+            )  # Converting sRGB to itself would still move pixels by a level.
+        # That it opens says no more than that its header is whole.
+        return _ReadProfile(fits=True, is_srgb=is_srgb, transform=_to_srgb_from(source, mode))
+    except Exception as error:  # A broken profile is no reason to refuse the picture.
+        if is_out_of_memory(error):
+            raise
+        return _ReadProfile(is_srgb=is_srgb)
 
 
 def _mode_of(profile: ImageCms.ImageCmsProfile) -> str | None:
@@ -101,19 +134,16 @@ def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
     return (profile.profile.profile_description or "").startswith("sRGB")
 
 
-def _profile_to_profile(
-    image: Image.Image, source: ImageCms.ImageCmsProfile, target: ImageCms.ImageCmsProfile
-) -> Image.Image:
+def _to_srgb_from(source: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsTransform:
     """Relative colorimetric with black point compensation, which is how photo programs show pictures."""
-    transform = ImageCms.buildTransform(
+    return ImageCms.buildTransform(
         source,
-        target,
-        image.mode,
+        ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")),
+        mode,
         "RGB",
         ImageCms.Intent.RELATIVE_COLORIMETRIC,
         ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
-    return ImageCms.applyTransform(image, transform)  # type: ignore[return-value]
 
 
 @cache

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from .exif_tags import EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD, PREFIX, Read, Tag, TagTree, parse_tags
-from .unread_headers import text_profiles
+from .exif_tags import EXIF_IFD, GPS_IFD, INTEROPERABILITY_IFD, PREFIX, Source, Tag, TagTree, parse_tags
+from .unread_headers import raw_profile, text_profiles
 
 XMP_TAG, IPTC_TAG, PHOTOSHOP_TAG, LAYERS_TAG = 700, 33723, 34377, 37724
 _ICC_TAG = 34675
@@ -30,8 +30,8 @@ _OF_THE_FILE = {
 }
 """Tags about the old file: addresses, sizes and colours in it, and a note whose addresses hold there only."""
 
-_COLOR_SPACE_TAG = 0xA001
-_RESOLUTION_TAGS = (282, 283, 296)
+COLOR_SPACE_TAG = 0xA001
+_RESOLUTION_TAGS, _RESOLUTION_UNIT_TAG = (282, 283), 296
 """Resolution across and down, and its unit."""
 _INCH = 2
 
@@ -46,16 +46,16 @@ def given_tags(image: Image.Image, path: Path) -> TagTree:
     """All tags of an image. Raises `ValueError` where it has none, or broken ones."""
     if image.format == "TIFF":
         with open(path, "rb") as file:
-
-            def read(offset: int, count: int) -> bytes:
-                file.seek(offset)
-                return file.read(count)
-
-            return parse_tags(read)
+            return parse_tags(Source(file))
     data = image.info.get("exif") or text_profiles(image.info).get("exif")
     if not isinstance(data, bytes):
         raise ValueError("no EXIF")
-    return parse_tags(reader(data.removeprefix(PREFIX)))
+    return tags_of_exif(data)
+
+
+def tags_of_exif(exif: bytes) -> TagTree:
+    """The tags in EXIF, with or without the prefix that it has in a JPEG."""
+    return parse_tags(Source(exif.removeprefix(PREFIX)))
 
 
 def tags_or_none(image: Image.Image, path: Path) -> TagTree:
@@ -64,6 +64,14 @@ def tags_or_none(image: Image.Image, path: Path) -> TagTree:
         return given_tags(image, path)
     except Exception:
         return TagTree()
+
+
+def given_xmp(image: Image.Image, given: TagTree) -> bytes | None:
+    """The XMP of an image: where its format has a place for it, else in its tags."""
+    info = image.info
+    found = info.get("xmp") or info.get("XML:com.adobe.xmp") or raw_profile(info, "xmp") or given.bytes_of(XMP_TAG)
+    data = found.encode() if isinstance(found, str) else found
+    return data.strip(b"\0") if isinstance(data, bytes) else None
 
 
 def kept_exif(given: TagTree) -> bytes | None:
@@ -89,7 +97,7 @@ def _may_be_address(tag: Tag) -> bool:
 
 def _in_srgb(tag: Tag, order: str) -> Tag:
     """The painting is in sRGB, whatever the photo was in."""
-    is_space = tag.number == _COLOR_SPACE_TAG and tag.kind == 3
+    is_space = tag.number == COLOR_SPACE_TAG and tag.kind == 3
     return replace(tag, value=struct.pack(f"{order}H", 1)) if is_space else tag
 
 
@@ -99,6 +107,8 @@ def unkept_tags(given: TagTree) -> Iterator[str]:
         yield "the maker's note of the camera is left out"
     if any(tag.number in _GEO_TAGS for tag in given.tags):
         yield "the georeference (GeoTIFF) is left out"
+    if given.unread_count:
+        yield f"damaged parts of the EXIF are left out ({given.unread_count})"
     names = [_name(tag) for tag in _of_picture(given) if _may_be_address(tag)]
     if names:
         yield f"{listed(names)} of the EXIF is left out: its value may be an address in the old file"
@@ -106,7 +116,7 @@ def unkept_tags(given: TagTree) -> Iterator[str]:
 
 def shortened_exif(exif: bytes, limit: int) -> tuple[bytes, list[str]]:
     """(EXIF of at most `limit` bytes, without its longest tags; their names.)"""
-    tree, names = parse_tags(reader(exif.removeprefix(PREFIX))), []
+    tree, names = tags_of_exif(exif), []
     left = len(exif)
     placed = [(tag, tags) for tags in (tree.tags, *tree.inner.values()) for tag in tags]
     for tag, tags in sorted(placed, key=lambda each: -len(each[0].value)):
@@ -133,7 +143,7 @@ def listed(names: Iterable[str]) -> str:
 def exif_resolution(given: TagTree) -> tuple[float, float] | None:
     """Dots an inch by the tags; None where they say none."""
     try:
-        across, down, unit = (given.bytes_of(number) or b"" for number in _RESOLUTION_TAGS)
+        across, down, unit = (given.bytes_of(number) or b"" for number in (*_RESOLUTION_TAGS, _RESOLUTION_UNIT_TAG))
         scale = {2: 1.0, 3: 2.54}[struct.unpack(f"{given.order}H", unit[:2])[0] if unit else _INCH]
         (over, under), (high, low) = (struct.unpack(f"{given.order}II", value) for value in (across, down))
         return scale * over / under, scale * high / low
@@ -143,14 +153,9 @@ def exif_resolution(given: TagTree) -> tuple[float, float] | None:
 
 def with_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes:
     """EXIF with the resolution, for a format that has no other place for it."""
-    tree = TagTree() if exif is None else parse_tags(reader(exif.removeprefix(PREFIX)))
-    tree.tags = [tag for tag in tree.tags if tag.number not in _RESOLUTION_TAGS]
-    for number, value in zip(_RESOLUTION_TAGS, dpi, strict=False):
+    tree = TagTree() if exif is None else tags_of_exif(exif)
+    tree.tags = [tag for tag in tree.tags if tag.number not in (*_RESOLUTION_TAGS, _RESOLUTION_UNIT_TAG)]
+    for number, value in zip(_RESOLUTION_TAGS, dpi, strict=True):
         tree.tags.append(Tag(number, 5, 1, struct.pack(f"{tree.order}II", round(1000 * value), 1000)))
-    tree.tags.append(Tag(_RESOLUTION_TAGS[2], 3, 1, struct.pack(f"{tree.order}H", _INCH)))
+    tree.tags.append(Tag(_RESOLUTION_UNIT_TAG, 3, 1, struct.pack(f"{tree.order}H", _INCH)))
     return PREFIX + tree.to_bytes()
-
-
-def reader(data: bytes) -> Read:
-    """Gives the bytes of `data`."""
-    return lambda offset, count: data[offset : offset + count]

@@ -11,22 +11,23 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from .. import storage
-from .exif_tags import PREFIX, TagTree, parse_tags
+from .exif_tags import Source, TagTree, parse_tags
 from .image_colors import alpha_of
 from .image_exif import (
     IPTC_TAG,
     PHOTOSHOP_TAG,
     XMP_TAG,
     exif_resolution,
+    given_xmp,
     kept_exif,
     listed,
-    reader,
     shortened_exif,
+    tags_of_exif,
     tags_or_none,
     with_resolution,
 )
 from .image_file import TRANSPOSE, exif_orientation, open_image
-from .photoshop import IPTC, iptc_of, iptc_segment
+from .photoshop import IPTC, PROFILES, iptc_of, iptc_segment
 from .unread_headers import raw_profile
 from .xmp import of_painting, shortened_xmp
 
@@ -37,8 +38,12 @@ _JPEG_SUFFIXES, _TIFF_SUFFIXES = frozenset({".jpg", ".jpeg"}), frozenset({".tif"
 ALPHA_SUFFIXES = frozenset({".png", ".webp"}) | _TIFF_SUFFIXES
 _METADATA_SUFFIXES = ALPHA_SUFFIXES | _JPEG_SUFFIXES
 
-_READ_OTHERWISE = ("XML:com.adobe.xmp", "Raw profile type ", "exif:", "icc:", "tiff:", "png:")
-"""Beginnings of the names of texts in a PNG that are read elsewhere, or repeat what is."""
+_PROFILES = tuple(f"Raw profile type {name}" for name in (*PROFILES, "exif", "APP1", "xmp", "icc", "icm"))
+_READ_OTHERWISE = ("XML:com.adobe.xmp", *_PROFILES, "exif:Orientation", "tiff:Orientation", "icc:", "png:")
+"""Beginnings of the names of texts in a PNG that are read elsewhere, or hold for the old file only."""
+
+_OF_EXIF = ("exif:", "tiff:")
+"""The same of those that repeat what the EXIF of the file has, where it has some."""
 
 _COMMENT = "Comment"
 """The name of a comment among the texts of a PNG."""
@@ -82,17 +87,13 @@ class Extras:
         reduced = Image.fromarray(self.alpha).resize((size[1], size[0]), Image.Resampling.LANCZOS)
         return replace(self, alpha=np.asarray(reduced))
 
-    def without_metadata(self) -> "Extras":
-        """The alpha alone, as it is part of the picture."""
-        return Extras(self.alpha)
-
     def fitted(self, suffix: str) -> tuple["Extras", list[str]]:
         """(What a file of this ending can hold, a line for each thing that it cannot.)"""
         kept, lost, suffix = self, [], suffix.lower()
         hold_none = f"left out: {suffix} files hold none"
         if self.alpha is not None and suffix not in ALPHA_SUFFIXES:
             kept = replace(kept, alpha=None)
-            lost.append(f"the transparency is {hold_none}")
+            lost.append(lost_alpha(suffix))
         if (self.exif or self.xmp) and suffix not in _METADATA_SUFFIXES:
             kept = replace(kept, exif=None, xmp=None)
             lost.append(f"the metadata is {hold_none}")
@@ -129,18 +130,23 @@ class Extras:
         return kept, lost
 
 
-def read_extras(path: Path) -> Extras:
+def lost_alpha(suffix: str) -> str:
+    """The line for a picture with alpha, used or not, whose painting is a file of an ending that holds none."""
+    return f"the alpha channel (transparency) is left out: {suffix.lower()} files hold none"
+
+
+def read_extras(path: Path, *, strip: bool = False) -> Extras:
     """What the image file holds besides its colours; metadata that cannot be read counts as none.
 
     Kept are what EXIF, XMP and IPTC say of the picture, the camera, the time and the place, comments, text, and the
-    resolution; the maker's note is not, as its addresses hold for the old file only. Raises `InputError` as
-    `read_image` does.
+    resolution; the maker's note is not, as its addresses hold for the old file only. With `strip` the metadata is not
+    read. Raises `InputError` as `read_image` does.
     """
     with open_image(path) as image:
         orientation = exif_orientation(image)
         image.load()  # PNG may keep its metadata behind the pixels.
         upright = image.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else image
-        return replace(metadata_of(image, path), alpha=alpha_of(upright))
+        return replace(Extras() if strip else metadata_of(image, path), alpha=alpha_of(upright))
 
 
 def metadata_of(image: Image.Image, path: Path) -> Extras:
@@ -151,44 +157,42 @@ def metadata_of(image: Image.Image, path: Path) -> Extras:
     dpi = exif_resolution(given) if is_in_tags else image.info.get("dpi")
     return Extras(
         exif=kept_exif(given),
-        xmp=_xmp(image),
+        xmp=_xmp(image, given),
         dpi=_plausible_dpi(dpi),
         iptc=_iptc(image, given),
-        comments=tuple(_comments(image)),
-        texts=tuple(text for text in _texts(image) if not text.is_comment),
+        comments=tuple(_comments(image, given)),
+        texts=tuple(text for text in _texts(image, given) if not text.is_comment),
     )
 
 
-def _xmp(image: Image.Image) -> bytes | None:
-    info = image.info
-    found = info.get("xmp") or info.get("XML:com.adobe.xmp") or raw_profile(info, "xmp")
-    data = found.encode() if isinstance(found, str) else found
-    return of_painting(data.strip(b"\0")) if isinstance(data, bytes) else None
+def _xmp(image: Image.Image, given: TagTree) -> bytes | None:
+    with contextlib.suppress(ValueError):  # Broken metadata counts as none.
+        return of_painting(given_xmp(image, given) or b"") or None
+    return None
 
 
 def _iptc(image: Image.Image, given: TagTree) -> bytes | None:
     with contextlib.suppress(Exception):  # Broken metadata counts as none.
-        if image.format == "TIFF":
-            return given.bytes_of(IPTC_TAG) or iptc_of(given.bytes_of(PHOTOSHOP_TAG) or b"")
-        data = image.info.get("photoshop", {}).get(IPTC)
-        if data is None and (raw := raw_profile(image.info, "iptc") or raw_profile(image.info, "8bim")):
-            data = iptc_of(raw) or raw
-        return data or None
+        if image.format != "TIFF" and (data := image.info.get("photoshop", {}).get(IPTC)):
+            return bytes(data)
+        rows = (*(raw_profile(image.info, name) for name in PROFILES), given.bytes_of(PHOTOSHOP_TAG))
+        return given.bytes_of(IPTC_TAG) or next(filter(None, (iptc_of(row) for row in rows if row)), None)
     return None
 
 
-def _comments(image: Image.Image) -> Iterator[bytes]:
+def _comments(image: Image.Image, given: TagTree) -> Iterator[bytes]:
     yield from (data for kind, data in getattr(image, "applist", ()) if kind == "COM" and data)
-    yield from (text.value.encode() for text in _texts(image) if text.is_comment)
+    yield from (text.value.encode() for text in _texts(image, given) if text.is_comment)
 
 
-def _texts(image: Image.Image) -> Iterator[Text]:
+def _texts(image: Image.Image, given: TagTree) -> Iterator[Text]:
     """The texts of a PNG that are not read otherwise."""
     if not isinstance(image, PngImagePlugin.PngImageFile):
         return
     texts = image.text if image.png is None else image.png.im_text  # `text` would decode the pixels.
+    read_otherwise = _READ_OTHERWISE + (_OF_EXIF if given.tags or given.inner else ())
     for name, value in texts.items():
-        if not name.startswith(_READ_OTHERWISE):
+        if not name.startswith(read_otherwise):
             if isinstance(value, PngImagePlugin.iTXt):
                 yield Text(name, str(value), str(value.lang or ""), str(value.tkey or ""))
             else:
@@ -256,8 +260,8 @@ def extra_options(suffix: str, extras: Extras) -> dict[str, Any]:
 
 def add_exif_to_tiff(path: Path, exif: bytes) -> None:
     """Adds tags to a TIFF that was just written: a new directory at its end, with those that are there."""
-    given, data = parse_tags(reader(exif.removeprefix(PREFIX))), path.read_bytes()
-    tree = parse_tags(reader(data))
+    given, data = tags_of_exif(exif), path.read_bytes()
+    tree = parse_tags(Source(data))
     if tree.order != given.order:
         given = given.swapped()
     there = {tag.number for tag in given.tags}

@@ -15,10 +15,18 @@ from PIL import Image
 from ..errors import InputError, OutputError
 from ..storage import atomic_file
 from .image_color_tags import colors_of
-from .image_colors import alpha_of, srgb_profile, to_srgb
+from .image_colors import alpha_of, has_alpha, require_whole_numbers, srgb_profile, to_srgb
 from .image_file import ANIMATED_SUFFIXES, IMAGE_SUFFIXES, TRANSPOSE, exif_orientation, open_image
 from .image_gamma import to_srgb_by_numbers
-from .image_metadata import Extras, add_exif_to_tiff, extra_options, metadata_of, png_tags
+from .image_metadata import (
+    ALPHA_SUFFIXES,
+    Extras,
+    add_exif_to_tiff,
+    extra_options,
+    lost_alpha,
+    metadata_of,
+    png_tags,
+)
 from .unkept_facts import hidden_count, unkept_metadata, unkept_pictures
 
 _SIDE_LIMITS = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
@@ -56,6 +64,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """(height, width) of the picture that `read_image` gives, from the header alone. Raises what `read_image`
     raises."""
     with open_image(path) as image:
+        require_whole_numbers(image, path)
         return _upright_size(image)
 
 
@@ -78,13 +87,17 @@ class ImageFacts:
     """The same of what is said about the picture, which nobody misses who leaves out metadata."""
 
 
-def image_facts(path: Path, suffix: str | None = None) -> ImageFacts:
+def image_facts(path: Path, suffix: str | None = None, *, strip: bool = False) -> ImageFacts:
     """The facts of an image whose painting is a file of this ending, from its header alone. Raises what `read_image`
-    raises."""
+    raises, as far as the header shows it. With `strip` the metadata is not read."""
     with open_image(path) as image:
-        of_picture, of_metadata = list(unkept_pictures(image, path)), list(unkept_metadata(image, path))
-        if suffix is not None:
-            of_metadata += metadata_of(image, path).fitted(suffix)[1]
+        require_whole_numbers(image, path)
+        of_picture, of_metadata = list(unkept_pictures(image, path)), list[str]()
+        if suffix is not None and suffix.lower() not in ALPHA_SUFFIXES and has_alpha(image):
+            of_picture.append(lost_alpha(suffix))
+        if not strip:
+            of_metadata += unkept_metadata(image, path)
+            of_metadata += metadata_of(image, path).fitted(suffix)[1] if suffix is not None else ()
         return ImageFacts(_upright_size(image), tuple(of_picture), tuple(of_metadata))
 
 

@@ -4,9 +4,13 @@ import struct
 from collections.abc import Iterable, Iterator
 
 IPTC = 0x0404
+PROFILES = ("iptc", "8bim")
+"""Names under which a PNG has a row of resources as text, or IPTC by itself."""
+
 _RESOLUTION, _THUMBNAILS, _IPTC_DIGEST = 0x03ED, (0x0409, 0x040C), 0x0425
 _READ_OTHERWISE = {IPTC, _RESOLUTION, *_THUMBNAILS, _IPTC_DIGEST}
-_SIGNATURE = b"8BIM"
+_SIGNATURE, _IPTC_MARK = b"8BIM", b"\x1c"
+_MOST_RESOURCES = 100_000
 
 
 def has_more_than_iptc(kinds: Iterable[int]) -> bool:
@@ -15,14 +19,18 @@ def has_more_than_iptc(kinds: Iterable[int]) -> bool:
 
 
 def iptc_of(data: bytes) -> bytes | None:
-    """The IPTC in a row of resources; None where there is none."""
+    """The IPTC in a row of resources, or by itself; None where there is none."""
+    if data.startswith(_IPTC_MARK):
+        return data
     return next((body for kind, body in resources(data) if kind == IPTC and body), None)
 
 
 def resources(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(Kind, data) of each of a row of resources."""
+    """(Kind, data) of each of a row of resources, of very many the first."""
     position = 0
-    while data[position : position + 4] == _SIGNATURE and position + 12 <= len(data):
+    for _ in range(_MOST_RESOURCES):
+        if data[position : position + 4] != _SIGNATURE or position + 12 > len(data):
+            return
         kind, name_length = struct.unpack_from(">HB", data, position + 4)
         position += 6 + 1 + name_length + (1 + name_length) % 2
         size = int.from_bytes(data[position : position + 4])

@@ -8,10 +8,21 @@ from typing import Any
 
 from PIL import Image
 
+from .exif_tags import TagTree
 from .image_color_tags import unkept_colors
-from .image_exif import LAYERS_TAG, PHOTOSHOP_TAG, given_tags, listed, unkept_tags
-from .photoshop import has_more_than_iptc, resources
-from .xmp import attachments_of
+from .image_exif import (
+    LAYERS_TAG,
+    PHOTOSHOP_TAG,
+    XMP_TAG,
+    given_tags,
+    given_xmp,
+    listed,
+    tags_or_none,
+    unkept_tags,
+)
+from .photoshop import PROFILES, has_more_than_iptc, resources
+from .unread_headers import raw_profile
+from .xmp import attachments_of, of_painting
 
 _SUBFILE_TYPE_TAG, _REDUCED_OR_MASK = 254, 0b101
 _GAIN_MAP_HEAD = b"urn:iso:std:iso:ts:21496"
@@ -52,12 +63,17 @@ def unkept_pictures(image: Image.Image, path: Path) -> Iterator[str]:
 
 def unkept_metadata(image: Image.Image, path: Path) -> Iterator[str]:
     """A line for each thing that is said about the picture and is left out, whatever the format of the painting."""
+    given = TagTree()
     try:
-        yield from unkept_tags(given_tags(image, path))
+        given = given_tags(image, path)
     except Exception:
         if image.info.get("exif"):
             yield "the EXIF is left out: it is damaged"
-    if _has_photoshop_data(image):
+    yield from unkept_tags(given)
+    yield from _unkept_xmp(image, given)
+    if repeated := image.info.get("repeated_texts"):
+        yield f"of texts of one name ({listed(repeated)}) the last alone is kept"
+    if _has_photoshop_data(image, given):
         yield "Photoshop data are left out"
     if others := sorted(set(_others(image))):
         yield f"data that are not read are left out: {listed(others)}"
@@ -65,11 +81,21 @@ def unkept_metadata(image: Image.Image, path: Path) -> Iterator[str]:
         yield f"the pixels are painted as square: their shape ({aspect[0]}:{aspect[1]}) is left out"
 
 
-def _has_photoshop_data(image: Image.Image) -> bool:
+def _unkept_xmp(image: Image.Image, given: TagTree) -> Iterator[str]:
+    xmp = given_xmp(image, given)
+    try:
+        _ = xmp and of_painting(xmp)
+    except ValueError:
+        yield "the XMP is left out: it is damaged, or far too long"
+    if image.format != "TIFF" and given.bytes_of(XMP_TAG) and given_xmp(image, TagTree()):
+        yield "the XMP within the EXIF is left out: the file has other XMP, which is kept"
+
+
+def _has_photoshop_data(image: Image.Image, given: TagTree) -> bool:
     with contextlib.suppress(Exception):  # Broken metadata counts as none.
-        if image.format == "TIFF":
-            return has_more_than_iptc(kind for kind, _ in resources(_tags(image).get(PHOTOSHOP_TAG, b"")))
-        return has_more_than_iptc(image.info.get("photoshop") or ())
+        rows = (given.bytes_of(PHOTOSHOP_TAG), *(raw_profile(image.info, name) for name in PROFILES))
+        kinds = {kind for row in rows for kind, _ in resources(row or b"")}
+        return has_more_than_iptc(kinds.union(image.info.get("photoshop") or ()))
     return False
 
 
@@ -94,8 +120,7 @@ def _pixel_aspect(image: Image.Image) -> tuple[int, int] | None:
 def _attached(image: Image.Image, path: Path) -> list[str]:
     """What is attached to the picture, as its file says."""
     info = image.info
-    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
-    found = attachments_of(xmp.encode() if isinstance(xmp, str) else xmp)
+    found = attachments_of(given_xmp(image, tags_or_none(image, path)) or b"")
     if any(str(name).startswith("APP2") and data.startswith(_GAIN_MAP_HEAD) for name, data in _segments(image)):
         found.append("HDR gain map")
     for name in info.get("aux") or ():

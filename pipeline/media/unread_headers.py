@@ -2,18 +2,20 @@
 
 It is added to `Image.info` under the keys that Pillow has for the same facts: `icc_profile`, `gamma`, `chromaticity`,
 `exif`, `xmp`; and as `cicp`, the numbers of primaries and transfer by ITU-T H.273 and whether the range is full;
-`bit_depth`; `unread_chunks` of a PNG and WebP; `has_gain_map` and `profile_elsewhere`.
+`bit_depth`; `unread_chunks` of a PNG and WebP; `repeated_texts` of a PNG; `has_gain_map` and `profile_elsewhere`.
 """
 
 import os
 import struct
+from collections import Counter
 from collections.abc import Mapping, Set
 from typing import Any, BinaryIO
 
 from PIL import Image
 
+from .exif_tags import PREFIX
 from .heif_properties import primary_properties
-from .png_chunks import chunks_of
+from .png_chunks import chunks_of, text_keywords
 
 _MOST_PROFILE_BYTES = 1 << 26
 _BRAND_BYTES = 64
@@ -27,7 +29,7 @@ _READ_CHUNKS = {
 """What is read, or holds for the old file or its display only."""
 
 _READ_WEBP_CHUNKS = {b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "}
-_RIFF_HEAD_BYTES = 12
+_RIFF_HEAD_BYTES, _MOST_CHUNKS = 12, 100_000
 
 
 def complete_info(image: Image.Image) -> None:
@@ -64,6 +66,12 @@ def _of_png(info: Mapping[str | tuple[int, int], Any], file: BinaryIO) -> dict[s
     code_points = short.get(b"cICP", b"")
     if len(code_points) == 4 and code_points[2] == 0:
         found["cicp"] = (code_points[0], code_points[1], bool(code_points[3]))
+    late = chunks.get(b"eXIf")
+    if late is not None and late.is_late and "exif" not in info:
+        file.seek(late.offset)
+        found["exif"] = PREFIX + file.read(min(late.size, _MOST_PROFILE_BYTES))
+    counts = Counter(keyword for keyword, _ in text_keywords(file))
+    found["repeated_texts"] = sorted(keyword for keyword, count in counts.items() if count > 1)
     found["unread_chunks"] = _named(chunks.keys() - _READ_CHUNKS)
     return found | text_profiles(info)
 
@@ -71,7 +79,9 @@ def _of_png(info: Mapping[str | tuple[int, int], Any], file: BinaryIO) -> dict[s
 def _unread_webp_chunks(file: BinaryIO) -> tuple[str, ...]:
     names = set()
     file.seek(_RIFF_HEAD_BYTES)
-    while len(head := file.read(8)) == 8:
+    for _ in range(_MOST_CHUNKS):
+        if len(head := file.read(8)) < 8:
+            break
         names.add(head[:4])
         size = int.from_bytes(head[4:], "little")
         file.seek(size + size % 2, os.SEEK_CUR)
@@ -89,7 +99,7 @@ def text_profiles(info: Mapping[str | tuple[int, int], Any]) -> dict[str | tuple
     for key, names in (("exif", ("exif", "APP1")), ("xmp", ("xmp",)), ("icc_profile", ("icc", "icm"))):
         data = next(filter(None, (raw_profile(info, name) for name in names)), None)
         # APP1 is EXIF or XMP.
-        if data is not None and key not in info and (key != "exif" or data.startswith(b"Exif\0\0")):
+        if data is not None and key not in info and (key != "exif" or data.startswith(PREFIX)):
             found[key] = data
     return found
 

@@ -103,10 +103,10 @@ def _photo_facts(inputs: Inputs, listener: Listener) -> tuple[list[Size], list[t
     for file in files:
         size, lines = (0, 0), tuple[str, ...]()
         try:
-            facts = decoding.image_facts(file.path, Path(file.target).suffix)
+            facts = decoding.image_facts(file.path, Path(file.target).suffix, strip=inputs.request.strip)
             size = facts.size
             _require_size(size, inputs.settings, file.path)
-            lines = facts.not_kept if inputs.request.strip else (*facts.not_kept, *facts.metadata_not_kept)
+            lines = (*facts.not_kept, *facts.metadata_not_kept)
         except InputError as error:
             unpaintable.append(error)
         sizes.append(size)

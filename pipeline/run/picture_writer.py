@@ -103,9 +103,7 @@ class PictureWriter:
 
     def _extras(self, frame: FrameRecord, notify: Notify) -> Extras:
         """The transparency and metadata that a photo's painting takes over from its file."""
-        extras = decoding.read_extras(self._content.files[frame.index].path)
-        if self._strip:
-            extras = extras.without_metadata()
+        extras = decoding.read_extras(self._content.files[frame.index].path, strip=self._strip)
         name = frame.name if len(self._content.files) > 1 else ""
         extras, lost = extras.fitted(frame.path.suffix)
         for line in lost:
