@@ -9,11 +9,12 @@ import typer
 from typer.core import TyperCommand
 
 from .. import __version__
+from ..errors import UsageError
 from .configs import configs
 from .doctor import doctor
 from .jobs import clean, status, verify
 from .measure import measure
-from .session import CommandState, state_of
+from .session import CommandState, session, state_of
 from .streams import StdoutError, install_streams, silence_stdout, stdout_problem
 from .stylize import resume, stylize
 
@@ -57,7 +58,8 @@ class _Command(TyperCommand):
         for before, argument in zip(("", *args), args, strict=False):
             if not argument or re.fullmatch(r"--[a-z-]+=", argument):
                 where = f" after {argument.rstrip('=') or before}" if argument or before else ""
-                raise typer.BadParameter(f"an argument{where} is empty: give one, and check the variable it came from")
+                with session(ctx):
+                    raise UsageError(f"an argument{where} is empty: give one, and check the variable it came from")
         return super().parse_args(ctx, args)
 
 
