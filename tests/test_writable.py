@@ -14,6 +14,7 @@ import pytest
 
 from impasto import storage
 from impasto.errors import OutputError
+from impasto.job.folder import comparison_path, default_folder
 from impasto.plan.request import Request
 from impasto.presets import load_settings
 from impasto.run.dry_run import dry_run
@@ -212,3 +213,16 @@ def test_an_output_larger_than_a_file_may_be(tmp_path: Path, style_file: Path) -
         "impasto: o.mkv.impasto/output.mkv is larger than a file may be here; "
         "raise the limit of 61440 bytes (ulimit -f) and run the same command again\n"
     )
+
+
+@pytest.mark.parametrize("output", [".", "..", "o.mp4", "../o"])
+def test_what_lies_beside_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    """The current folder and the one above it have names of their own, too."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    whole = Path(os.path.abspath(output))
+    for beside, name in (
+        (default_folder(Path(output)), f"{whole.name}.impasto"),
+        (comparison_path(Path(output)), f"{whole.stem}-compare{whole.suffix}"),
+    ):
+        assert Path(os.path.abspath(beside)) == whole.parent / name

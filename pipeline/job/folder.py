@@ -18,11 +18,7 @@ LOG_NAME = "log.txt"
 
 def default_folder(output: Path) -> Path:
     """`OUTPUT.impasto` beside the output."""
-    absolute = Path(os.path.abspath(output))
-    if not absolute.name:
-        raise OutputError(f"output {output} is the top of a disk: name a folder on it")
-    # As it was typed, where that has a name, so that messages stay short.
-    named = output if output.name not in ("", "..") else absolute
+    named = _with_name(output)
     if len(os.fsencode(named.name + FOLDER_SUFFIX)) > storage.NAME_BYTES:
         raise OutputError(
             f"the job's folder beside {named.name[:40]}… would have a name of over {storage.NAME_BYTES} bytes, which "
@@ -34,7 +30,16 @@ def default_folder(output: Path) -> Path:
 def comparison_path(output: Path) -> Path:
     """Where content and result are shown side by side: `clip-compare.mp4` beside `clip.mp4`, `photos-compare` beside
     `photos`."""
-    return output.with_name(f"{output.stem}-compare{output.suffix}")
+    named = _with_name(output)
+    return named.with_name(f"{named.stem}-compare{named.suffix}")
+
+
+def _with_name(output: Path) -> Path:
+    """The output as it was typed, so that messages stay short, or absolute where that has no name, as `.` and `..`."""
+    absolute = Path(os.path.abspath(output))
+    if not absolute.name:
+        raise OutputError(f"output {output} is the top of a disk: name a folder on it")
+    return output if output.name not in ("", "..") else absolute
 
 
 def file_problem(path: Path, sha256: str | None) -> str | None:
