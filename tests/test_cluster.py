@@ -75,6 +75,7 @@ def hashes(asked: Request) -> list[str | None]:
     return [record.sha256 for record in records(asked)]
 
 
+@pytest.mark.slow
 def test_three_machines_paint_the_same_bits(material: Path, tmp_path: Path, machines: Any) -> None:
     spread = asked(material, tmp_path, executor="ray", address=machines.address)
     events: list[Event] = []

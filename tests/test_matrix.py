@@ -323,6 +323,7 @@ def sound(path: Path) -> tuple[str, list[bytes]]:
         return stream.codec_context.codec.canonical_name, [bytes(packet)[header:] for packet in found if packet.size]
 
 
+@pytest.mark.slow
 def test_the_cases_cover_every_pair() -> None:
     assert len(CASES) < 90
     possible = [case for case in (Case(*values) for values in itertools.product(*FACTORS.values())) if case.is_possible]

@@ -30,7 +30,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("streams", ["2>/dev/full", "2>&-", ">&- 2>&- <&-", ">/dev/full 2>/dev/full"])
+@pytest.mark.sweep(1)
+@pytest.mark.parametrize("streams", [">&- 2>&- <&-", ">/dev/full 2>/dev/full", "2>/dev/full", "2>&-"])
 def test_a_job_goes_on_in_silence(folder: Path, streams: str) -> None:
     done = run(f"impasto stylize photo.png --style style.png --output o.png {TINY} {streams}", folder)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -66,12 +67,13 @@ def test_an_error_that_nobody_reads_has_its_exit_code(folder: Path, streams: str
     assert run(f"impasto configs none {streams}", folder).returncode == 2
 
 
+@pytest.mark.sweep(2)
 @pytest.mark.parametrize(
     ("command", "said"),
     [
         ("stylize photo.png --style style.png --output ö.png --dry-run", r"64\xd748"),
-        ("doctor", r"\u2713 disk: "),
         ("stylize --help", r"cuda:N,\u2026"),
+        ("doctor", r"\u2713 disk: "),
     ],
 )
 def test_ascii_escapes_what_it_lacks(folder: Path, command: str, said: str) -> None:
