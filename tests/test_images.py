@@ -74,6 +74,22 @@ def test_a_png_says_that_it_is_srgb(tmp_path: Path) -> None:
         assert image.info["srgb"] == 1
 
 
+def test_a_png_is_not_searched_for_repeats(tmp_path: Path) -> None:
+    noise = numpy_stream(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    slope = np.linspace(40, 200, 200)[:, None, None]
+    grain = (slope + numpy_stream(4).normal(0, 12, (200, 200, 3))).clip(0, 255).astype(np.uint8)
+    pictures = {"repeats": np.tile(noise, (1, 4, 1)), "grain": grain, "flat": np.full((200, 200, 3), 90, np.uint8)}
+    sizes = {}
+    for name, array in pictures.items():
+        write_image(tmp_path / f"{name}.png", array)
+        sizes[name] = (tmp_path / f"{name}.png").stat().st_size
+        assert np.array_equal(read_image(tmp_path / f"{name}.png"), array)
+    Image.fromarray(grain).save(tmp_path / "searched.png", compress_level=9)
+    assert sizes["repeats"] > 4 * noise.nbytes, "it takes time, and a painting has none"
+    assert sizes["grain"] < 1.02 * (tmp_path / "searched.png").stat().st_size
+    assert sizes["flat"] < 0.02 * pictures["flat"].nbytes, "runs are found"
+
+
 def test_writing_refuses_what_it_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"\.png") as error:
         write_image(tmp_path / "a.xyz", picture())

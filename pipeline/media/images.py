@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from zlib import Z_RLE
 
 import numpy as np
 from PIL import Image
@@ -194,7 +195,8 @@ def write_image(path: Path, array: np.ndarray, extras: Extras = Extras()) -> Non
 
 def _save_options(suffix: str) -> dict[str, Any]:
     if suffix == ".png":
-        return {"format": "PNG", "compress_level": 4, "pnginfo": png_tags()}
+        # Runs are found, but no repeats: a painting has none, and looking for them takes more than half of the time.
+        return {"format": "PNG", "compress_level": 1, "compress_type": Z_RLE, "pnginfo": png_tags()}
     if suffix in (".jpg", ".jpeg"):
         return {"format": "JPEG", "quality": 97, "subsampling": 0, "icc_profile": srgb_profile()}
     if suffix == ".webp":
