@@ -164,6 +164,11 @@ def require_sides(path: Path, height: int, width: int) -> None:
         )
 
 
+def is_lossy(path: Path) -> bool:
+    """Whether the format that the ending of `path` names changes the picture."""
+    return path.suffix.lower() in (".jpg", ".jpeg")
+
+
 def write_image(path: Path, array: np.ndarray, extras: Extras = Extras()) -> None:
     """Writes an `H×W×3` uint8 sRGB array to `path`, atomically, in the format that its ending names.
 

@@ -1,6 +1,7 @@
 """Paintings → files: written, read back, hashed, and recorded in the job."""
 
 import dataclasses
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,7 +30,7 @@ LossPlotter = Callable[[Sequence[Losses], Path, str], None]
 
 
 class PictureWriter:
-    """Saves the paintings of a job; `strip` leaves out metadata."""
+    """Saves the paintings of a job, in any number of threads; `strip` leaves out metadata."""
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class PictureWriter:
         self._plan = plan
         self._strip = strip
         self._plot = plot
+        self._one_at_a_time = threading.Lock()
 
     @translated_memory_errors()  # A frame that cannot be saved for it fails, and the others go on.
     def save(self, painted: Painted, notify: Notify) -> Painted:
@@ -94,18 +96,20 @@ class PictureWriter:
             return
         # Either this job wrote it and was killed before it recorded it, or it is the user's.
         copy = self._job.folder / f"compared{frame.path.suffix}"
-        try:
-            write_image(copy, image, extras)
-            if file_problem(frame.path, storage.hash_file(copy)) is not None:
-                raise OutputError(f"{frame.path} has appeared since the job began and is kept: move it and resume")
-        finally:
-            storage.remove(copy)
+        with self._one_at_a_time:
+            try:
+                write_image(copy, image, extras)
+                if file_problem(frame.path, storage.hash_file(copy)) is not None:
+                    raise OutputError(f"{frame.path} has appeared since the job began and is kept: move it and resume")
+            finally:
+                storage.remove(copy)
 
     def _extras(self, frame: FrameRecord, notify: Notify) -> Extras:
         """The transparency and metadata that a photo's painting takes over from its file."""
-        extras = decoding.read_extras(self._content.files[frame.index].path, strip=self._strip)
         name = frame.name if len(self._content.files) > 1 else ""
-        extras, lost = extras.fitted(frame.path.suffix)
-        for line in lost:
-            notify_not_kept(self._job, notify, line, name)
+        with self._one_at_a_time:  # It takes milliseconds, and a decoder for each thread seconds to start.
+            extras = decoding.read_extras(self._content.files[frame.index].path, strip=self._strip)
+            extras, lost = extras.fitted(frame.path.suffix)
+            for line in lost:
+                notify_not_kept(self._job, notify, line, name)
         return extras
