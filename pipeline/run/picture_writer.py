@@ -15,6 +15,7 @@ from ..job.job import Job
 from ..job.records import FrameRecord
 from ..media import decoding
 from ..media.content import Content
+from ..media.frame_png import write_frame
 from ..media.image_metadata import Extras
 from ..media.images import read_image, write_image
 from ..out_of_memory import translated_memory_errors
@@ -92,17 +93,23 @@ class PictureWriter:
         extras = Extras(alpha) if self._content.is_film else self._extras(frame, notify)
         extras = extras.at_size(size_of(image))
         if self._plan.may_overwrite(frame.path, self._job.folder) or not storage.is_taken(frame.path):
-            write_image(frame.path, image, extras)
+            self._write_file(frame.path, image, extras)
             return
         # Either this job wrote it and was killed before it recorded it, or it is the user's.
         copy = self._job.folder / f"compared{frame.path.suffix}"
         with self._one_at_a_time:
             try:
-                write_image(copy, image, extras)
+                self._write_file(copy, image, extras)
                 if file_problem(frame.path, storage.hash_file(copy)) is not None:
                     raise OutputError(f"{frame.path} has appeared since the job began and is kept: move it and resume")
             finally:
                 storage.remove(copy)
+
+    def _write_file(self, path: Path, image: np.ndarray, extras: Extras) -> None:
+        if self._content.is_film:
+            write_frame(path, image, extras.alpha)
+        else:
+            write_image(path, image, extras)
 
     def _extras(self, frame: FrameRecord, notify: Notify) -> Extras:
         """The transparency and metadata that a photo's painting takes over from its file."""
