@@ -2,28 +2,35 @@
 
 import functools
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pytest
+import torch
 
+from impasto.errors import StorageError
 from impasto.job.job import Job
-from impasto.job.records import FrameRecord
+from impasto.job.records import FrameRecord, FrameState
+from impasto.media.frame_png import write_frame
 from impasto.media.images import write_image
 from impasto.motion.reader import FlowLink, MotionFrame
 from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask, PaintedReference
 from impasto.plan.inputs import read_inputs
 from impasto.plan.resources import picture_threads
-from impasto.run.executor import Assignment
+from impasto.run import picture_writer
+from impasto.run.executor import Assignment, PainterSpec
 from impasto.run.frame_loop import FrameLoop
 from impasto.run.in_flight import FrameInFlight, Painted
-from impasto.run.job_run import JobRun
+from impasto.run.inline import InlineExecutor
+from impasto.run.job_run import JobRun, stylize
 from impasto.run.saver import Notify, Saver, SaveResult
 from samples import scenes
 from tests.support.unpainted import UnpaintedExecutor
-from tests.test_run import request
+from tests.test_run import request, write_clip
 
 PICTURE_BYTES = 3 * 64
 SECONDS = 20
@@ -135,3 +142,43 @@ def test_a_job_saved_in_threads_has_the_same_files(tmp_path: Path) -> None:
         with Job.read(asked.job_folder) as job:
             found.append([(frame.name, frame.state, frame.sha256) for frame in job.frames()])
     assert found[0] == found[1] and len(found[0]) == 9 and all(hashed for _, _, hashed in found[0])
+
+
+class _Beside(InlineExecutor):
+    """Paints in this process, and its frames are saved beside it, as on a GPU."""
+
+    def __init__(self, spec: PainterSpec, devices: Sequence[torch.device], *_: object) -> None:
+        super().__init__(spec, devices[0])
+        self.overlaps = True
+
+
+def test_a_job_that_ends_after_a_later_frame_was_saved_first_is_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(tmp_path / "in.mp4", [scenes.pan((48, 64), 4, 3).frame(t) for t in range(4)])
+    write_image(tmp_path / "style.png", scenes.pan((48, 60), 1, 8).frame(0))
+    whole, ended = (request(tmp_path / "in.mp4", tmp_path / "style.png", tmp_path / f"{n}.mp4") for n in "ab")
+    stylize(whole)
+    is_saved = threading.Event()
+
+    def out_of_order(path: Path, *more: Any) -> None:
+        if path.stem == "000001":
+            is_saved.wait(SECONDS)
+            raise StorageError("no space left on the disk")
+        write_frame(path, *more)
+        if path.stem == "000002":
+            is_saved.set()
+
+    with monkeypatch.context() as patched, pytest.raises(StorageError, match="no space left"):
+        patched.setattr(picture_writer, "write_frame", out_of_order)
+        loop = functools.partial(FrameLoop, saver_threads=3)
+        JobRun(read_inputs(ended), executor_factory=_Beside, loop_factory=loop).run()
+    with Job.read(ended.job_folder) as job:
+        states = [frame.state for frame in job.frames()]
+    assert states[:3] == [FrameState.DONE, FrameState.PENDING, FrameState.DONE]
+    stylize(ended)
+    with Job.read(whole.job_folder) as one, Job.read(ended.job_folder) as other:
+        assert [(frame.sha256, frame.sources, frame.reference) for frame in one.frames()] == [
+            (frame.sha256, frame.sources, frame.reference) for frame in other.frames()
+        ]
+    assert whole.output.read_bytes() == ended.output.read_bytes()
