@@ -144,7 +144,8 @@ CodecOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Video codec: h264, hevc, av1, vp9, prores or ffv1. Default: h264; vp9 in .webm.",
+        help="Video codec: h264, hevc, av1, vp9, prores or ffv1; on a GPU that has NVENC h264_nvenc or hevc_nvenc. "
+        "Default: h264; vp9 in .webm.",
         rich_help_panel=VIDEO_PANEL,
     ),
 ]

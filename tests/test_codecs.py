@@ -2,13 +2,15 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from impasto.errors import MediaError, UsageError
-from impasto.media.codecs import CODECS, Encoding, pixel_formats
+from impasto.media import codecs
+from impasto.media.codecs import CODECS, Encoding, pixel_formats, trial_problem
 from impasto.media.containers import OUTPUT_SUFFIXES
 from impasto.media.timing import Timing
 from impasto.media.video_reader import probe, read_frames, scan
@@ -16,7 +18,8 @@ from impasto.media.video_writer import VideoWriter
 from tests.support.clips import number, numbered
 from tests.support.seeds import numpy_stream
 
-PAIRS = [(name, suffix) for name, codec in CODECS.items() for suffix in codec.suffixes]
+PAIRS = [(name, suffix) for name, codec in CODECS.items() for suffix in codec.suffixes if not codec.needs_gpu]
+ON_GPU = sorted(name for name, codec in CODECS.items() if codec.needs_gpu)
 
 
 def write(
@@ -162,6 +165,72 @@ def test_quality_is_what_it_is_asked_to_be(tmp_path: Path) -> None:
         write(path, frames, Encoding(crf=crf))
         sizes.append(path.stat().st_size)
     assert sizes[0] > 1.2 * sizes[1] > 3 * sizes[2]
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """Notes the trials of encoders; all succeed but that of a picture wider than 4096."""
+    tried: list[tuple[object, ...]] = []
+
+    def trial(*arguments: Any) -> str | None:
+        tried.append(arguments)
+        return "Width 5000 exceeds 4096" if arguments[2][1] > 4096 else None
+
+    monkeypatch.setattr(codecs, "trial_problem", trial)
+    return tried
+
+
+@pytest.mark.parametrize("name", ON_GPU)
+def test_an_encoder_of_the_gpu_is_refused_in_one_line_where_it_does_not_work(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where there is a GPU, it is hidden.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    trial_problem.cache_clear()
+    with pytest.raises(UsageError) as error:
+        Encoding(name).require(".mp4")
+    trial_problem.cache_clear()
+    text = str(error.value)
+    assert text.startswith(f"`codec` {name} does not encode 256×256 in yuv420p on this machine (")
+    assert text.endswith(f"): use {name.removesuffix('_nvenc')}") and "\n" not in text and "0x" not in text
+
+
+def test_an_encoder_of_the_gpu_is_tried_at_its_size_and_told_the_quality(trials: list[tuple[object, ...]]) -> None:
+    choice = Encoding("h264_nvenc", crf=21).choose(".mp4", (436, 1024), has_alpha=False)
+    assert [(size, pixels) for _, _, size, pixels in trials] == [((256, 256), "yuv420p"), ((436, 1024), "yuv420p")]
+    arguments = choice.arguments("medium")
+    assert arguments[:2] == ["-c:v", "h264_nvenc"] and arguments[-2:] == ["-cq", "21"] and "-crf" not in arguments
+    assert arguments.count("-preset") == 1 and arguments[arguments.index("-b:v") + 1] == "0"
+    with pytest.raises(UsageError, match=r"5000×436 in yuv420p on this machine \(Width 5000 exceeds 4096\): use hevc"):
+        Encoding("hevc_nvenc").choose(".mkv", (436, 5000), has_alpha=False)
+    with pytest.raises(UsageError, match=r"takes 1 \(best\) to 51"):
+        Encoding("h264_nvenc", crf=0).require(".mp4")
+    with pytest.raises(UsageError, match=r"bgr0 is none that H\.264 by NVENC takes: use one of yuv420p p010le yuv444p"):
+        Encoding("h264_nvenc", pixel_format="bgr0").require(".mp4")
+
+
+def test_an_encoder_of_the_gpu_is_never_chosen_or_proposed(trials: list[tuple[object, ...]]) -> None:
+    for suffix in OUTPUT_SUFFIXES:
+        assert not Encoding().require(suffix).needs_gpu
+    with pytest.raises(UsageError) as error:
+        Encoding("gif").require(".mp4")
+    assert "nvenc" not in str(error.value) and trials == []
+
+
+def test_a_trial_encodes() -> None:
+    assert trial_problem("libx264", ("-preset", "ultrafast"), (48, 64), "yuv420p") is None
+    assert "20000x48" in (trial_problem("libx264", (), (48, 20_000), "yuv420p") or "")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ON_GPU)
+def test_an_encoder_of_the_gpu_gives_back_what_it_was_given(tmp_path: Path, name: str) -> None:
+    if (problem := trial_problem(name, CODECS[name].options, (256, 384), "yuv420p")) is not None:
+        pytest.skip(f"no NVENC here: {problem}")
+    path = tmp_path / "clip.mp4"
+    write(path, [numbered(index, (256, 384)) for index in range(6)], Encoding(name))
+    assert probe(path).codec == name.removesuffix("_nvenc")
+    assert [number(frame.image) for frame in read_frames(path)] == list(range(6))
 
 
 def test_an_ffmpeg_without_the_codec_is_told_before_anything_is_painted(

@@ -7,16 +7,18 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from impasto.errors import InputError, OutputError, StorageError
 from impasto.media import image_file
+from impasto.media.frame_png import write_frame
 from impasto.media.image_file import IMAGE_SUFFIXES, is_image_name
 from impasto.media.image_folders import list_images
 from impasto.media.image_metadata import Extras, read_extras
-from impasto.media.images import image_size, read_image, write_image
+from impasto.media.images import image_size, read_image, read_image_and_alpha, write_image
 from impasto.storage import TEMPORARY_MARK
 from tests.support.seeds import numpy_stream
 
@@ -72,6 +74,48 @@ def test_a_png_says_that_it_is_srgb(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", picture())
     with Image.open(tmp_path / "a.png") as image:
         assert image.info["srgb"] == 1
+
+
+def test_a_png_is_not_searched_for_repeats(tmp_path: Path) -> None:
+    noise = numpy_stream(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    slope = np.linspace(40, 200, 200)[:, None, None]
+    grain = (slope + numpy_stream(4).normal(0, 12, (200, 200, 3))).clip(0, 255).astype(np.uint8)
+    pictures = {"repeats": np.tile(noise, (1, 4, 1)), "grain": grain, "flat": np.full((200, 200, 3), 90, np.uint8)}
+    sizes = {}
+    for name, array in pictures.items():
+        write_image(tmp_path / f"{name}.png", array)
+        sizes[name] = (tmp_path / f"{name}.png").stat().st_size
+        assert np.array_equal(read_image(tmp_path / f"{name}.png"), array)
+    Image.fromarray(grain).save(tmp_path / "searched.png", compress_level=9)
+    assert sizes["repeats"] > 4 * noise.nbytes, "it takes time, and a painting has none"
+    assert sizes["grain"] < 1.02 * (tmp_path / "searched.png").stat().st_size
+    assert sizes["flat"] < 0.02 * pictures["flat"].nbytes, "runs are found"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 1), (1, 5), (40, 57)])
+@pytest.mark.parametrize("with_alpha", [False, True])
+def test_a_frame_of_a_film_is_a_png_like_others(tmp_path: Path, size: tuple[int, int], with_alpha: bool) -> None:
+    path, array = tmp_path / "frames" / "a.png", picture(*size)
+    alpha = picture(*size, seed=1)[..., 0] // 2 if with_alpha else None
+    write_frame(path, array, alpha)
+    back, back_alpha = read_image_and_alpha(path)
+    assert np.array_equal(back, array) and np.array_equal(back_alpha, alpha)
+    write_image(tmp_path / "b.png", array, Extras(alpha))
+    decoded = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(decoded, cv2.imread(str(tmp_path / "b.png"), cv2.IMREAD_UNCHANGED)), "another decoder"
+    with Image.open(path) as image, Image.open(tmp_path / "b.png") as other:
+        image.verify()  # The checksums of all chunks.
+        assert (image.mode, image.info, image.format) == (other.mode, other.info, "PNG")
+
+
+def test_a_frame_has_the_same_bytes_and_hardly_more(tmp_path: Path) -> None:
+    slope = np.linspace(40, 200, 200)[:, None, None]
+    grain = (slope + numpy_stream(4).normal(0, 12, (200, 200, 3))).clip(0, 255).astype(np.uint8)
+    for name in ("a", "b"):
+        write_frame(tmp_path / f"{name}.png", grain)
+    write_image(tmp_path / "c.png", grain)
+    first, second, usual = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert first == second and len(first) < 1.1 * len(usual)
 
 
 def test_writing_refuses_what_it_cannot_write(tmp_path: Path) -> None:

@@ -40,7 +40,17 @@ class Codec:
     crf: int | None = None
     """The default quality, on the codec's own scale; None where it has none."""
 
+    least_crf: int = 0
     most_crf: int = 51
+    quality_option: str = "-crf"
+    """The option of the encoder that takes the quality."""
+
+    formats: tuple[str, ...] | None = None
+    """The pixel formats that may be asked for; None for all that the encoder takes."""
+
+    needs_gpu: bool = False
+    """Whether it encodes on a GPU: only where it is asked for, and a trial has shown that this machine can."""
+
     least_side: int = 1
     """Pixels of the shorter side that the encoder takes."""
 
@@ -50,6 +60,10 @@ class Codec:
     reorders: bool = False
     """Whether packets come in another order than frames."""
 
+
+_NVENC = ("-preset", "p6", "-tune", "hq", "-rc", "vbr", "-b:v", "0")
+_NVENC_FORMATS = ("yuv420p", "p010le", "yuv444p")
+"""Those of RGB it would convert itself, by a matrix that the file does not name."""
 
 CODECS = {
     "h264": Codec(
@@ -111,9 +125,40 @@ CODECS = {
         "bgr0",
         alpha_format="bgra",
     ),
-    "gif": Codec("GIF", "gif", (), (".gif",), "pal8", alpha_format="pal8"),
+    "gif": Codec("GIF", "gif", (), (".gif",), "pal8", alpha_format="pal8", formats=("pal8",)),
+    "h264_nvenc": Codec(
+        "H.264 by NVENC",
+        "h264_nvenc",
+        _NVENC,
+        (".mp4", ".mov", ".mkv"),
+        "yuv420p",
+        odd_format="yuv444p",
+        crf=16,
+        least_crf=1,  # 0 leaves the quality to the encoder.
+        quality_option="-cq",
+        formats=_NVENC_FORMATS,
+        needs_gpu=True,
+        reorders=True,
+    ),
+    "hevc_nvenc": Codec(
+        "HEVC by NVENC",
+        "hevc_nvenc",
+        (*_NVENC, "-tag:v", "hvc1"),
+        (".mp4", ".mov", ".mkv"),
+        "yuv420p",
+        odd_format="yuv444p",
+        crf=18,
+        least_crf=1,
+        quality_option="-cq",
+        formats=_NVENC_FORMATS,
+        needs_gpu=True,
+        reorders=True,
+    ),
 }
 """By the names that people ask for them; the first that a container holds is its own."""
+
+_TRIAL_SIZE = (256, 256)
+"""Of pictures that every encoder takes."""
 
 _OWN = {".mp4": "h264", ".mov": "h264", ".mkv": "h264", ".webm": "vp9", ".gif": "gif"}
 
@@ -144,23 +189,25 @@ class Encoding:
         if codec is None:
             raise UsageError(f"`codec` {name} is not known: use one of {', '.join(CODECS)}")
         if suffix not in codec.suffixes:
-            held = ", ".join(key for key, other in CODECS.items() if suffix in other.suffixes)
+            held = ", ".join(key for key, other in CODECS.items() if suffix in other.suffixes and not other.needs_gpu)
             raise UsageError(
                 f"{suffix} does not hold {codec.title}: name the output {' or '.join(codec.suffixes)}, or use `codec` "
                 f"{held}"
             )
         if self.crf is not None and codec.crf is None:
             raise UsageError(f"`crf` {self.crf} does not go with {codec.title}, whose quality is fixed: leave it out")
-        if self.crf is not None and not 0 <= self.crf <= codec.most_crf:
-            raise UsageError(f"`crf` {self.crf} is out of range: {codec.title} takes 0 (best) to {codec.most_crf}")
+        if self.crf is not None and not codec.least_crf <= self.crf <= codec.most_crf:
+            raise UsageError(
+                f"`crf` {self.crf} is out of range: {codec.title} takes {codec.least_crf} (best) to {codec.most_crf}"
+            )
         held_formats = pixel_formats(codec.encoder)
-        if name == "gif":
-            held_formats = (codec.pixel_format,)
+        held_formats = held_formats if codec.formats is None else codec.formats
         if self.pixel_format is not None and self.pixel_format not in held_formats:
             raise UsageError(
                 f"`pixel_format` {self.pixel_format} is none that {codec.title} takes: use one of "
                 f"{' '.join(held_formats)}"
             )
+        _require_gpu(codec, _TRIAL_SIZE, codec.pixel_format)
         return codec
 
     def choose(self, suffix: str, size: tuple[int, int], has_alpha: bool) -> "Choice":
@@ -198,6 +245,7 @@ class Encoding:
             )
         else:
             pixels = codec.pixel_format
+        _require_gpu(codec, size, pixels)
         keeps_alpha = has_alpha and (pixels == "pal8" or _has_alpha(pixels))
         if has_alpha and not keeps_alpha:
             what = codec.title if codec.alpha_format is None else pixels
@@ -232,7 +280,7 @@ class Choice:
             arguments += ["-preset", preset]
         if codec.encoder == "prores_ks":
             arguments += ["-profile:v", "3" if self.pixel_format == "yuv422p10le" else "4"]
-        return arguments if self.crf is None else [*arguments, "-crf", str(self.crf)]
+        return arguments if self.crf is None else [*arguments, codec.quality_option, str(self.crf)]
 
 
 @cache
@@ -247,6 +295,36 @@ def pixel_formats(encoder: str) -> tuple[str, ...]:
     if found is None:
         raise MediaError(f"the ffmpeg program {command[0]} has no encoder {encoder}: choose another `codec`")
     return tuple(name for name in found[1].split() if not name.startswith(("bayer", "yaf", "grayf")))
+
+
+def _require_gpu(codec: Codec, size: tuple[int, int], pixel_format: str) -> None:
+    """Raises `UsageError` for a codec that encodes on a GPU, where pictures of size (height, width) fail on this
+    machine."""
+    if codec.needs_gpu and (problem := trial_problem(codec.encoder, codec.options, size, pixel_format)) is not None:
+        raise UsageError(
+            f"`codec` {codec.encoder} does not encode {size[1]}×{size[0]} in {pixel_format} on this machine "
+            f"({problem}): use {codec.encoder.removesuffix('_nvenc')}"
+        )
+
+
+@cache
+def trial_problem(encoder: str, options: tuple[str, ...], size: tuple[int, int], pixel_format: str) -> str | None:
+    """Why the ffmpeg program cannot encode three grey pictures of size (height, width) on this machine, in its own
+    words; None where it can. Raises `MediaError` where it does not run."""
+    source = f"color=gray:s={size[1]}x{size[0]}:r=25"
+    command = [str(ffmpeg_path()), "-nostdin", "-hide_banner", "-loglevel", "error", "-f", "lavfi", "-i", source]
+    command += ["-frames:v", "3", "-vf", f"format={pixel_format}", "-c:v", encoder, *options, "-f", "null", "-"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return "it gave no answer for a minute"
+    except OSError as error:
+        raise MediaError(f"the ffmpeg program {command[0]} does not run: {error}") from error
+    if done.returncode == 0:
+        return None
+    # The first line is the cause, and the others follow from it.
+    told = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
+    return re.sub(r"^(\[[^\]]* @ 0x[0-9a-f]+\] )+", "", told).strip() or f"ffmpeg ended with status {done.returncode}"
 
 
 def _has_alpha(pixel_format: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from zlib import Z_RLE
 
 import numpy as np
 from PIL import Image
@@ -163,6 +164,11 @@ def require_sides(path: Path, height: int, width: int) -> None:
         )
 
 
+def is_lossy(path: Path) -> bool:
+    """Whether the format that the ending of `path` names changes the picture."""
+    return path.suffix.lower() in (".jpg", ".jpeg")
+
+
 def write_image(path: Path, array: np.ndarray, extras: Extras = Extras()) -> None:
     """Writes an `H×W×3` uint8 sRGB array to `path`, atomically, in the format that its ending names.
 
@@ -194,7 +200,8 @@ def write_image(path: Path, array: np.ndarray, extras: Extras = Extras()) -> Non
 
 def _save_options(suffix: str) -> dict[str, Any]:
     if suffix == ".png":
-        return {"format": "PNG", "compress_level": 4, "pnginfo": png_tags()}
+        # Runs are found, but no repeats: a painting has none, and looking for them takes more than half of the time.
+        return {"format": "PNG", "compress_level": 1, "compress_type": Z_RLE, "pnginfo": png_tags()}
     if suffix in (".jpg", ".jpeg"):
         return {"format": "JPEG", "quality": 97, "subsampling": 0, "icc_profile": srgb_profile()}
     if suffix == ".webp":

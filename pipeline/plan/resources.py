@@ -20,6 +20,8 @@ WORKER_BYTES = 800 << 20
 PIXEL_BYTES = 4096
 """Memory of a worker on a CPU for each pixel of its picture."""
 
+_MOST_PICTURE_THREADS = 8
+
 
 def best_threads(total: float, longest: float, pixels: float, cores: int, memory_bytes: float) -> int:
     """The number of threads for each worker on a CPU with which a job takes the least time; a divisor of `cores`.
@@ -52,6 +54,12 @@ def best_width(total: float, longest: float, most: int, devices: int, seconds: C
 def usable_cores() -> int:
     """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def picture_threads(cores: int) -> int:
+    """How many threads write the files of paintings, or read them for a film. A core writes about 5 frames of 1080p a
+    second, and several GPUs paint more; the other cores are for the content and its optical flow."""
+    return max(1, min(_MOST_PICTURE_THREADS, cores // 2))
 
 
 def physical_memory_bytes() -> int:

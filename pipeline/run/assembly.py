@@ -1,7 +1,7 @@
 """Painted frames → a film, alone or beside its content."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +26,8 @@ from ..media.video_writer import VideoWriter
 from ..pictures import resize, size_of
 from ..plan.execution_plan import ExecutionPlan
 from ..plan.inputs import Inputs
+from ..plan.resources import picture_threads, usable_cores
+from .read_ahead import read_ahead
 
 
 @dataclass(frozen=True)
@@ -56,24 +58,25 @@ class Film:
     part: tuple[Fraction, Fraction] | None
     """(start, end) in seconds, on the clock of `timing`, where a part of the content was painted."""
 
-    def paintings(self) -> Iterator[np.ndarray]:
+    def paintings(self) -> Generator[np.ndarray, None, None]:
         """The painting of each frame: H×W×3 uint8, or H×W×4 where the film has alpha.
 
         Raises `StorageError` for one that is missing or has changed.
         """
-        for frame in self.shown:
-            _check_painting(frame)
-            image, alpha = read_image_and_alpha(frame.path)
-            if self.has_alpha:
-                opaque = np.full(size_of(image), 255, np.uint8)
-                image = np.dstack([image, opaque if alpha is None else alpha])
-            yield image
+        yield from read_ahead(self._painting, self.shown, picture_threads(usable_cores()))
 
-    def comparisons(self, reader: FrameReader) -> Iterator[np.ndarray]:
+    def comparisons(self, reader: FrameReader) -> Generator[np.ndarray, None, None]:
         """Content and painting of each frame side by side: H×2W×3 uint8. Raises `StorageError` as `paintings` does."""
-        for frame, shown in zip(self.frames, self.shown, strict=True):
-            _check_painting(shown)
-            yield side_by_side(reader.read(frame.index)[0], read_image(shown.path))
+        paintings = read_ahead(_opaque_painting, self.shown, picture_threads(usable_cores()))
+        for frame, painting in zip(self.frames, paintings, strict=True):
+            yield side_by_side(reader.read(frame.index)[0], painting)
+
+    def _painting(self, frame: FrameRecord) -> np.ndarray:
+        if not self.has_alpha:
+            return _opaque_painting(frame)
+        _check_painting(frame)
+        image, alpha = read_image_and_alpha(frame.path)
+        return np.dstack([image, np.full(size_of(image), 255, np.uint8) if alpha is None else alpha])
 
 
 @contextlib.contextmanager
@@ -150,6 +153,11 @@ def _tracks_of(content: Content, rebased: Path | None) -> Tracks:
     )
 
 
+def _opaque_painting(frame: FrameRecord) -> np.ndarray:
+    _check_painting(frame)
+    return read_image(frame.path)
+
+
 def _check_painting(frame: FrameRecord) -> None:
     if (problem := file_problem(frame.path, frame.sha256)) is not None:
         raise StorageError(f"{frame.path} {problem}: run the same command again to paint it again")
@@ -173,17 +181,20 @@ def _write(
 ) -> Sequence[str]:
     pictures = film.paintings() if reader is None else film.comparisons(reader)
     first = next(pictures)
-    with VideoWriter(
-        path,
-        size_of(first),
-        film.timing,
-        color=film.color,
-        encoding=encoding,
-        has_alpha=first.shape[2] == 4,
-        tracks=film.tracks,
-        plays=film.plays,
-        part=film.part,
-    ) as writer:
+    with (
+        contextlib.closing(pictures),
+        VideoWriter(
+            path,
+            size_of(first),
+            film.timing,
+            color=film.color,
+            encoding=encoding,
+            has_alpha=first.shape[2] == 4,
+            tracks=film.tracks,
+            plays=film.plays,
+            part=film.part,
+        ) as writer,
+    ):
         writer.write(first)
         on_frame(1, film.timing.frame_count)
         for written, picture in enumerate(pictures, start=2):

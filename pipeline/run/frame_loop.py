@@ -22,12 +22,13 @@ from ..job.records import FrameRecord, FrameState
 from ..layers import require_size_within
 from ..media.content import Content
 from ..media.frame_index import FrameIndex
-from ..media.images import require_sides
+from ..media.images import is_lossy, require_sides
 from ..paint.checkpoint import CHECKPOINT_SECONDS, Checkpoint
 from ..paint.task import FrameTask, PaintedFrame
 from ..pictures import Size, size_of
 from ..plan.execution_plan import ExecutionPlan
 from ..plan.frame_rules import pass_direction
+from ..plan.resources import picture_threads, usable_cores
 from ..plan.scheduler import Scheduler
 from ..report.plots import plot_losses
 from ..settings import Settings
@@ -66,7 +67,8 @@ class FrameLoop:
     """Paints the pending frames of a job.
 
     `start_picture` is what cold starts begin from where that is a file, and `flow_device` is where RAFT runs. With the
-    `frame_index` of the content, readers seek. `strip` leaves out the metadata of photos.
+    `frame_index` of the content, readers seek. `strip` leaves out the metadata of photos. `saver_threads` is None for
+    as many as the cores suggest.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class FrameLoop:
         make_estimators: Callable[..., FlowEstimators] = FlowEstimators,
         plot: LossPlotter = plot_losses,
         sleep: Callable[[float], None] = time.sleep,
+        saver_threads: int | None = None,
     ) -> None:
         self._job = job
         self._plan = plan
@@ -101,6 +104,7 @@ class FrameLoop:
         self._make_estimators = make_estimators
         self._plot = plot
         self._sleep = sleep
+        self._saver_threads = saver_threads or picture_threads(usable_cores())
         self._passes = settings.passes.count if content.is_film else 1
         self._painted = PaintedFrames(job)
         self._widths: dict[Size, int] = {}
@@ -127,7 +131,7 @@ class FrameLoop:
         with contextlib.ExitStack() as stack:
             self._slots = stack.enter_context(self._reader_slots())
             writer = PictureWriter(self._job, self._content, self._plan, strip=self._strip, plot=self._plot)
-            self._saver = stack.enter_context(Saver(writer.save))
+            self._saver = stack.enter_context(Saver(writer.save, self._saver_threads))
             while True:
                 self._take_saved()
                 while self._to_measure and executor.free:
@@ -289,7 +293,7 @@ class FrameLoop:
         if isinstance(result, Losses):
             self._saver.submit(dataclasses.replace(self._painted.unsaved(frame), saved_losses=result))
         elif isinstance(result, PaintedFrame):
-            self._take_painted(Painted(in_flight, result, report.seconds), report.width)
+            self._take_painted(Painted(in_flight.without_motion(), result, report.seconds), report.width)
         elif isinstance(result, Interrupted):
             # Its checkpoint is on the disk, and it continues from there when the job is resumed.
             self._chains[self._chain_keys[frame.index]].append(frame)
@@ -302,7 +306,8 @@ class FrameLoop:
         self._record_width(size_of(painted.result.image), width)
         self._painted.add(painted)
         self._saver.submit(painted)
-        if not self._executor.overlaps or frame.path.suffix.lower() != ".png":
+        # A lossy picture is measured before the next is handed out: else it would count as done after that only.
+        if not self._executor.overlaps or is_lossy(frame.path):
             self._saver.drain()
             self._take_saved()
         self._finish_in_chain(frame)

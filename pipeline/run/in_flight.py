@@ -1,13 +1,13 @@
 """The records that follow a frame through the loop: handed out, painted, saved."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..events import Losses
 from ..job.records import FrameRecord
 from ..motion.reader import MotionFrame
-from ..paint.task import PaintedFrame
+from ..paint.task import FrameTask, PaintedFrame
 from .executor import Assignment
 from .reader_slots import ReaderSlot
 
@@ -30,6 +30,15 @@ class FrameInFlight:
     tries: int = 1
     retry_reason: str | None = None
     """Why the try before failed."""
+
+    def without_motion(self) -> "FrameInFlight":
+        """The same without its flow and the paintings that it was started from, which are ten times as large as its
+        own picture."""
+        task = self.assignment.task
+        if isinstance(task, FrameTask):
+            task = replace(task, given=None, warp_source=None, references=(), crossfade_with=None)
+        motion_frame = replace(self.motion_frame, links=())
+        return replace(self, motion_frame=motion_frame, assignment=replace(self.assignment, task=task))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Paintings → files: written, read back, hashed, and recorded in the job."""
 
 import dataclasses
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..job.job import Job
 from ..job.records import FrameRecord
 from ..media import decoding
 from ..media.content import Content
+from ..media.frame_png import write_frame
 from ..media.image_metadata import Extras
 from ..media.images import read_image, write_image
 from ..out_of_memory import translated_memory_errors
@@ -29,7 +31,7 @@ LossPlotter = Callable[[Sequence[Losses], Path, str], None]
 
 
 class PictureWriter:
-    """Saves the paintings of a job; `strip` leaves out metadata."""
+    """Saves the paintings of a job, in any number of threads; `strip` leaves out metadata."""
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class PictureWriter:
         self._plan = plan
         self._strip = strip
         self._plot = plot
+        self._one_at_a_time = threading.Lock()
 
     @translated_memory_errors()  # A frame that cannot be saved for it fails, and the others go on.
     def save(self, painted: Painted, notify: Notify) -> Painted:
@@ -90,22 +93,30 @@ class PictureWriter:
         extras = Extras(alpha) if self._content.is_film else self._extras(frame, notify)
         extras = extras.at_size(size_of(image))
         if self._plan.may_overwrite(frame.path, self._job.folder) or not storage.is_taken(frame.path):
-            write_image(frame.path, image, extras)
+            self._write_file(frame.path, image, extras)
             return
         # Either this job wrote it and was killed before it recorded it, or it is the user's.
         copy = self._job.folder / f"compared{frame.path.suffix}"
-        try:
-            write_image(copy, image, extras)
-            if file_problem(frame.path, storage.hash_file(copy)) is not None:
-                raise OutputError(f"{frame.path} has appeared since the job began and is kept: move it and resume")
-        finally:
-            storage.remove(copy)
+        with self._one_at_a_time:
+            try:
+                self._write_file(copy, image, extras)
+                if file_problem(frame.path, storage.hash_file(copy)) is not None:
+                    raise OutputError(f"{frame.path} has appeared since the job began and is kept: move it and resume")
+            finally:
+                storage.remove(copy)
+
+    def _write_file(self, path: Path, image: np.ndarray, extras: Extras) -> None:
+        if self._content.is_film:
+            write_frame(path, image, extras.alpha)
+        else:
+            write_image(path, image, extras)
 
     def _extras(self, frame: FrameRecord, notify: Notify) -> Extras:
         """The transparency and metadata that a photo's painting takes over from its file."""
-        extras = decoding.read_extras(self._content.files[frame.index].path, strip=self._strip)
         name = frame.name if len(self._content.files) > 1 else ""
-        extras, lost = extras.fitted(frame.path.suffix)
-        for line in lost:
-            notify_not_kept(self._job, notify, line, name)
+        with self._one_at_a_time:  # It takes milliseconds, and a decoder for each thread seconds to start.
+            extras = decoding.read_extras(self._content.files[frame.index].path, strip=self._strip)
+            extras, lost = extras.fitted(frame.path.suffix)
+            for line in lost:
+                notify_not_kept(self._job, notify, line, name)
         return extras

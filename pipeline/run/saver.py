@@ -1,8 +1,8 @@
-"""A thread that saves paintings while the next ones are painted."""
+"""Threads that save paintings while the next ones are painted."""
 
 import queue
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +10,9 @@ from .in_flight import Painted
 
 Notify = Callable[[str], None]
 """Takes a line for the user."""
+
+QUEUE_BYTES = 128 << 20
+"""Bytes of the pictures that may wait to be saved."""
 
 
 @dataclass(frozen=True)
@@ -21,42 +24,55 @@ class SaveResult:
 
 
 class Saver:
-    """Saves one painting after the other in a thread of its own. A context manager: leaving it drops what waits.
+    """Saves paintings in threads of its own, so that a later one may be saved first. A context manager: leaving it
+    drops what waits.
 
-    `save` does the work and returns the painting as saved. The lines that it hands to its second argument come out of
-    `results` among the paintings, in order.
+    `save` does the work, in several threads at once, and returns the painting as saved. The lines that it hands to its
+    second argument come out of `results` among the paintings, before its own.
     """
 
-    def __init__(self, save: Callable[[Painted, Notify], Painted]) -> None:
+    def __init__(
+        self, save: Callable[[Painted, Notify], Painted], threads: int = 1, queue_bytes: int = QUEUE_BYTES
+    ) -> None:
         self._save = save
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="saver")
-        self._pending: list[Future[None]] = []
+        self._queue_bytes = queue_bytes
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="saver")
+        self._pending: dict[Future[None], int] = {}
+        """Bytes of the picture of each that is not saved yet."""
         self._results: queue.SimpleQueue[SaveResult | str] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
 
     @property
     def is_busy(self) -> bool:
         """Whether `results` has, or will have, anything to give."""
-        self._pending = [future for future in self._pending if not future.done()]
+        self._drop_done()
         return bool(self._pending) or not self._results.empty()
 
     def submit(self, painted: Painted) -> None:
-        """Queues a painting."""
-        self._pending.append(self._thread.submit(self._run, painted))
+        """Queues a painting, once there is room for it: one that is larger than all room waits until it is alone."""
+        size = painted.result.image.nbytes
+        self._drop_done()
+        while self._pending and sum(self._pending.values()) + size > self._queue_bytes:
+            wait(self._pending, return_when=FIRST_COMPLETED)
+            self._drop_done()
+        self._pending[self._threads.submit(self._run, painted)] = size
 
     def drain(self) -> None:
         """Waits until everything queued is saved."""
         wait(self._pending)
 
     def results(self) -> Iterator[SaveResult | str]:
-        """What was saved or failed since the last call, and the lines that the thread has for the user."""
+        """What was saved or failed since the last call, and the lines that the threads have for the user."""
         while not self._results.empty():
             yield self._results.get()
+
+    def _drop_done(self) -> None:
+        self._pending = {future: size for future, size in self._pending.items() if not future.done()}
 
     def _run(self, painted: Painted) -> None:
         # Every exception is handed over: the loop knows which concern the frame alone, and raises the others.
