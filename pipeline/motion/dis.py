@@ -99,12 +99,12 @@ def _padded(frame: np.ndarray) -> np.ndarray:
 def _refined_dis(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flow a → b and b → a of two `H×W×3` uint8 frames at their own size: all steps of `DisFlow`."""
     grey_a, grey_b = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (a, b))
-    forward = _dis(grey_a, grey_b, None, _EXACT, finest_scale=0)
-    backward = _dis(grey_b, grey_a, None, _EXACT, finest_scale=0)
-    consistent = consistent_pixels(forward, backward), consistent_pixels(backward, forward)
-    if any(pixels.mean() < _CONSISTENT_SHARE for pixels in consistent):
+    if _is_consistent_nearly_everywhere(grey_a, grey_b):
+        forward = _dis(grey_a, grey_b, None, _EXACT, finest_scale=0)
+        backward = _dis(grey_b, grey_a, None, _EXACT, finest_scale=0)
+    else:
         forward, backward = _dis_from_matches(grey_a, grey_b)
-        consistent = consistent_pixels(forward, backward), consistent_pixels(backward, forward)
+    consistent = consistent_pixels(forward, backward), consistent_pixels(backward, forward)
     if all(pixels.all() for pixels in consistent):
         return forward, backward
     lab_a, lab_b = (cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for frame in (a, b))
@@ -112,6 +112,17 @@ def _refined_dis(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         propagate_flow(forward, lab_a, lab_b, dilate(~consistent[0])),
         propagate_flow(backward, lab_b, lab_a, dilate(~consistent[1])),
     )
+
+
+def _is_consistent_nearly_everywhere(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether plain DIS of two grey frames, forward and backward, is consistent in `_CONSISTENT_SHARE` of both.
+
+    To a quarter of the frames' size, which takes a twentieth of the time and finds nearly the same share.
+    """
+    forward = _dis(a, b, None, _FAST, finest_scale=2)
+    backward = _dis(b, a, None, _FAST, finest_scale=2)
+    pairs = (forward, backward), (backward, forward)
+    return all(bool(consistent_pixels(*flows).mean() >= _CONSISTENT_SHARE) for flows in pairs)
 
 
 def _dis_from_matches(grey_a: np.ndarray, grey_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

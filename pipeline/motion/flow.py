@@ -66,12 +66,14 @@ def resample(values: np.ndarray, size: Size) -> np.ndarray:
     return values
 
 
-def flow_targets(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x and y in pixels that `flow` (`H×W×2`) points to, and whether that lies in the frame; `H×W` all three."""
+def flow_positions(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels (x, y) that `flow` points to, `H×W×2` as it is, and whether they lie in the frame, `H×W` uint8."""
     height, width = flow.shape[:2]
-    x = np.arange(width, dtype=np.float32) + flow[..., 0]
-    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
-    return x, y, (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    positions = np.empty_like(flow)
+    positions[..., 0] = flow[..., 0] + np.arange(width, dtype=np.float32)
+    positions[..., 1] = flow[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+    inside = cv2.inRange(positions, np.zeros(2), np.array([width - 1, height - 1], np.float64))
+    return positions, np.minimum(inside, 1)
 
 
 def require_frames(a: np.ndarray, b: np.ndarray) -> None:

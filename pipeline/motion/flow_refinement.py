@@ -7,7 +7,8 @@ Propagation as in PatchMatch (Barnes et al. 2009); windows are compared with ada
 import cv2
 import numpy as np
 
-from .flow import flow_targets
+from ..pictures import size_of
+from .flow import flow_positions
 
 _STEPS = (8, 4, 2, 1)
 """Distances in working pixels from which a pixel may take its flow, tried in order."""
@@ -37,52 +38,60 @@ def propagate_flow(flow: np.ndarray, a: np.ndarray, b: np.ndarray, where: np.nda
     field it results in, where pixels of the window may have taken other flows.
     """
     # A pixel that leaves the frame matches nothing and would take any motion that stays inside.
-    _, _, inside = flow_targets(flow)
+    _, inside = flow_positions(flow)
     side = 2 * _WINDOW + 1
-    rows, columns = np.nonzero(where & (cv2.erode(inside.astype(np.uint8), np.ones((side, side), np.uint8)) > 0))
-    if not len(rows):
+    refined = cv2.erode(inside, np.ones((side, side), np.uint8)) * where
+    if not refined.any():
         return flow
-    cost = _WindowCost(a, b, rows, columns)
+    cost = _WindowCost(a, b)
     flow, lowest = flow.copy(), cost(flow)
     for step in _STEPS:
         for across, down in ((step, 0), (-step, 0), (0, step), (0, -step)):
             other = _shifted(flow, across, down)
             other_cost = cost(other)
-            better = other_cost < lowest
-            pixels = rows[better], columns[better]
-            flow[pixels], lowest[better] = other[pixels], other_cost[better]
+            better = refined * (other_cost < lowest)
+            cv2.copyTo(other, better, flow)
+            cv2.copyTo(other_cost, better, lowest)
     return flow
 
 
 class _WindowCost:
-    """The matching cost of a flow a → b in the windows around some pixels of a.
+    """The matching cost of a flow a → b in the window around each pixel of a.
 
-    Each pixel of a window is compared along its own flow, so that one image of differences serves all windows.
+    Each pixel of a window is compared along its own flow, so that one image of differences serves all windows. All
+    windows are summed, also those that nobody asks for: whole images at a time that costs less than to gather a part.
     """
 
-    def __init__(self, a: np.ndarray, b: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
+    def __init__(self, a: np.ndarray, b: np.ndarray) -> None:
         self._a, self._b = a, b
-        padded_width = a.shape[1] + 2 * _WINDOW
+        height, width = size_of(a)
         offsets = range(2 * _WINDOW + 1)
-        self._offsets = [(rows + down) * padded_width + columns + across for down in offsets for across in offsets]
-        """For each position in the window, the indices into the padded frame of all windows."""
-        colors, centres = _padded(a).reshape(-1, 3), a[rows, columns]
-        self._weights = np.stack([np.exp(np.abs(centres - colors[it]).sum(1) / -_COLOR_SCALE) for it in self._offsets])
-        self._weights /= self._weights.sum(0)
+        self._windows = [
+            (slice(down, down + height), slice(across, across + width)) for down in offsets for across in offsets
+        ]
+        """For each position in the window, its pixels of all windows in the padded frame."""
+        colors = _padded(a)
+        self._weights = [np.exp(_difference(a, colors[it]) / -_COLOR_SCALE) for it in self._windows]
+        total = sum(self._weights)
+        for weights in self._weights:
+            weights /= total
 
     def __call__(self, flow: np.ndarray) -> np.ndarray:
-        """The cost at each of the pixels, float32 from 0 to `_MAX_DIFFERENCE`."""
-        x, y, inside = flow_targets(flow)
-        target = cv2.remap(self._b, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        difference = np.minimum(
-            cv2.transform(cv2.absdiff(self._a, target), np.ones((1, 3), np.float32)), _MAX_DIFFERENCE
-        )
-        difference[~inside] = _MAX_DIFFERENCE
-        difference = _padded(difference).ravel()
-        result = np.zeros(self._weights.shape[1], np.float32)
-        for weights, pixels in zip(self._weights, self._offsets, strict=True):
-            result += weights * difference[pixels]
+        """The cost at each pixel, `H×W` float32 from 0 to `_MAX_DIFFERENCE`."""
+        positions, inside = flow_positions(flow)
+        target = cv2.remap(self._b, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        difference = np.minimum(_difference(self._a, target), _MAX_DIFFERENCE)
+        difference[inside == 0] = _MAX_DIFFERENCE
+        difference = _padded(difference)
+        result = np.zeros_like(self._weights[0])
+        for weights, window in zip(self._weights, self._windows, strict=True):
+            cv2.accumulateProduct(weights, difference[window], result)
         return result
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """How much the colours of two frames (`H×W×3`) differ, summed over the channels, `H×W`."""
+    return np.asarray(cv2.transform(cv2.absdiff(a, b), np.ones((1, 3), np.float32)))
 
 
 def _padded(values: np.ndarray) -> np.ndarray:

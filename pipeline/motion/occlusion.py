@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from ..pictures import blur
-from .flow import flow_targets
+from .flow import flow_positions
 from .warp import BORDER_TOLERANCE, warp
 
 CONSISTENCY_SLOPE = 0.01
@@ -53,11 +53,17 @@ def is_consistent(flow: Array, returned: Array, axis: int) -> Array:
     which the result lacks. Where they do not cancel the pixel of a is occluded in b, or one flow is wrong. For arrays
     and tensors, whose samplers differ: OpenCV's rounds positions to 1/32 pixel, `warp` does not.
     """
-    error = flow + returned
-    miss = (error * error).sum(axis)
-    lengths = (flow * flow).sum(axis) + (returned * returned).sum(axis)
-    consistent: Array = miss <= CONSISTENCY_SLOPE * lengths + CONSISTENCY_OFFSET
+    lengths = _squared_length(flow, axis) + _squared_length(returned, axis)
+    consistent: Array = _squared_length(flow + returned, axis) <= CONSISTENCY_SLOPE * lengths + CONSISTENCY_OFFSET
     return consistent
+
+
+def _squared_length(vectors: Array, axis: int) -> Array:
+    """dx² + dy², where the components lie along `axis`, which the result lacks."""
+    # NumPy sums along a short last axis at a tenth of this speed.
+    across, down = (vectors[(slice(None),) * axis + (component,)] for component in (0, 1))
+    squared: Array = across * across + down * down
+    return squared
 
 
 def in_frame_mask(flow: torch.Tensor) -> torch.Tensor:
@@ -79,9 +85,9 @@ def consistency_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
 
 def consistent_pixels(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     """`consistency_mask` and in-frame test of `H×W×2` arrays, `H×W` bool, for the estimation of flow itself."""
-    x, y, inside = flow_targets(flow)
-    returned = cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(inside & is_consistent(flow, returned, 2))
+    positions, inside = flow_positions(flow)
+    returned = cv2.remap(back, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray((inside > 0) & is_consistent(flow, returned, 2))
 
 
 def motion_boundary_mask(flow: torch.Tensor) -> torch.Tensor:
