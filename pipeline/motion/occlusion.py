@@ -12,13 +12,12 @@ Convention
 from collections.abc import Sequence
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import torch
 from torch.nn import functional
 
 from ..pictures import blur
-from .flow import flow_positions
+from .flow import flow_positions, sample_at
 from .warp import BORDER_TOLERANCE, warp
 
 CONSISTENCY_SLOPE = 0.01
@@ -86,8 +85,7 @@ def consistency_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
 def consistent_pixels(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
     """`consistency_mask` and in-frame test of `H×W×2` arrays, `H×W` bool, for the estimation of flow itself."""
     positions, inside = flow_positions(flow)
-    returned = cv2.remap(back, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray((inside > 0) & is_consistent(flow, returned, 2))
+    return np.asarray((inside > 0) & is_consistent(flow, sample_at(back, positions), 2))
 
 
 def motion_boundary_mask(flow: torch.Tensor) -> torch.Tensor:
