@@ -460,6 +460,21 @@ def test_the_network_for_the_flow_is_there_once(material: Path) -> None:
     assert widths(job) == [[48, 64, 3]] and made == [str(material / "style.png")]
 
 
+@pytest.mark.parametrize("more", [(), ("passes={count: 3, iterations: 2, temporal_from: 2}",)], ids=["once", "passes"])
+def test_flow_of_processes_paints_the_same_film(material: Path, more: tuple[str, ...]) -> None:
+    write_clip(material / "cut.mp4", footage(7))
+    painted = []
+    for processes in (0, 2):
+        job = dataclasses.replace(
+            asked(material, f"flow-{processes}", "cut.mp4", executor="inline"),
+            settings=settings(*SLOW, "shots.cuts=[4]", *more),
+        )
+        estimators = functools.partial(FlowEstimators, processes=processes)
+        JobRun(read_inputs(job), loop_factory=functools.partial(FrameLoop, make_estimators=estimators)).run()
+        painted.append(hashes(job))
+    assert painted[0] == painted[1]
+
+
 class Deadly(InlineExecutor):
     """Paints in this process, but as a worker that ends, with all that it has, when it is given photo 2."""
 

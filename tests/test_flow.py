@@ -18,12 +18,12 @@ from torchvision.models.optical_flow import Raft_Large_Weights, raft_small
 from impasto.errors import InputError, WeightsError
 from impasto.media.images import read_image
 from impasto.motion import flow_matching
+from impasto.motion.consistency import consistent_pixels
 from impasto.motion.dis import DisFlow
 from impasto.motion.flo_files import FloFolder, read_flo
 from impasto.motion.flow import FlowEstimator, resize_flow, working_size
 from impasto.motion.flow_fit import refit_flow
 from impasto.motion.flow_refinement import dilate, propagate_flow
-from impasto.motion.occlusion import consistent_pixels
 from impasto.motion.raft import RaftFlow
 from impasto.pictures import Size
 from samples import scenes

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 
 from ..pictures import Size, size_of
+from .consistency import consistent_pixels
 from .flow import require_frames, resample, resize_flow, working_size
 from .flow_fit import refit_flow
 from .flow_matching import MIN_MATCHES, FeatureFinder, equalize, interpolate_matches, match_features
 from .flow_refinement import dilate, propagate_flow
-from .occlusion import consistent_pixels
 
 _MIN_SIDE = 32
 """Frames with a shorter side in pixels are padded to it: DIS works in patches of 8 pixels on a pyramid."""

@@ -10,13 +10,17 @@ Convention
     calls it.
 """
 
-from typing import Protocol
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
-import torch
 
 from ..pictures import Size, fit_within, size_of
+
+if TYPE_CHECKING:  # Processes that estimate flow start without torch.
+    import torch
 
 WORKING_FACTOR = 2.5
 """Flow is estimated on frames this many times the painting's size, where the source has as much: at the painting's size
@@ -104,9 +108,13 @@ def require_frames(a: np.ndarray, b: np.ndarray) -> None:
 
 def to_flow(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """A flow as an `H×W×2` float32 array to `1×2×H×W`."""
+    import torch
+
     return torch.from_numpy(np.ascontiguousarray(array)).to(device).permute(2, 0, 1).unsqueeze(0)
 
 
 def to_mask(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """A mask as an `H×W` float32 array to `1×1×H×W`."""
+    import torch
+
     return torch.from_numpy(array).to(device)[None, None]

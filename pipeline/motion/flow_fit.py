@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from ..pictures import Size, size_of
-from .occlusion import consistent_pixels
+from .consistency import consistent_pixels
 
 _NEIGHBOURS = 24
 """Support points of a local fit. The distance of the fourth nearest sets the width of their weights."""

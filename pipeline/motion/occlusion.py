@@ -10,20 +10,13 @@ Convention
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
 
-import numpy as np
 import torch
 from torch.nn import functional
 
 from ..pictures import blur
-from .flow import flow_positions, sample_at
+from .consistency import is_consistent
 from .warp import BORDER_TOLERANCE, warp
-
-CONSISTENCY_SLOPE = 0.01
-CONSISTENCY_OFFSET = 0.5
-"""Ruder et al. 2016, eq. 6 (after Sundaram et al. 2010): the squared distance by which forward and backward flow may
-miss each other, as a share of their squared lengths plus squared pixels."""
 
 BOUNDARY_SLOPE = 0.01
 BOUNDARY_OFFSET = 0.002
@@ -42,28 +35,6 @@ COLOR_NOISE_FACTOR = 6.0
 BLURRED_NOISE = 0.25
 """What the blur leaves of white noise, relative to what it removes."""
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
-
-
-def is_consistent(flow: Array, returned: Array, axis: int) -> Array:
-    """Whether forward and backward flow cancel: |w̃ + ŵ|² ≤ 0.01 (|w̃|² + |ŵ|²) + 0.5 (Ruder et al. 2016, eq. 6).
-
-    `flow` is ŵ (a → b) and `returned` w̃, the backward flow sampled where ŵ points; (dx, dy) in pixels along `axis`,
-    which the result lacks. Where they do not cancel the pixel of a is occluded in b, or one flow is wrong. For arrays
-    and tensors, whose samplers differ: OpenCV's rounds positions to 1/32 pixel, `warp` does not.
-    """
-    lengths = _squared_length(flow, axis) + _squared_length(returned, axis)
-    consistent: Array = _squared_length(flow + returned, axis) <= CONSISTENCY_SLOPE * lengths + CONSISTENCY_OFFSET
-    return consistent
-
-
-def _squared_length(vectors: Array, axis: int) -> Array:
-    """dx² + dy², where the components lie along `axis`, which the result lacks."""
-    # NumPy sums along a short last axis at a tenth of this speed.
-    across, down = (vectors[(slice(None),) * axis + (component,)] for component in (0, 1))
-    squared: Array = across * across + down * down
-    return squared
-
 
 def in_frame_mask(flow: torch.Tensor) -> torch.Tensor:
     """1 where x + flow(x) lies in the frame, else 0: `B×1×H×W` for `B×2×H×W`."""
@@ -80,12 +51,6 @@ def in_frame_mask(flow: torch.Tensor) -> torch.Tensor:
 def consistency_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
     """1 where `flow` (a → b) and `back` (b → a) are consistent (see `is_consistent`), else 0: `B×1×H×W`."""
     return is_consistent(flow, warp(back, flow, "bilinear"), 1).unsqueeze(1).to(flow.dtype)
-
-
-def consistent_pixels(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """`consistency_mask` and in-frame test of `H×W×2` arrays, `H×W` bool, for the estimation of flow itself."""
-    positions, inside = flow_positions(flow)
-    return np.asarray((inside > 0) & is_consistent(flow, sample_at(back, positions), 2))
 
 
 def motion_boundary_mask(flow: torch.Tensor) -> torch.Tensor:

@@ -61,6 +61,9 @@ class LoopLimits:
 
 _LIMITS = LoopLimits()
 
+_LOOK_AHEAD = 64
+"""Frames of a chain beyond the next one, at most, whose flow may be estimated ahead."""
+
 
 class FrameLoop:
     """Paints the pending frames of a job.
@@ -261,7 +264,8 @@ class FrameLoop:
         with contextlib.suppress(FrameError):
             sources = self._links.sources(following, self._painted.is_painted, frame)
             request = self._links.flow_request(following, sources)
-            slot.motion.prefetch(following.index, request.neighbours, request.shot, request.keyframes)
+            ahead = self._links.pairs(own[-2 : -2 - _LOOK_AHEAD : -1])
+            slot.motion.prefetch(following.index, request.neighbours, request.shot, request.keyframes, ahead)
 
     def _next_keyframe_chain(self, frame: FrameRecord) -> list[FrameRecord]:
         """The chain of the keyframe that waits for this one: with several workers it comes next, and there are many

@@ -16,9 +16,11 @@ from ..media.frame_reader import FrameReader
 from ..motion.dis import DisFlow
 from ..motion.flo_files import FloFolder
 from ..motion.flow import FlowEstimator
+from ..motion.flow_pool import FlowPool
 from ..motion.raft import RaftFlow
 from ..motion.reader import MotionReader
 from ..plan.flow_method import FlowMethod
+from ..plan.resources import usable_cores
 from ..settings import Settings
 
 
@@ -37,8 +39,21 @@ def frame_index_of(job: Job) -> FrameIndex | None:
     return None if text is None else FrameIndex.from_text(text)
 
 
+FLOW_PROCESSES_MAX = 16
+"""The most processes that estimate flow: a GPU paints no faster than so many follow."""
+
+
+def flow_processes(device: torch.device, cores: int) -> int:
+    """How many processes estimate flow by DIS beside a device that paints: all `cores` that a GPU leaves but one; none
+    beside a CPU, whose cores all paint, so that a thread does it."""
+    return 0 if device.type == "cpu" else min(max(cores - 1, 1), FLOW_PROCESSES_MAX)
+
+
 class FlowEstimators:
-    """Makes the flow estimator of each reader slot; `device` is where RAFT runs."""
+    """Makes the flow estimator of each reader slot; `device` is where RAFT runs. A context manager.
+
+    DIS estimates in `processes` of its own, or with 0 in each slot's thread.
+    """
 
     def __init__(
         self,
@@ -46,12 +61,22 @@ class FlowEstimators:
         method: FlowMethod,
         device: torch.device,
         make_raft: Callable[[str, torch.device], FlowEstimator] = RaftFlow,
+        processes: int | None = None,
     ) -> None:
         self._flow = settings.flow
         self._method = method
         self._device = device
         self._make_raft = make_raft
         self._raft: FlowEstimator | None = None
+        self._processes = flow_processes(device, usable_cores()) if processes is None else processes
+        self._pool: FlowPool | None = None
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
     def make(self) -> FlowEstimator | FloFolder:
         """An estimator. RAFT is one for all slots, as it takes memory of the device that also paints."""
@@ -62,6 +87,10 @@ class FlowEstimators:
                 if self._raft is None:
                     self._raft = self._make_raft(self._flow.weights, self._device)
                 return self._raft
+            case _ if self._processes:
+                if self._pool is None:
+                    self._pool = self._open.enter_context(FlowPool(self._processes))
+                return self._pool
             case _:
                 return DisFlow()
 
@@ -94,6 +123,8 @@ class ReaderSlots:
         self._chain_store = folder if has_keyframes else None
         self._idle: list[ReaderSlot] = []
         self._open = contextlib.ExitStack()
+        if estimators is not None:
+            self._open.enter_context(estimators)
 
     def __enter__(self) -> Self:
         return self
