@@ -74,7 +74,8 @@ class MotionReader:
     The flow of each pair of frames is computed once, in both directions; a `FlowPool` computes it ahead. In
     `flow_store` all of it is kept on disk for later passes; in `chain_store` only the flow that chains need. Without
     links no `estimator` is needed. `frames_kept` covers the distance between linked frames; `backward` says that frames
-    are taken in descending order too.
+    are taken in descending order too. `prefetched_kept` frames at most stay prefetched when another is taken: none for
+    a chain, which has one frame after the other.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class MotionReader:
         *,
         frames_kept: int = 2,
         backward: bool = False,
+        prefetched_kept: int = 0,
         flow_store: Path | None = None,
         chain_store: Path | None = None,
         static_regions: StaticRegions | None = None,
@@ -107,6 +109,7 @@ class MotionReader:
         """Pairs of a chain that are begun and not stored yet."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="motion")
         self._prefetched: dict[_Request, Future[MotionFrame]] = {}
+        self._prefetched_kept = prefetched_kept
 
     def __enter__(self) -> Self:
         return self
@@ -140,15 +143,17 @@ class MotionReader:
         cannot be read, and `FrameError` when memory does not suffice for its motion.
         """
         self.prefetch(index, neighbours, shot, keyframes)
+        future = self._prefetched.pop(_Request(index, tuple(neighbours), shot, tuple(keyframes)))
         try:
-            return self._prefetched[_Request(index, tuple(neighbours), shot, tuple(keyframes))].result()
+            return future.result()
         except Exception as error:
             if isinstance(error, ImpastoError) or not is_out_of_memory(error):
                 raise
             raise FrameError(f"the motion of frame {index} could not be estimated: {error}") from error
         finally:
             # What was prefetched and turns out not to be needed would only take up memory.
-            self._prefetched.clear()
+            while len(self._prefetched) > self._prefetched_kept:
+                del self._prefetched[next(iter(self._prefetched))]
 
     # Everything below runs in the thread.
 

@@ -61,6 +61,9 @@ class LoopLimits:
 
 _LIMITS = LoopLimits()
 
+_PHOTO_BYTES = 1 << 28
+"""The most memory that photos take which are read before a worker is free for them, beyond the next one."""
+
 _LOOK_AHEAD = 64
 """Frames of a chain beyond the next one, at most, whose flow may be estimated ahead."""
 
@@ -186,6 +189,7 @@ class FrameLoop:
             several_passes=self._passes > 1,
             has_keyframes=bool(self._segments),
             flow_from_files=method == "files",
+            photos_ahead=self._executor.slots,
         )
 
     def _in_order(self, frames: Sequence[FrameRecord]) -> list[FrameRecord]:
@@ -229,7 +233,7 @@ class FrameLoop:
             size, settings = size_of(motion_frame.content), self._settings
             require_size_within(motion_frame.own_size, size, settings.size, settings.layers, "the content")
             require_sides(frame.path, *size)
-            self._prefetch_next(slot, frame)
+            self._prefetch_next(slot, frame, motion_frame.content.nbytes)
             task, reference = self._tasks.make(frame, motion_frame, sources)
         except (InputError, OutputError, FrameError) as error:
             self._fail_in_chain(frame, error)
@@ -251,14 +255,19 @@ class FrameLoop:
             size, start = size_of(task.content), self._tasks.start_name(task)
             self._listener(FrameStarted(frame.index, frame.name, size, start, task.rule.iterations, device))
 
-    def _prefetch_next(self, slot: ReaderSlot, frame: FrameRecord) -> None:
+    def _prefetch_next(self, slot: ReaderSlot, frame: FrameRecord, frame_bytes: int) -> None:
         """Begins to read what is painted after `frame`, and its flow, while `frame` is painted."""
+        if not self._content.is_film:
+            # Photos of a batch may all be done at the same time.
+            count = min(self._executor.slots, max(1, _PHOTO_BYTES // frame_bytes))
+            for key in self._scheduler.upcoming(count):
+                slot.motion.prefetch(self._chains[key][-1].index)
+            return
         own = self._chains[self._chain_keys[frame.index]] or self._next_keyframe_chain(frame)
         if own:
             following: FrameRecord | None = own[-1]
         else:
-            key = self._scheduler.upcoming()
-            following = None if key is None else self._chains[key][-1]
+            following = next((self._chains[key][-1] for key in self._scheduler.upcoming()), None)
         if following is None:
             return
         with contextlib.suppress(FrameError):

@@ -26,7 +26,7 @@ from ..settings import Settings
 
 @dataclass
 class ReaderSlot:
-    """A reader, and the chain of frames that it follows, if any."""
+    """A reader, which the slots of photos share, and the chain of frames that it follows, if any."""
 
     motion: MotionReader
     chain: int | None = None
@@ -98,7 +98,9 @@ class FlowEstimators:
 class ReaderSlots:
     """The reader slots of a job, opened as they are needed. A context manager: leaving it closes them.
 
-    `frame_index` is that of the content, where it can be sought. `estimators` is None for a job that needs no flow.
+    Each chain of a film has a reader of its own, which goes through the frames in order. Photos are read in any order,
+    by one reader for all slots, `photos_ahead` of them ahead. `frame_index` is that of the content, where it can be
+    sought. `estimators` is None for a job that needs no flow.
     """
 
     def __init__(
@@ -112,11 +114,14 @@ class ReaderSlots:
         several_passes: bool,
         has_keyframes: bool,
         flow_from_files: bool,
+        photos_ahead: int,
     ) -> None:
         self._content = content
         self._settings = settings
         self._estimators = estimators
         self._several_passes = several_passes
+        self._photos_ahead = photos_ahead
+        self._photos: MotionReader | None = None
         self._frame_index = frame_index
         folder = job.folder / FLOW_NAME
         self._flow_store = folder if several_passes and not flow_from_files else None
@@ -153,6 +158,13 @@ class ReaderSlots:
         return any(slot.chain is not None for slot in self._idle)
 
     def _new(self) -> ReaderSlot:
+        if self._content.is_film:
+            return ReaderSlot(self._open_reader())
+        if self._photos is None:
+            self._photos = self._open_reader()
+        return ReaderSlot(self._photos)
+
+    def _open_reader(self) -> MotionReader:
         needs_flow = self._estimators is not None
         reach = max(self._settings.temporal.distances) if needs_flow else 0
         reader = self._open.enter_context(FrameReader(self._content, self._frame_index))
@@ -162,7 +174,8 @@ class ReaderSlots:
             self._settings.size,
             frames_kept=reach + 2,
             backward=self._several_passes,
+            prefetched_kept=0 if self._content.is_film else self._photos_ahead,
             flow_store=self._flow_store,
             chain_store=self._chain_store,
         )
-        return ReaderSlot(self._open.enter_context(motion))
+        return self._open.enter_context(motion)
