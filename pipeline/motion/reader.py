@@ -1,6 +1,7 @@
 """The content of a film at the painting's size, with flow and occlusion masks, read ahead while the device paints."""
 
 import itertools
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class MotionFrame:
     """`H×W` uint8 at the content's own size; None where all is opaque."""
     own_size: Size
     """The content's own size."""
+    reading_share: float
+    """The share of reading in the time that it took; the rest is flow and masks."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ class MotionReader:
     # Everything below runs in the thread.
 
     def _read(self, request: _Request, ahead: Iterable[tuple[int, int]]) -> MotionFrame:
+        began, read_before = time.perf_counter(), self._frames.read_seconds
         has_links = bool(request.neighbours or request.keyframes)
         references = reference_indices(request.index, request.shot) if has_links and request.shot is not None else ()
         # Neighbours may lie farther apart where the frames between failed.
@@ -171,7 +175,9 @@ class MotionReader:
             if keyframe > request.index and keyframe in unchained:
                 self._read_chain_to(request.index, keyframe)
             links.append(self._keyframe_link(request.index, keyframe, frame.content, static, references))
-        return MotionFrame(frame.content, tuple(links), frame.alpha, frame.own_size)
+        reading = self._frames.read_seconds - read_before
+        share = min(1.0, reading / max(time.perf_counter() - began, 1e-9))
+        return MotionFrame(frame.content, tuple(links), frame.alpha, frame.own_size, share)
 
     def _begin(self, request: _Request, ahead: Iterable[tuple[int, int]], size: Size) -> None:
         """Has the pool begin the flow of a frame's neighbours and of what comes after it."""

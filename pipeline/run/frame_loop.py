@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import FrameError, ImpastoError, InputError, Interrupted, OutOfMemoryError, OutputError, WorkerLostError
-from ..events import FrameDone, FrameFailed, FrameProgress, FrameStarted, Listener, Losses, Notice, StopSignal
+from ..events import FrameDone, FrameFailed, FrameProgress, FrameStarted, Listener, Losses, Notice, StopSignal, TimeUse
 from ..job.folder import CHECKPOINTS_NAME
 from ..job.job import Job
 from ..job.records import FrameRecord, FrameState
@@ -39,6 +39,7 @@ from .painted_frames import PaintedFrames
 from .picture_writer import LossPlotter, PictureWriter
 from .reader_slots import FlowEstimators, ReaderSlot, ReaderSlots
 from .saver import Saver
+from .time_keeper import TimeKeeper
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class LoopLimits:
 
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     """How often the state of a frame that takes long is saved."""
+
+    time_use_seconds: float = 10.0
+    """How often it is recorded where the time goes, at most; not while no frame is done, as the store's last change
+    tells of a stall."""
 
 
 _LIMITS = LoopLimits()
@@ -92,6 +97,7 @@ class FrameLoop:
         make_estimators: Callable[..., FlowEstimators] = FlowEstimators,
         plot: LossPlotter = plot_losses,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job = job
         self._plan = plan
@@ -107,6 +113,8 @@ class FrameLoop:
         self._make_estimators = make_estimators
         self._plot = plot
         self._sleep = sleep
+        self._clock = clock
+        self._time_recorded_at = clock()
         self._passes = settings.passes.count if content.is_film else 1
         self._painted = PaintedFrames(job)
         self._widths: dict[Size, int] = {}
@@ -129,6 +137,7 @@ class FrameLoop:
         Raises `Interrupted` when a stop leaves some, `FrameError` when the device can paint none, and `StorageError`
         when the disk fails.
         """
+        self._time = TimeKeeper(self._job.time_use or TimeUse(), self._clock)
         self._prepare(pending, executor)
         with contextlib.ExitStack() as stack:
             self._slots = stack.enter_context(self._reader_slots())
@@ -143,15 +152,18 @@ class FrameLoop:
                 else:
                     self._hand_out()
                 if self._in_flight:
-                    report = executor.wait(self._on_progress, self._limits.turn_seconds)
+                    with self._time.painting():
+                        report = executor.wait(self._on_progress, self._limits.turn_seconds)
                     if report is not None:
                         self._take(report)
                 elif self._saver.is_busy:
-                    self._saver.drain()
+                    with self._time.saving():
+                        self._saver.drain()
                 elif self._stop.requested or not (self._to_retry or self._to_measure or self._scheduler.is_waiting):
                     break
                 else:
                     self._sleep(self._limits.turn_seconds)  # All workers are lost, and new ones may join.
+            self._record_time()
         if self._stop.requested and self._job.frames(FrameState.PENDING):
             raise Interrupted(f"stopped; continue with: impasto resume {self._job.folder}")
         return self._done_count
@@ -229,7 +241,9 @@ class FrameLoop:
         try:
             sources = self._links.sources(frame, self._painted.is_painted)
             request = self._links.flow_request(frame, sources)
+            began, idle = self._time.now(), self._executor.idle_share
             motion_frame = slot.motion.take(frame.index, request.neighbours, request.shot, request.keyframes)
+            self._time.waited(began, idle, motion_frame.reading_share)
             size, settings = size_of(motion_frame.content), self._settings
             require_size_within(motion_frame.own_size, size, settings.size, settings.layers, "the content")
             require_sides(frame.path, *size)
@@ -316,7 +330,8 @@ class FrameLoop:
         self._painted.add(painted)
         self._saver.submit(painted)
         if not self._executor.overlaps or frame.path.suffix.lower() != ".png":
-            self._saver.drain()
+            with self._time.saving():
+                self._saver.drain()
             self._take_saved()
         self._finish_in_chain(frame)
 
@@ -414,6 +429,13 @@ class FrameLoop:
                 painted.retry_reason,
             )
         )
+
+        if self._clock() - self._time_recorded_at >= self._limits.time_use_seconds:
+            self._record_time()
+
+    def _record_time(self) -> None:
+        self._job.record_time_use(self._time.total)
+        self._time_recorded_at = self._clock()
 
     def _on_progress(self, ticket: int, iteration: int, losses: Losses) -> None:
         in_flight = self._in_flight[ticket]
