@@ -12,7 +12,7 @@ import pytest
 from impasto.child_processes import Child
 from impasto.errors import FrameError
 from impasto.motion import flow_pool
-from impasto.motion.dis import DisFlow
+from impasto.motion.dis import DisFlow, plain_dis
 from impasto.motion.flow_pool import BothWays, FlowPool
 from impasto.motion.reader import MotionFrame, MotionReader
 from impasto.pictures import Size
@@ -24,7 +24,7 @@ SIZE = (48, 80)
 
 @pytest.fixture(scope="module")
 def scene() -> scenes.Scene:
-    return scenes.occluder(SIZE, 8, 1, velocity=(4.0, 1.0), ground_velocity=(-1.5, 0.5))
+    return scenes.occluder(SIZE, 8, 1, velocity=(4.0, 1.0), ground_velocity=(0.0, 0.0))
 
 
 def same(a: BothWays, b: BothWays) -> bool:
@@ -45,6 +45,15 @@ def test_the_bits_are_those_of_this_process(scene: scenes.Scene) -> None:
         )
         children = list(pool._children)
     assert not any(child.is_alive() for child in children)
+
+
+def test_flow_that_is_waited_for_does_not_wait_for_pairs(scene: scenes.Scene) -> None:
+    (a, b), *_ = pairs_of(scene)
+    with FlowPool(1) as pool:
+        pairs = [pool.submit(a, b, SIZE) for _ in range(20)]
+        plain = pool.submit_plain(a, b).result()
+        assert not pairs[-1].done()
+    assert np.array_equal(plain, plain_dis(a, b))
 
 
 def test_an_error_of_the_estimator_is_raised_here() -> None:

@@ -2,7 +2,8 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -92,6 +93,11 @@ def plain_dis(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         grey_a, grey_b = (_padded(grey) for grey in greys)
         flow = _dis(grey_a, grey_b, None, cv2.DISOPTICAL_FLOW_PRESET_MEDIUM, finest_scale=0)
         return np.ascontiguousarray(flow[: a.shape[0], : a.shape[1]])
+
+
+def estimators() -> dict[str, Callable[..., Any]]:
+    """What a process that estimates flow can be asked for, by name: `pair` of a `DisFlow`, and `plain_dis`."""
+    return {"pair": DisFlow().pair, "plain": plain_dis}
 
 
 def _padded(frame: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -14,13 +14,16 @@ import numpy as np
 from ..child_processes import Child
 from ..errors import FrameError
 from ..pictures import Size
-from .dis import DisFlow
+from .dis import estimators
 
 BothWays: TypeAlias = tuple[np.ndarray, np.ndarray]
 """Flow first → second and second → first of a pair, the smaller index first."""
 
 TRIES = 3
 """Processes that may end while they estimate a pair until it fails: where memory is short, the system kills several."""
+
+URGENT_PROCESSES = 3
+"""Processes beyond the others, at most, for flow that a frame waits for: to each of its static references."""
 
 AHEAD_PER_PROCESS = 2
 """Pairs that are begun ahead for each process: one that it works on, and one that waits for it."""
@@ -40,6 +43,7 @@ class FlowPool:
     def __init__(self, processes: int) -> None:
         self._processes = processes
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="flow")
+        self._urgent_threads = ThreadPoolExecutor(min(processes, URGENT_PROCESSES), thread_name_prefix="flow")
         self._children: set[Child] = set()
         self._idle: deque[Child] = deque()
         self._lock = threading.Lock()
@@ -57,7 +61,8 @@ class FlowPool:
             self._is_closed = True
             for child in self._children:
                 child.kill()
-        self._threads.shutdown(cancel_futures=True)
+        for threads in (self._threads, self._urgent_threads):
+            threads.shutdown(cancel_futures=True)
         for child in self._children:
             child.close()
 
@@ -74,7 +79,11 @@ class FlowPool:
 
     def submit(self, a: np.ndarray, b: np.ndarray, size: Size) -> Future[BothWays]:
         """Begins to estimate a pair, after those that were submitted before."""
-        return self._threads.submit(self._estimate, a, b, size)
+        return self._threads.submit(self._estimate, "pair", a, b, size)
+
+    def submit_plain(self, a: np.ndarray, b: np.ndarray) -> Future[np.ndarray]:
+        """Begins `plain_dis`, at once: the frame that is needed next waits for it."""
+        return self._urgent_threads.submit(self._estimate, "plain", a, b)
 
     def submit_once(
         self, path: Path, load: Callable[[], BothWays | None], a: np.ndarray, b: np.ndarray, size: Size
@@ -91,16 +100,16 @@ class FlowPool:
                 future = self._shared[path] = self.submit(a, b, size) if loaded is None else _done(loaded)
             return future
 
-    def _estimate(self, a: np.ndarray, b: np.ndarray, size: Size) -> BothWays:
-        """In a thread of its own for each process."""
+    def _estimate(self, name: str, *arguments: Any) -> Any:
+        """What a process answers; in a thread of its own for each process."""
         reason = ""
         for _ in range(TRIES):
             try:
                 child = self._idle_child()
             except OSError:
-                return DisFlow().pair(a, b, size)
+                return estimators()[name](*arguments)
             try:
-                child.send((a, b, size))
+                child.send((name, *arguments))
                 answer = child.receive()
             except EOFError:
                 reason = self._remove(child)
@@ -108,8 +117,7 @@ class FlowPool:
             self._idle.append(child)
             if isinstance(answer, Exception):
                 raise answer
-            flows: BothWays = answer
-            return flows
+            return answer
         raise FrameError(f"{TRIES} processes ended while they estimated the flow of a frame (the last: {reason})")
 
     def _idle_child(self) -> Child:

@@ -1,7 +1,7 @@
 """The child process that estimates flow: it answers one pair of frames after the other until its parent ends.
 
-A request is `(a, b, size)` as `FlowEstimator.pair` takes it, and its answer what that returns, or the exception that it
-raises.
+A request is a name of `dis.estimators` with the arguments of that function, and its answer what the function returns,
+or the exception that it raises.
 """
 
 import os
@@ -16,15 +16,16 @@ def serve(descriptor: int) -> None:
     parent = Parent(descriptor)
     # As many of these processes work as there are cores for them; NumPy reads this when it is imported.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    from .dis import DisFlow
+    from .dis import estimators
 
-    estimator = DisFlow()
+    functions = estimators()
     requests: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
     parent.listen(requests.put)
     while True:
         answer: Any
         try:
-            answer = estimator.pair(*requests.get())
+            name, *arguments = requests.get()
+            answer = functions[name](*arguments)
         except Exception as error:
             answer = error
         parent.send(answer)

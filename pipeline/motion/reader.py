@@ -106,7 +106,8 @@ class MotionReader:
         self._pool = estimator if isinstance(estimator, FlowPool) else None
         if self._pool is not None:
             self._pool.readers += 1
-        self._static = StaticRegions() if static_regions is None else static_regions
+        submit = None if self._pool is None else self._pool.submit_plain
+        self._static = StaticRegions(submit=submit) if static_regions is None else static_regions
         self._keyframes: dict[int, np.ndarray] = {}
         self._storing: list[tuple[int, int, Size]] = []
         """Pairs of a chain that are begun and not stored yet."""

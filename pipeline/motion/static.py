@@ -4,7 +4,9 @@ Estimated flow is never quite 0: sensor noise shifts it by some tenths of a pixe
 resampled, and blurred, in every frame of a shot in which nothing moves.
 """
 
+import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import numpy as np
 import torch
@@ -77,11 +79,17 @@ def _is_needed_after(index: int, now: int, shot: int) -> bool:
 class StaticRegions:
     """Finds the static regions of a film's frames; keeps the reference frames of the current shot.
 
-    `flow` estimates the flow between two frames at the painting's size (`H×W×3` uint8 → `H×W×2`).
+    `flow` estimates the flow between two frames at the painting's size (`H×W×3` uint8 → `H×W×2`). Instead `submit` may
+    begin to, so that several are estimated at the same time.
     """
 
-    def __init__(self, flow: Callable[[np.ndarray, np.ndarray], np.ndarray] = plain_dis) -> None:
+    def __init__(
+        self,
+        flow: Callable[[np.ndarray, np.ndarray], np.ndarray] = plain_dis,
+        submit: Callable[[np.ndarray, np.ndarray], Future[np.ndarray]] | None = None,
+    ) -> None:
         self._flow = flow
+        self._submit = submit
         self._references: dict[int, np.ndarray] = {}
 
     @property
@@ -120,11 +128,14 @@ class StaticRegions:
         if not references or np.linalg.norm(flow, axis=2).min() >= 2 * threshold:
             return nothing
         mask = unchanged_mask(content, other, flow, threshold)
-        for index in references:
-            if not mask.any() or index not in self._references:
+        if not mask.any() or not self.kept.issuperset(references):
+            return nothing
+        kept = [self._references[index] for index in references]
+        flows = [self._begin(content, earlier) for earlier in kept]
+        for earlier, flow_to in zip(kept, flows, strict=True):
+            mask = mask * unchanged_mask(content, earlier, flow_to(), STATIC_FAR)
+            if not mask.any():
                 return nothing
-            earlier = self._references[index]
-            mask = mask * unchanged_mask(content, earlier, self._flow(content, earlier), STATIC_FAR)
         return erode(mask)
 
     def mask_to_keyframe(
@@ -136,7 +147,13 @@ class StaticRegions:
         """
         if near is not None and not near.any():
             return near
-        flow = self._flow(content, keyframe)
+        flow = self._begin(content, keyframe)()
         if near is None:
             return self.mask(content, keyframe, flow, references, STATIC_FAR)
         return np.asarray(near * erode(unchanged_mask(content, keyframe, flow, STATIC_FAR)))
+
+    def _begin(self, content: np.ndarray, other: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begins to estimate the flow content → other, where `submit` is given; returns what waits for it."""
+        if self._submit is None:
+            return functools.partial(self._flow, content, other)
+        return self._submit(content, other).result
