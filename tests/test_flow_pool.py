@@ -3,11 +3,14 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from impasto.child_processes import Child
 from impasto.errors import FrameError
@@ -16,8 +19,10 @@ from impasto.motion.dis import DisFlow, plain_dis
 from impasto.motion.flow_pool import BothWays, FlowPool
 from impasto.motion.reader import MotionFrame, MotionReader
 from impasto.pictures import Size
+from impasto.run.reader_slots import flow_processes
 from samples import scenes
 from tests.test_motion import Film
+from tests.test_processes import until
 
 SIZE = (48, 80)
 
@@ -25,6 +30,13 @@ SIZE = (48, 80)
 @pytest.fixture(scope="module")
 def scene() -> scenes.Scene:
     return scenes.occluder(SIZE, 8, 1, velocity=(4.0, 1.0), ground_velocity=(0.0, 0.0))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def same(a: BothWays, b: BothWays) -> bool:
@@ -107,6 +119,33 @@ def test_it_can_be_left_while_it_works(scene: scenes.Scene) -> None:
     assert all(future.done() for future in futures)
 
 
+def test_its_processes_end_with_the_one_that_started_them() -> None:
+    """Also while they work, and however that ends."""
+    script = """
+import os, sys
+import numpy as np
+from impasto.motion.flow_pool import FlowPool
+pool = FlowPool(2)
+frames = [np.random.default_rng(seed).integers(0, 255, (600, 1000, 3), np.uint8) for seed in (0, 1)]
+pool.pair(frames[0][:64, :64], frames[1][:64, :64], (64, 64))
+pairs = [pool.submit(*frames, (600, 1000)) for _ in range(9)]
+print(*(child.pid for child in pool._children), flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        children = [int(pid) for pid in parent.stdout.readline().split()]
+        assert children and all(map(is_running, children))
+        parent.kill()
+    assert until(lambda: not any(map(is_running, children)))
+
+
 class RecordedPool(FlowPool):
     """Keeps a record of how many pairs were begun."""
 
@@ -140,6 +179,14 @@ def test_pairs_ahead_are_begun_once_and_few_at_a_time(scene: scenes.Scene) -> No
             assert pool.begun == min(index + flow_pool.AHEAD_PER_PROCESS, scene.frame_count - 1)
             assert identical(frame, plain.take(index, (index - 1,), 0))
     assert film.reads == list(range(scene.frame_count))
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "gibibytes", "expected"),
+    [("cuda", 16, 128, 15), ("cuda", 64, 512, 16), ("cuda", 16, 16, 8), ("cuda", 1, 8, 1), ("cpu", 16, 128, 0)],
+)
+def test_processes_leave_cores_and_memory_to_others(device: str, cores: int, gibibytes: int, expected: int) -> None:
+    assert flow_processes(torch.device(device), cores, gibibytes << 30) == expected
 
 
 def test_large_paintings_are_estimated_less_far_ahead() -> None:

@@ -20,7 +20,7 @@ from ..motion.flow_pool import FlowPool
 from ..motion.raft import RaftFlow
 from ..motion.reader import MotionReader
 from ..plan.flow_method import FlowMethod
-from ..plan.resources import usable_cores
+from ..plan.resources import physical_memory_bytes, usable_cores
 from ..settings import Settings
 
 
@@ -42,11 +42,20 @@ def frame_index_of(job: Job) -> FrameIndex | None:
 FLOW_PROCESSES_MAX = 16
 """The most processes that estimate flow: a GPU paints no faster than so many follow."""
 
+FLOW_PROCESS_BYTES = 256 << 20
+"""Memory of such a process at the largest working size (measured: 207 MB)."""
 
-def flow_processes(device: torch.device, cores: int) -> int:
+FLOW_MEMORY_SHARE = 1 / 8
+"""The share of this machine's memory that they take at most."""
+
+
+def flow_processes(device: torch.device, cores: int, memory_bytes: int) -> int:
     """How many processes estimate flow by DIS beside a device that paints: all `cores` that a GPU leaves but one; none
     beside a CPU, whose cores all paint, so that a thread does it."""
-    return 0 if device.type == "cpu" else min(max(cores - 1, 1), FLOW_PROCESSES_MAX)
+    if device.type == "cpu":
+        return 0
+    fitting = int(FLOW_MEMORY_SHARE * memory_bytes) // FLOW_PROCESS_BYTES
+    return max(1, min(cores - 1, fitting, FLOW_PROCESSES_MAX))
 
 
 class FlowEstimators:
@@ -68,7 +77,9 @@ class FlowEstimators:
         self._device = device
         self._make_raft = make_raft
         self._raft: FlowEstimator | None = None
-        self._processes = flow_processes(device, usable_cores()) if processes is None else processes
+        if processes is None:
+            processes = flow_processes(device, usable_cores(), physical_memory_bytes())
+        self._processes = processes
         self._pool: FlowPool | None = None
         self._open = contextlib.ExitStack()
 
