@@ -26,12 +26,12 @@ def is_consistent(flow: Array, returned: Array, axis: int) -> Array:
     which the result lacks. Where they do not cancel the pixel of a is occluded in b, or one flow is wrong. For arrays
     and tensors, whose samplers differ: OpenCV's rounds positions to 1/32 pixel, `warp` does not.
     """
-    lengths = _squared_length(flow, axis) + _squared_length(returned, axis)
-    consistent: Array = _squared_length(flow + returned, axis) <= CONSISTENCY_SLOPE * lengths + CONSISTENCY_OFFSET
+    lengths = squared_lengths(flow, axis) + squared_lengths(returned, axis)
+    consistent: Array = squared_lengths(flow + returned, axis) <= CONSISTENCY_SLOPE * lengths + CONSISTENCY_OFFSET
     return consistent
 
 
-def _squared_length(vectors: Array, axis: int) -> Array:
+def squared_lengths(vectors: Array, axis: int) -> Array:
     """dx² + dy², where the components lie along `axis`, which the result lacks."""
     # NumPy sums along a short last axis at a tenth of this speed.
     across, down = (vectors[(slice(None),) * axis + (component,)] for component in (0, 1))

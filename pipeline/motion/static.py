@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from ..pictures import blur, to_tensor
+from .consistency import squared_lengths
 from .dis import plain_dis
 from .flow import to_flow
 from .occlusion import COLOR_BLUR, color_agreement
@@ -54,7 +55,9 @@ def _blur_coarsely(images: torch.Tensor, sigma: float) -> torch.Tensor:
 def unchanged_mask(content: np.ndarray, other: np.ndarray, flow: np.ndarray, threshold: float) -> torch.Tensor:
     """1 where content neither moves to another frame, along `flow`, nor differs from it in colour: `1×1×H×W`."""
     sigma = max(STATIC_MIN_BLUR, STATIC_BLUR * max(flow.shape[:2]))
-    return static_mask(to_flow(flow), sigma, threshold) * color_agreement(to_tensor(content), to_tensor(other))
+    mask = static_mask(to_flow(flow), sigma, threshold)
+    # Where everything moves, the colours need not be compared.
+    return mask * color_agreement(to_tensor(content), to_tensor(other)) if mask.any() else mask
 
 
 def erode(mask: torch.Tensor) -> np.ndarray:
@@ -125,7 +128,7 @@ class StaticRegions:
         """
         nothing = np.zeros(flow.shape[:2], np.float32)
         # Most frames move all over, and then no further flow has to be estimated.
-        if not references or np.linalg.norm(flow, axis=2).min() >= 2 * threshold:
+        if not references or np.sqrt(squared_lengths(flow, 2).min()) >= 2 * threshold:
             return nothing
         mask = unchanged_mask(content, other, flow, threshold)
         if not mask.any() or not self.kept.issuperset(references):
