@@ -62,6 +62,7 @@ def print_status(status: "JobStatus") -> None:
     if status.seconds_per_frame is not None:
         rows.append(("pace", f"{format_duration(status.seconds_per_frame)} per frame"))
     rows += _device_rows(status)
+    rows += _time_rows(status)
     if not status.finished:
         rows.append(("left", format_duration(status.seconds_left)))
     if status.losses is not None:
@@ -81,6 +82,15 @@ def _state(status: "JobStatus") -> str:
 
 def _not_kept_rows(lines: Sequence[str]) -> list[tuple[str, str]]:
     return [("" if row else "not kept", with_flags(line)) for row, line in enumerate(lines)]
+
+
+def _time_rows(status: "JobStatus") -> list[tuple[str, str]]:
+    """Which share of the time went to painting, and which to waiting."""
+    use = status.time_use
+    if use is None or not use.seconds:
+        return []
+    shares = (f"{name} {getattr(use, name) / use.seconds:.0%}" for name in ("flow", "reading", "saving"))
+    return [("time", f"painting {use.painting / use.seconds:.0%}, waiting for {', '.join(shares)}")]
 
 
 def _device_rows(status: "JobStatus") -> list[tuple[str, str]]:

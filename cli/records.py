@@ -28,6 +28,7 @@ def status_record(status: "JobStatus") -> dict[str, object]:
     record["failed"] = [{"name": name, "message": message} for name, message in status.failed]
     losses = status.losses
     record["losses"] = None if losses is None else {**vars(losses), "objective": losses.objective}
+    record["time_use"] = None if status.time_use is None else vars(status.time_use)
     return {"event": "status", **record}
 
 

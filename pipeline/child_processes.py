@@ -103,6 +103,10 @@ class Child:
         self.close()
         return f"{reason}: {lines[-1]}" if lines else reason
 
+    def kill(self) -> None:
+        """Kills the child; a thread that waits for its next message gets `EOFError`."""
+        self._process.kill()
+
     def close(self) -> None:
         """Kills the child, if it is alive, and closes the connection."""
         self._process.kill()

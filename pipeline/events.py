@@ -132,6 +132,26 @@ class Assembling:
 
 
 @dataclasses.dataclass(frozen=True)
+class TimeUse:
+    """Where the time of a job's runs went while frames were painted, in seconds.
+
+    Where only some workers wait, the time counts by their share. What is missing in the sum is the time in which frames
+    are handed out, or no frame can begin before others are done.
+    """
+
+    seconds: float = 0.0
+    """All of it."""
+    painting: float = 0.0
+    """While workers painted."""
+    flow: float = 0.0
+    """While a free worker waited for the optical flow and the masks of its frame."""
+    reading: float = 0.0
+    """While a free worker waited for its frame to be read."""
+    saving: float = 0.0
+    """While nothing was painted until a painting was saved."""
+
+
+@dataclasses.dataclass(frozen=True)
 class JobDone:
     """The job has ended; `failed` has a line for each frame that could not be painted."""
 
@@ -147,6 +167,8 @@ class JobDone:
     seconds: float
     not_kept: tuple[str, ...] = ()
     """A line for everything of the content that the output could not keep."""
+    time_use: TimeUse | None = None
+    """Over all runs of the job; None where nothing was painted."""
 
 
 Event: TypeAlias = (
@@ -200,6 +222,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Losses):
         terms = {**dataclasses.asdict(value), "objective": value.objective}
         return {name: _plain(term) for name, term in terms.items()}
+    if isinstance(value, TimeUse):
+        return dataclasses.asdict(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no infinity and no NaN.
     if isinstance(value, Path):

@@ -11,13 +11,16 @@ They hold everywhere, unless a docstring says otherwise:
 Conventions of flows and masks are in `motion/warp.py`.
 """
 
+from __future__ import annotations
+
 import math
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image
-from torch.nn import functional
+
+if TYPE_CHECKING:  # Processes that see only arrays start without torch, which takes seconds to import.
+    import torch
 
 Size: TypeAlias = tuple[int, int]
 """(height, width) in pixels."""
@@ -28,6 +31,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def to_tensor(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """H×W×3 uint8 array as a 1×3×H×W float32 tensor in [0, 1]."""
+    import torch
+
     tensor = torch.tensor(array, device=device)
     return tensor.permute(2, 0, 1).unsqueeze(0).to(torch.float32).div_(255).contiguous()
 
@@ -38,6 +43,8 @@ def to_array(image: torch.Tensor) -> np.ndarray:
     Rounding down would darken a video by half a level per frame, since each frame starts from the previous one as
     saved.
     """
+    import torch
+
     if image.dim() == 4:
         (image,) = image
     quantised = image.detach().clamp(0, 1).mul(255).round().to(torch.uint8)
@@ -82,6 +89,9 @@ def resize(array: np.ndarray, size: Size) -> np.ndarray:
 
 def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """B×C×H×W convolved with a Gaussian of standard deviation `sigma` pixels; borders are replicated."""
+    import torch
+    from torch.nn import functional
+
     radius = max(1, math.ceil(3 * sigma))
     offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     weights = torch.exp(-offsets.square() / (2 * sigma * sigma))

@@ -18,6 +18,7 @@ from impasto.errors import Interrupted, JobMismatchError, OutOfMemoryError, Part
 from impasto.events import Event, FrameDone, FrameStarted, Losses, Notice, StopSignal
 from impasto.job.job import Job
 from impasto.job.records import PlannedFrame
+from impasto.media import decoding
 from impasto.media.images import write_image
 from impasto.motion.dis import DisFlow
 from impasto.paint.batch import Batch, paint_one
@@ -458,6 +459,37 @@ def test_the_network_for_the_flow_is_there_once(material: Path) -> None:
     )
     JobRun(read_inputs(job), loop_factory=functools.partial(FrameLoop, make_estimators=estimators)).run()
     assert widths(job) == [[48, 64, 3]] and made == [str(material / "style.png")]
+
+
+def test_photos_of_a_batch_are_read_once_by_one_reader(material: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one thread, and so in one decoder at a time, while others are painted."""
+    reads: list[tuple[str, int]] = []
+
+    def read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+        reads.append((path.name, threading.get_ident()))
+        return read_image_and_alpha(path)
+
+    read_image_and_alpha = decoding.read_image_and_alpha
+    monkeypatch.setattr(decoding, "read_image_and_alpha", read)
+    stylize(asked(material, "read", executor="inline", batch=3))
+    painting = [(name, thread) for name, thread in reads if thread != threading.get_ident()]
+    assert sorted(name for name, _ in painting) == [f"{number}.png" for number in range(7)]
+    assert len({thread for _, thread in painting}) == 1
+
+
+@pytest.mark.parametrize("more", [(), ("passes={count: 3, iterations: 2, temporal_from: 2}",)], ids=["once", "passes"])
+def test_flow_of_processes_paints_the_same_film(material: Path, more: tuple[str, ...]) -> None:
+    write_clip(material / "cut.mp4", footage(7))
+    painted = []
+    for processes in (0, 2):
+        job = dataclasses.replace(
+            asked(material, f"flow-{processes}", "cut.mp4", executor="inline"),
+            settings=settings(*SLOW, "shots.cuts=[4]", *more),
+        )
+        estimators = functools.partial(FlowEstimators, processes=processes)
+        JobRun(read_inputs(job), loop_factory=functools.partial(FrameLoop, make_estimators=estimators)).run()
+        painted.append(hashes(job))
+    assert painted[0] == painted[1]
 
 
 class Deadly(InlineExecutor):

@@ -509,7 +509,9 @@ def test_status(here: Path) -> None:
     assert result.code == 0
     assert "finished" in result.out
     assert "3 of 3 (100%)" in result.out
+    assert re.search(r"time +painting \d+%, waiting for flow \d+%, reading \d+%, saving \d+%\n", result.out)
     record = impasto("status", "o.mp4.impasto", "--json").records[0]
+    assert record["time_use"]["seconds"] > record["time_use"]["painting"] > 0
     assert (record["event"], record["done_count"], record["frame_count"]) == ("status", 3, 3)
     assert (record["finished"], record["owner"], record["failed"]) == (True, None, [])
     assert record["output"] == str(here / "o.mp4")

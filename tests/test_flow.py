@@ -17,12 +17,13 @@ from torchvision.models.optical_flow import Raft_Large_Weights, raft_small
 
 from impasto.errors import InputError, WeightsError
 from impasto.media.images import read_image
+from impasto.motion import flow_matching
+from impasto.motion.consistency import consistent_pixels
 from impasto.motion.dis import DisFlow
 from impasto.motion.flo_files import FloFolder, read_flo
 from impasto.motion.flow import FlowEstimator, resize_flow, working_size
 from impasto.motion.flow_fit import refit_flow
 from impasto.motion.flow_refinement import dilate, propagate_flow
-from impasto.motion.occlusion import consistent_pixels
 from impasto.motion.raft import RaftFlow
 from impasto.pictures import Size
 from samples import scenes
@@ -197,6 +198,22 @@ class TestDisFlow:
             cv2.setNumThreads(threads)
         for first, second in itertools.pairwise(results):
             assert all(np.array_equal(flow, same) for flow, same in zip(first, second, strict=True))
+
+    def test_a_frame_of_two_pairs_is_searched_for_features_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        searched: list[np.ndarray] = []
+
+        def features(equal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            searched.append(equal)
+            return search(equal)
+
+        search = flow_matching._features
+        monkeypatch.setattr(flow_matching, "_features", features)
+        footage = scenes.zoom((90, 160), 4, 3)
+        frames = [footage.frame(index) for index in range(4)]
+        estimator = DisFlow()
+        for a, b in itertools.pairwise(frames):
+            estimator.pair(a, b, (90, 160))
+        assert len(searched) == len(frames)
 
     @pytest.mark.parametrize(("clip", "most"), [("market_5", 0.3), ("cave_2", 0.6)])
     def test_real_footage(self, clip: str, most: float) -> None:

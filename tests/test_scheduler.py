@@ -91,9 +91,9 @@ def test_a_chain_waits_for_lower_keys_only() -> None:
 
 def test_what_comes_next_is_told_beforehand() -> None:
     scheduler = Scheduler([Chain(0, 1, 1.0), Chain(1, 1, 2.0)], 1)
-    assert scheduler.upcoming() == 1 and scheduler.next() == 1
-    assert scheduler.upcoming() == 0 and scheduler.next() == 0
-    assert scheduler.upcoming() is None and scheduler.next() is None
+    assert scheduler.upcoming(3) == [1, 0] and scheduler.next() == 1
+    assert scheduler.upcoming() == [0] and scheduler.next() == 0
+    assert scheduler.upcoming() == [] and scheduler.next() is None
 
 
 @given(

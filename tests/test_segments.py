@@ -1,5 +1,6 @@
 """A shot in segments: divided where it gains, the same bits whoever paints it, and no seam where two segments meet."""
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +35,9 @@ from impasto.plan.segments import (
 )
 from impasto.report import stability
 from impasto.run.dry_run import dry_run
+from impasto.run.frame_loop import FrameLoop
 from impasto.run.job_run import JobRun, resume, stylize
+from impasto.run.reader_slots import FlowEstimators
 from samples import scenes
 from tests.support.trees import tree
 from tests.test_cli import FAST, refused
@@ -272,6 +275,13 @@ def test_processes_paint_the_same(material: Path, elsewhere: Path) -> None:
     began = [event.index for event in of_kind(events, FrameStarted)]
     assert began[:2] == [0, 10] and began.index(11) < began.index(9), "both segments at a time"
     assert "1 shot is painted in 2 segments" in notices(events)
+
+
+def test_flow_of_processes_paints_the_same(material: Path, elsewhere: Path) -> None:
+    estimators = functools.partial(FlowEstimators, processes=2)
+    asked = film(elsewhere)
+    JobRun(read_inputs(asked), loop_factory=functools.partial(FrameLoop, make_estimators=estimators)).run()
+    assert hashes(asked) == hashes(film(material, "whole"))
 
 
 @pytest.mark.sweep(1)

@@ -6,6 +6,7 @@
 """
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
@@ -20,7 +21,7 @@ import filelock
 
 from .. import storage
 from ..errors import ImpastoError, JobError, JobMismatchError
-from ..events import Losses
+from ..events import Losses, TimeUse
 from ..presets import differences
 from .folder import (
     CHECKPOINTS_NAME,
@@ -58,6 +59,9 @@ _FOLDER_KEY = "folder"
 
 _EARLIER_KEY = "earlier_outputs"
 """The row of `meta` with the paths where the output was before it was moved, until what is there was looked for."""
+
+_TIME_USE_KEY = "time_use"
+"""The row of `meta` with where the time went."""
 
 _UNPAINTED: dict[str, object] = dict.fromkeys(
     (
@@ -249,6 +253,16 @@ class Job:
     def record_workers(self, count: int) -> None:
         """Records how many workers paint in this run; the time left is estimated from it."""
         self.store.set_meta({"workers": str(count)})
+
+    def record_time_use(self, use: TimeUse) -> None:
+        """Records where the time went, over all runs."""
+        self.store.set_meta({_TIME_USE_KEY: json.dumps(dataclasses.asdict(use))})
+
+    @property
+    def time_use(self) -> TimeUse | None:
+        """Where the time went, over all runs; None where nothing was painted, or by an older program."""
+        text = self.store.meta(_TIME_USE_KEY)
+        return None if text is None else TimeUse(**json.loads(text))
 
     @property
     def frame_index(self) -> str | None:

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..events import Losses
+from ..events import Losses, TimeUse
 from .job import Job
 from .lock import running_owner
 from .records import FrameState, not_kept_lines
@@ -56,6 +56,8 @@ class JobStatus:
     """For how long its owner has finished nothing, where it is stalled."""
     not_kept: tuple[str, ...]
     """A line for everything of the content that the output could not keep."""
+    time_use: TimeUse | None
+    """Where the time went, as of the last frames that are done; None where it is not known."""
 
 
 def status_of(job: Job) -> JobStatus:
@@ -88,6 +90,7 @@ def status_of(job: Job) -> JobStatus:
         lost_owner=lost_owner,
         stalled_seconds=_stalled_seconds(job) if owner is not None else None,
         not_kept=not_kept_lines(job.not_kept),
+        time_use=job.time_use,
     )
 
 

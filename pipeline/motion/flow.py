@@ -10,13 +10,17 @@ Convention
     calls it.
 """
 
-from typing import Protocol
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
-import torch
 
-from ..pictures import Size, fit_within
+from ..pictures import Size, fit_within, size_of
+
+if TYPE_CHECKING:  # Processes that estimate flow start without torch.
+    import torch
 
 WORKING_FACTOR = 2.5
 """Flow is estimated on frames this many times the painting's size, where the source has as much: at the painting's size
@@ -66,12 +70,31 @@ def resample(values: np.ndarray, size: Size) -> np.ndarray:
     return values
 
 
-def flow_targets(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x and y in pixels that `flow` (`H×W×2`) points to, and whether that lies in the frame; `H×W` all three."""
-    height, width = flow.shape[:2]
-    x = np.arange(width, dtype=np.float32) + flow[..., 0]
-    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
-    return x, y, (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+def pixel_grid(size: Size) -> np.ndarray:
+    """Where each pixel is, (x, y): `H×W×2` float32."""
+    height, width = size
+    grid = np.empty((height, width, 2), np.float32)
+    grid[..., 0] = np.arange(width)
+    grid[..., 1] = np.arange(height)[:, None]
+    return grid
+
+
+def flow_positions(flow: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where `flow` (`H×W×2`) points to, (x, y) in pixels as `H×W×2`, and whether that is in the frame (`in_frame`)."""
+    positions = pixel_grid(size_of(flow)) + flow
+    return positions, in_frame(positions, size_of(flow))
+
+
+def in_frame(positions: np.ndarray, size: Size) -> np.ndarray:
+    """1 where positions (x, y), `H×W×2`, lie in a frame of `size`, else 0: `H×W` uint8."""
+    return np.minimum(cv2.inRange(positions, np.zeros(2), np.array([size[1] - 1, size[0] - 1], np.float64)), 1)
+
+
+def sample_at(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """`values` (`H×W×C`) at positions (x, y), `h×w×2`, interpolated linearly and replicated beyond the border."""
+    # The second map is for positions whose x and y are apart.
+    sampled = cv2.remap(values, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(sampled)
 
 
 def require_frames(a: np.ndarray, b: np.ndarray) -> None:
@@ -85,9 +108,13 @@ def require_frames(a: np.ndarray, b: np.ndarray) -> None:
 
 def to_flow(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """A flow as an `H×W×2` float32 array to `1×2×H×W`."""
+    import torch
+
     return torch.from_numpy(np.ascontiguousarray(array)).to(device).permute(2, 0, 1).unsqueeze(0)
 
 
 def to_mask(array: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """A mask as an `H×W` float32 array to `1×1×H×W`."""
+    import torch
+
     return torch.from_numpy(array).to(device)[None, None]

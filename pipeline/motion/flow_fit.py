@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from ..pictures import Size, size_of
-from .occlusion import consistent_pixels
+from .consistency import consistent_pixels
 
 _NEIGHBOURS = 24
 """Support points of a local fit. The distance of the fourth nearest sets the width of their weights."""
@@ -92,4 +92,9 @@ def fit_local_affine(points: np.ndarray, vectors: np.ndarray, centres: np.ndarra
 
 def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared distances between the points `N×2` and `M×2`: `N×M`."""
-    return np.asarray(np.square(a[:, None, 0] - b[None, :, 0]) + np.square(a[:, None, 1] - b[None, :, 1]))
+    across, down = (np.asarray(np.subtract.outer(a[:, axis], b[:, axis])) for axis in (0, 1))
+    # In place: matrices of thousands of points take longer to allocate than to compute.
+    across *= across
+    down *= down
+    across += down
+    return across

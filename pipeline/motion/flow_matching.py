@@ -1,5 +1,7 @@
 """Sparse matches between two frames: SIFT features (Lowe 2004), matched twice and checked against their neighbours."""
 
+from typing import TypeAlias
+
 import cv2
 import numpy as np
 
@@ -31,7 +33,27 @@ def equalize(grey: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.createCLAHE(_CLAHE_CLIP, _CLAHE_TILES).apply(grey))
 
 
-def match_features(grey_a: np.ndarray, grey_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+_Features: TypeAlias = tuple[np.ndarray, np.ndarray]
+"""SIFT points, `N×2` (x, y), and their descriptors, `N×128`; float32 both."""
+
+
+class FeatureFinder:
+    """Finds the SIFT features of grey frames, and keeps those of the last two: a frame of a film is in two pairs."""
+
+    def __init__(self) -> None:
+        self._found: dict[bytes, _Features] = {}
+
+    def features(self, equal: np.ndarray) -> _Features:
+        """The features of a frame with its contrast equalised."""
+        key = repr(equal.shape).encode() + equal.tobytes()
+        found = self._found.pop(key, None) or _features(equal)
+        self._found[key] = found
+        while len(self._found) > 2:
+            del self._found[next(iter(self._found))]
+        return found
+
+
+def match_features(grey_a: np.ndarray, grey_b: np.ndarray, finder: FeatureFinder) -> tuple[np.ndarray, np.ndarray]:
     """Matching points of two grey frames, `N×2` float32 (x, y) in their pixels, for `a` and for `b`.
 
     A second, guided match looks only near where the first matches point. There a weaker ratio is enough, which finds a
@@ -39,16 +61,14 @@ def match_features(grey_a: np.ndarray, grey_b: np.ndarray) -> tuple[np.ndarray, 
     """
     size = size_of(grey_a)
     small = fit_within(size, _FEATURE_SIDE)
-    points_a, descriptors_a = _features(equalize(resample(grey_a, small)))
-    points_b, descriptors_b = _features(equalize(resample(grey_b, small)))
+    points_a, descriptors_a = finder.features(equalize(resample(grey_a, small)))
+    points_b, descriptors_b = finder.features(equalize(resample(grey_b, small)))
     if min(len(points_a), len(points_b)) < 2:
         return points_a[:0], points_b[:0]
     # Descriptors are whole numbers, and these sums stay below 2²⁴: exact in float32, in whatever order.
-    distances = (
-        np.square(descriptors_a).sum(1)[:, None]
-        + np.square(descriptors_b).sum(1)[None]
-        - 2 * (descriptors_a @ descriptors_b.T)
-    )
+    distances = descriptors_a @ (-2 * descriptors_b.T)
+    distances += np.square(descriptors_a).sum(1)[:, None]
+    distances += np.square(descriptors_b).sum(1)
     i, j = _consistent_matches(points_a, points_b, *_mutual_nearest(distances, _RATIO))
     if len(i) >= MIN_MATCHES:
         guide = interpolate_matches(points_a[i], points_b[j] - points_a[i], small)
@@ -62,8 +82,7 @@ def match_features(grey_a: np.ndarray, grey_b: np.ndarray) -> tuple[np.ndarray, 
     return (points_a[i] + 0.5) * scale - 0.5, (points_b[j] + 0.5) * scale - 0.5
 
 
-def _features(equal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """SIFT points, `N×2` (x, y), and their descriptors, `N×128`; float32 both."""
+def _features(equal: np.ndarray) -> _Features:
     sift = cv2.SIFT.create(nfeatures=2500, contrastThreshold=0.005)
     keypoints, descriptors = sift.detectAndCompute(equal, None)
     if not keypoints:

@@ -1,6 +1,7 @@
 """The last frames of a film that were read, at the painting's size and at the size at which flow is estimated."""
 
 import contextlib
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -46,6 +47,8 @@ class FrameCache:
         self._has_flow = has_flow
         self._backward = backward
         self._frames: OrderedDict[int, CachedFrame] = OrderedDict()
+        self.read_seconds = 0.0
+        """The time that reading has taken so far."""
 
     def ensure_capacity(self, count: int) -> None:
         """Keeps at least `count` frames from now on."""
@@ -73,10 +76,17 @@ class FrameCache:
     def _read(self, index: int) -> None:
         if index in self._frames:
             return
+        began = time.perf_counter()
+        try:
+            self._frames[index] = self._decode(index)
+        finally:
+            self.read_seconds += time.perf_counter() - began
+        while len(self._frames) > self._capacity:
+            self._frames.popitem(last=False)
+
+    def _decode(self, index: int) -> CachedFrame:
         array, alpha = self._reader.read(index)
         size = fit_within(size_of(array), self._longer_side)
         content = resize(array, size)
         source = resize(array, working_size(size_of(array), size)) if self._has_flow else content
-        self._frames[index] = CachedFrame(content, source, alpha, size_of(array))
-        while len(self._frames) > self._capacity:
-            self._frames.popitem(last=False)
+        return CachedFrame(content, source, alpha, size_of(array))

@@ -10,21 +10,13 @@ Convention
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
 
-import cv2
-import numpy as np
 import torch
 from torch.nn import functional
 
 from ..pictures import blur
-from .flow import flow_targets
+from .consistency import is_consistent
 from .warp import BORDER_TOLERANCE, warp
-
-CONSISTENCY_SLOPE = 0.01
-CONSISTENCY_OFFSET = 0.5
-"""Ruder et al. 2016, eq. 6 (after Sundaram et al. 2010): the squared distance by which forward and backward flow may
-miss each other, as a share of their squared lengths plus squared pixels."""
 
 BOUNDARY_SLOPE = 0.01
 BOUNDARY_OFFSET = 0.002
@@ -43,22 +35,6 @@ COLOR_NOISE_FACTOR = 6.0
 BLURRED_NOISE = 0.25
 """What the blur leaves of white noise, relative to what it removes."""
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
-
-
-def is_consistent(flow: Array, returned: Array, axis: int) -> Array:
-    """Whether forward and backward flow cancel: |w̃ + ŵ|² ≤ 0.01 (|w̃|² + |ŵ|²) + 0.5 (Ruder et al. 2016, eq. 6).
-
-    `flow` is ŵ (a → b) and `returned` w̃, the backward flow sampled where ŵ points; (dx, dy) in pixels along `axis`,
-    which the result lacks. Where they do not cancel the pixel of a is occluded in b, or one flow is wrong. For arrays
-    and tensors, whose samplers differ: OpenCV's rounds positions to 1/32 pixel, `warp` does not.
-    """
-    error = flow + returned
-    miss = (error * error).sum(axis)
-    lengths = (flow * flow).sum(axis) + (returned * returned).sum(axis)
-    consistent: Array = miss <= CONSISTENCY_SLOPE * lengths + CONSISTENCY_OFFSET
-    return consistent
-
 
 def in_frame_mask(flow: torch.Tensor) -> torch.Tensor:
     """1 where x + flow(x) lies in the frame, else 0: `B×1×H×W` for `B×2×H×W`."""
@@ -75,13 +51,6 @@ def in_frame_mask(flow: torch.Tensor) -> torch.Tensor:
 def consistency_mask(flow: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
     """1 where `flow` (a → b) and `back` (b → a) are consistent (see `is_consistent`), else 0: `B×1×H×W`."""
     return is_consistent(flow, warp(back, flow, "bilinear"), 1).unsqueeze(1).to(flow.dtype)
-
-
-def consistent_pixels(flow: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """`consistency_mask` and in-frame test of `H×W×2` arrays, `H×W` bool, for the estimation of flow itself."""
-    x, y, inside = flow_targets(flow)
-    returned = cv2.remap(back, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(inside & is_consistent(flow, returned, 2))
 
 
 def motion_boundary_mask(flow: torch.Tensor) -> torch.Tensor:

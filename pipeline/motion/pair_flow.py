@@ -1,10 +1,12 @@
 """Flow between two frames of a film by their indices: estimated and cached, or read from flow files."""
 
+import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,14 +16,12 @@ from ..errors import InputError
 from ..pictures import Size
 from .flo_files import FloFolder
 from .flow import FlowEstimator, to_mask
+from .flow_pool import BothWays, FlowPool
 
 PAIRS_IN_MEMORY = 3
 
 STORE_LOCK = threading.Lock()
 """Of several readers that come upon the same pair at the same time, one estimates it and the others load it."""
-
-_BothWays: TypeAlias = tuple[np.ndarray, np.ndarray]
-"""Flow first → second and second → first of a pair, the smaller index first."""
 
 
 class PairFlow(Protocol):
@@ -31,6 +31,13 @@ class PairFlow(Protocol):
         """Flow index → other and other → index, `H×W×2` float32 in pixels of `size`; None for a missing second.
 
         `store` writes the pair to the disk, for later readers. Raises `InputError` where there is no flow to be had.
+        """
+        ...
+
+    def begin(self, pairs: Sequence[tuple[int, int]], size: Size, *, drops_others: bool = False) -> None:
+        """Begins to estimate pairs that are needed next, in this order, where that can go on beside other work.
+
+        With `drops_others` what was begun before and is not among them is dropped.
         """
         ...
 
@@ -51,7 +58,8 @@ class CachedFlow:
     """`PairFlow` of an estimator. Each pair is estimated once, in both directions.
 
     The last `PAIRS_IN_MEMORY` pairs are kept in memory; in `folder` are those that a caller asks to store, or with
-    `stores_all` all of them. `source` returns a frame of the film at the flow's working size.
+    `stores_all` all of them. `source` returns a frame of the film at the flow's working size. A `FlowPool` estimates
+    pairs ahead.
     """
 
     def __init__(
@@ -66,9 +74,10 @@ class CachedFlow:
         self._source = source
         self._folder = folder
         self._stores_all = stores_all
-        self._recent: OrderedDict[tuple[int, int], _BothWays] = OrderedDict()
+        self._recent: OrderedDict[tuple[int, int], BothWays] = OrderedDict()
+        self._begun: dict[tuple[int, int], Future[BothWays]] = {}
 
-    def flow(self, index: int, other: int, size: Size, *, store: bool = False) -> _BothWays:
+    def flow(self, index: int, other: int, size: Size, *, store: bool = False) -> BothWays:
         pair = min(index, other), max(index, other)
         flows = self._recent.get(pair)
         if flows is None:
@@ -79,6 +88,19 @@ class CachedFlow:
             with STORE_LOCK:
                 self._write(pair, flows)
         return flows if index < other else flows[::-1]
+
+    def begin(self, pairs: Sequence[tuple[int, int]], size: Size, *, drops_others: bool = False) -> None:
+        if not isinstance(self._estimator, FlowPool):
+            return
+        wanted = [(min(pair), max(pair)) for pair in pairs]
+        if drops_others:
+            self._begun = {pair: future for pair, future in self._begun.items() if pair in wanted}
+        for pair in wanted:
+            if pair in self._recent or pair in self._begun or (self._folder is not None and self.is_stored(*pair)):
+                continue
+            # A frame that cannot be read is reported when its flow is asked for.
+            with contextlib.suppress(InputError):
+                self._begun[pair] = self._submit(self._estimator, pair, size)
 
     def is_available(self, index: int, other: int) -> bool:
         return True
@@ -93,12 +115,13 @@ class CachedFlow:
         assert self._folder is not None, "flow to distant keyframes needs a folder"
         return self._folder / f"{pair[0]}-{pair[1]}"
 
-    def _load_or_estimate(self, pair: tuple[int, int], size: Size, store: bool) -> _BothWays:
+    def _load_or_estimate(self, pair: tuple[int, int], size: Size, store: bool) -> BothWays:
+        if self._folder is not None and (stored := self._load(pair, size)) is not None:
+            return stored
+        if isinstance(self._estimator, FlowPool):
+            return self._take_begun(self._estimator, pair, size, store)
         if self._folder is None:
             return self._estimate(pair, size)
-        stored = self._load(pair, size)
-        if stored is not None:
-            return stored
         with STORE_LOCK:
             stored = self._load(pair, size)
             if stored is not None:
@@ -108,14 +131,30 @@ class CachedFlow:
                 self._write(pair, flows)
             return flows
 
-    def _estimate(self, pair: tuple[int, int], size: Size) -> _BothWays:
+    def _estimate(self, pair: tuple[int, int], size: Size) -> BothWays:
         assert self._estimator is not None, "links need an estimator of flow"
         return self._estimator.pair(self._source(pair[0]), self._source(pair[1]), size)
 
-    def _write(self, pair: tuple[int, int], flows: _BothWays) -> None:
+    def _take_begun(self, pool: FlowPool, pair: tuple[int, int], size: Size, store: bool) -> BothWays:
+        """The pair from one of the pool's processes, begun now if it was not before."""
+        future = self._begun.pop(pair, None) or self._submit(pool, pair, size)
+        flows = future.result()
+        if store:
+            with STORE_LOCK:
+                if self._load(pair, size) is None:
+                    self._write(pair, flows)
+        return flows
+
+    def _submit(self, pool: FlowPool, pair: tuple[int, int], size: Size) -> Future[BothWays]:
+        a, b = (self._source(index) for index in pair)
+        if self._folder is None:
+            return pool.submit(a, b, size)
+        return pool.submit_once(self._path(pair), lambda: self._load(pair, size), a, b, size)
+
+    def _write(self, pair: tuple[int, int], flows: BothWays) -> None:
         storage.write_checksummed(self._path(pair), np.stack(flows).astype("<f4").tobytes())
 
-    def _load(self, pair: tuple[int, int], size: Size) -> _BothWays | None:
+    def _load(self, pair: tuple[int, int], size: Size) -> BothWays | None:
         """The pair from the folder; None where it is not there, damaged or of another size."""
         data = storage.read_checksummed(self._path(pair))
         if data is None or len(data) != 2 * 2 * 4 * size[0] * size[1]:
@@ -138,6 +177,9 @@ class FileFlow:
                 f"{other}; add it, or cut the film there"
             )
         return flow, self._files.read(other, index, size)
+
+    def begin(self, pairs: Sequence[tuple[int, int]], size: Size, *, drops_others: bool = False) -> None:
+        pass
 
     def is_available(self, index: int, other: int) -> bool:
         return self._files.path_of(index, other).is_file()

@@ -1,6 +1,8 @@
 """The content of a film at the painting's size, with flow and occlusion masks, read ahead while the device paints."""
 
-from collections.abc import Sequence
+import itertools
+import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from ..pictures import Size, size_of, to_tensor
 from .chaining import FlowChains
 from .flo_files import FloFolder
 from .flow import FlowEstimator, to_flow, to_mask
+from .flow_pool import FlowPool
 from .frame_cache import FrameCache
 from .occlusion import link_visibility, visibility_mask
 from .pair_flow import CachedFlow, FileFlow, PairFlow
@@ -48,6 +51,8 @@ class MotionFrame:
     """`H×W` uint8 at the content's own size; None where all is opaque."""
     own_size: Size
     """The content's own size."""
+    reading_share: float
+    """The share of reading in the time that it took; the rest is flow and masks."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,11 @@ class MotionReader:
     are found, where links have a flow of exactly 0. `keyframes` are distant frames, before or after, to which flow is
     chained from each frame to the next; only flow, no frame between, is kept for that.
 
-    The flow of each pair of frames is computed once, in both directions. In `flow_store` all of it is kept on disk for
-    later passes; in `chain_store` only the flow that chains need. Without links no `estimator` is needed. `frames_kept`
-    covers the distance between linked frames; `backward` says that frames are taken in descending order too.
+    The flow of each pair of frames is computed once, in both directions; a `FlowPool` computes it ahead. In
+    `flow_store` all of it is kept on disk for later passes; in `chain_store` only the flow that chains need. Without
+    links no `estimator` is needed. `frames_kept` covers the distance between linked frames; `backward` says that frames
+    are taken in descending order too. `prefetched_kept` frames at most stay prefetched when another is taken: none for
+    a chain, which has one frame after the other.
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class MotionReader:
         *,
         frames_kept: int = 2,
         backward: bool = False,
+        prefetched_kept: int = 0,
         flow_store: Path | None = None,
         chain_store: Path | None = None,
         static_regions: StaticRegions | None = None,
@@ -95,10 +103,17 @@ class MotionReader:
         else:
             self._flows = CachedFlow(estimator, self._frames.source, folder, stores_all=flow_store is not None)
         self._chains = FlowChains(self._flows, folder)
-        self._static = StaticRegions() if static_regions is None else static_regions
+        self._pool = estimator if isinstance(estimator, FlowPool) else None
+        if self._pool is not None:
+            self._pool.readers += 1
+        submit = None if self._pool is None else self._pool.submit_plain
+        self._static = StaticRegions(submit=submit) if static_regions is None else static_regions
         self._keyframes: dict[int, np.ndarray] = {}
+        self._storing: list[tuple[int, int, Size]] = []
+        """Pairs of a chain that are begun and not stored yet."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="motion")
         self._prefetched: dict[_Request, Future[MotionFrame]] = {}
+        self._prefetched_kept = prefetched_kept
 
     def __enter__(self) -> Self:
         return self
@@ -107,12 +122,21 @@ class MotionReader:
         self._thread.shutdown(cancel_futures=True)
 
     def prefetch(
-        self, index: int, neighbours: Sequence[int] = (), shot: int | None = None, keyframes: Sequence[int] = ()
+        self,
+        index: int,
+        neighbours: Sequence[int] = (),
+        shot: int | None = None,
+        keyframes: Sequence[int] = (),
+        ahead: Iterable[tuple[int, int]] = (),
     ) -> None:
-        """Begins to read the frame that `take` will be asked for next."""
+        """Begins to read the frame that `take` will be asked for next.
+
+        `ahead` are the pairs of frames whose flow is needed after it, in order: a `FlowPool` begins to estimate as many
+        of them as it has processes and memory for.
+        """
         request = _Request(index, tuple(neighbours), shot, tuple(keyframes))
         if request not in self._prefetched:
-            self._prefetched[request] = self._thread.submit(self._read, request)
+            self._prefetched[request] = self._thread.submit(self._read, request, ahead)
 
     def take(
         self, index: int, neighbours: Sequence[int] = (), shot: int | None = None, keyframes: Sequence[int] = ()
@@ -123,19 +147,22 @@ class MotionReader:
         cannot be read, and `FrameError` when memory does not suffice for its motion.
         """
         self.prefetch(index, neighbours, shot, keyframes)
+        future = self._prefetched.pop(_Request(index, tuple(neighbours), shot, tuple(keyframes)))
         try:
-            return self._prefetched[_Request(index, tuple(neighbours), shot, tuple(keyframes))].result()
+            return future.result()
         except Exception as error:
             if isinstance(error, ImpastoError) or not is_out_of_memory(error):
                 raise
             raise FrameError(f"the motion of frame {index} could not be estimated: {error}") from error
         finally:
             # What was prefetched and turns out not to be needed would only take up memory.
-            self._prefetched.clear()
+            while len(self._prefetched) > self._prefetched_kept:
+                del self._prefetched[next(iter(self._prefetched))]
 
     # Everything below runs in the thread.
 
-    def _read(self, request: _Request) -> MotionFrame:
+    def _read(self, request: _Request, ahead: Iterable[tuple[int, int]]) -> MotionFrame:
+        began, read_before = time.perf_counter(), self._frames.read_seconds
         has_links = bool(request.neighbours or request.keyframes)
         references = reference_indices(request.index, request.shot) if has_links and request.shot is not None else ()
         # Neighbours may lie farther apart where the frames between failed.
@@ -143,12 +170,26 @@ class MotionReader:
         unchained = self._unchained_keyframes(request)
         self._read_in_order(request, references, [other for other in unchained if other < request.index])
         frame = self._frames.frame(request.index)
+        self._begin(request, ahead, size_of(frame.content))
         links, static = self._neighbour_links(request, frame.content, references)
         for keyframe in request.keyframes:
             if keyframe > request.index and keyframe in unchained:
                 self._read_chain_to(request.index, keyframe)
             links.append(self._keyframe_link(request.index, keyframe, frame.content, static, references))
-        return MotionFrame(frame.content, tuple(links), frame.alpha, frame.own_size)
+        reading = self._frames.read_seconds - read_before
+        share = min(1.0, reading / max(time.perf_counter() - began, 1e-9))
+        return MotionFrame(frame.content, tuple(links), frame.alpha, frame.own_size, share)
+
+    def _begin(self, request: _Request, ahead: Iterable[tuple[int, int]], size: Size) -> None:
+        """Has the pool begin the flow of a frame's neighbours and of what comes after it."""
+        if self._pool is None:
+            return
+        own = [(request.index, other) for other in request.neighbours]
+        following = list(itertools.islice(ahead, self._pool.pairs_ahead(size)))
+        # What is read ahead is kept until it is taken.
+        indices = [*request.nearby, *itertools.chain.from_iterable(following)]
+        self._frames.ensure_capacity(max(indices) - min(indices) + 2)
+        self._flows.begin([*own, *following], size, drops_others=True)
 
     def _unchained_keyframes(self, request: _Request) -> list[int]:
         """The keyframes to which flow must still be estimated; the others are read, and forgotten ones dropped."""
@@ -182,6 +223,7 @@ class MotionReader:
             if chain_end is not None and chain_end < current <= index:
                 self._store_flow(chain_end, current, content)
                 chain_end = current
+        self._finish_storing()
         if shot is not None:
             self._static.discard_unneeded(shot, index - 1)
 
@@ -198,11 +240,22 @@ class MotionReader:
             if current > before:
                 self._store_flow(before, current, content)
                 before = current
+        self._finish_storing()
         self._keyframes[keyframe] = content
 
     def _store_flow(self, first: int, second: int, content: np.ndarray) -> None:
-        if not self._flows.is_stored(first, second):
-            self._flows.flow(first, second, size_of(content), store=True)
+        """Stores a pair; with a pool it is begun, and stored when as many others as may be ahead are begun after it."""
+        if self._flows.is_stored(first, second):
+            return
+        size = size_of(content)
+        self._storing.append((first, second, size))
+        self._flows.begin([(first, second)], size)
+        self._finish_storing(0 if self._pool is None else self._pool.pairs_ahead(size))
+
+    def _finish_storing(self, most: int = 0) -> None:
+        """Stores pairs that were begun, until at most so many are left."""
+        while len(self._storing) > most:
+            self._flows.flow(*self._storing.pop(0), store=True)
 
     def _neighbour_links(
         self, request: _Request, content: np.ndarray, references: Sequence[int]

@@ -4,13 +4,16 @@ Estimated flow is never quite 0: sensor noise shifts it by some tenths of a pixe
 resampled, and blurred, in every frame of a shot in which nothing moves.
 """
 
+import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from ..pictures import blur, to_tensor
+from .consistency import squared_lengths
 from .dis import plain_dis
 from .flow import to_flow
 from .occlusion import COLOR_BLUR, color_agreement
@@ -52,7 +55,9 @@ def _blur_coarsely(images: torch.Tensor, sigma: float) -> torch.Tensor:
 def unchanged_mask(content: np.ndarray, other: np.ndarray, flow: np.ndarray, threshold: float) -> torch.Tensor:
     """1 where content neither moves to another frame, along `flow`, nor differs from it in colour: `1×1×H×W`."""
     sigma = max(STATIC_MIN_BLUR, STATIC_BLUR * max(flow.shape[:2]))
-    return static_mask(to_flow(flow), sigma, threshold) * color_agreement(to_tensor(content), to_tensor(other))
+    mask = static_mask(to_flow(flow), sigma, threshold)
+    # Where everything moves, the colours need not be compared.
+    return mask * color_agreement(to_tensor(content), to_tensor(other)) if mask.any() else mask
 
 
 def erode(mask: torch.Tensor) -> np.ndarray:
@@ -77,11 +82,17 @@ def _is_needed_after(index: int, now: int, shot: int) -> bool:
 class StaticRegions:
     """Finds the static regions of a film's frames; keeps the reference frames of the current shot.
 
-    `flow` estimates the flow between two frames at the painting's size (`H×W×3` uint8 → `H×W×2`).
+    `flow` estimates the flow between two frames at the painting's size (`H×W×3` uint8 → `H×W×2`). Instead `submit` may
+    begin to, so that several are estimated at the same time.
     """
 
-    def __init__(self, flow: Callable[[np.ndarray, np.ndarray], np.ndarray] = plain_dis) -> None:
+    def __init__(
+        self,
+        flow: Callable[[np.ndarray, np.ndarray], np.ndarray] = plain_dis,
+        submit: Callable[[np.ndarray, np.ndarray], Future[np.ndarray]] | None = None,
+    ) -> None:
         self._flow = flow
+        self._submit = submit
         self._references: dict[int, np.ndarray] = {}
 
     @property
@@ -117,14 +128,17 @@ class StaticRegions:
         """
         nothing = np.zeros(flow.shape[:2], np.float32)
         # Most frames move all over, and then no further flow has to be estimated.
-        if not references or np.linalg.norm(flow, axis=2).min() >= 2 * threshold:
+        if not references or np.sqrt(squared_lengths(flow, 2).min()) >= 2 * threshold:
             return nothing
         mask = unchanged_mask(content, other, flow, threshold)
-        for index in references:
-            if not mask.any() or index not in self._references:
+        if not mask.any() or not self.kept.issuperset(references):
+            return nothing
+        kept = [self._references[index] for index in references]
+        flows = [self._begin(content, earlier) for earlier in kept]
+        for earlier, flow_to in zip(kept, flows, strict=True):
+            mask = mask * unchanged_mask(content, earlier, flow_to(), STATIC_FAR)
+            if not mask.any():
                 return nothing
-            earlier = self._references[index]
-            mask = mask * unchanged_mask(content, earlier, self._flow(content, earlier), STATIC_FAR)
         return erode(mask)
 
     def mask_to_keyframe(
@@ -136,7 +150,13 @@ class StaticRegions:
         """
         if near is not None and not near.any():
             return near
-        flow = self._flow(content, keyframe)
+        flow = self._begin(content, keyframe)()
         if near is None:
             return self.mask(content, keyframe, flow, references, STATIC_FAR)
         return np.asarray(near * erode(unchanged_mask(content, keyframe, flow, STATIC_FAR)))
+
+    def _begin(self, content: np.ndarray, other: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begins to estimate the flow content → other, where `submit` is given; returns what waits for it."""
+        if self._submit is None:
+            return functools.partial(self._flow, content, other)
+        return self._submit(content, other).result

@@ -86,9 +86,9 @@ class Scheduler:
         """Whether any frame is left."""
         return bool(self._frames)
 
-    def upcoming(self) -> int | None:
-        """The chain that a worker without one would get."""
-        return self._ready[0][1] if self._ready else None
+    def upcoming(self, count: int = 1) -> list[int]:
+        """The chains, at most `count`, that workers without one would get, in order."""
+        return [key for _, key in heapq.nsmallest(count, self._ready)]
 
     def done(self, key: int, work: float) -> None:
         """Takes a frame off a worker's chain, painted or failed, and its share of the chain's work."""
@@ -132,7 +132,7 @@ def simulate(chains: Sequence[Chain], slots: int, *, in_order: bool = False) -> 
     while True:
         still_idle = []
         for worker in idle:
-            key = scheduler.next(held[worker]) if held[worker] is not None or scheduler.upcoming() is not None else None
+            key = scheduler.next(held[worker]) if held[worker] is not None or scheduler.upcoming() else None
             held[worker] = key
             if key is None:
                 still_idle.append(worker)

@@ -110,6 +110,11 @@ class Executor(Protocol):
         ...
 
     @property
+    def idle_share(self) -> float:
+        """The share of its workers that have nothing to do now, until this process has submitted or waited."""
+        ...
+
+    @property
     def free(self) -> int:
         """How many assignments it can take now."""
         ...

@@ -1,6 +1,6 @@
 """Which other frames a frame is started from and compared with, and which flow that needs. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..job.records import FrameRecord
@@ -111,3 +111,10 @@ class FrameLinks:
         begin = self.segments.segment_start(frame.index, frame.shot)
         distant = {index for index in needed if index < begin or index > frame.index}
         return FlowRequest(tuple(sorted(needed - distant, reverse=True)), frame.shot, tuple(sorted(distant)))
+
+    def pairs(self, frames: Iterable[FrameRecord]) -> Iterator[tuple[int, int]]:
+        """The pairs of near frames whose flow these frames need where all before them are painted, in order."""
+        for frame in frames:
+            sources = self.wanted(frame) if frame.sources is None else frame.sources
+            for other in self.flow_request(frame, sources).neighbours:
+                yield frame.index, other

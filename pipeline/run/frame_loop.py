@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import FrameError, ImpastoError, InputError, Interrupted, OutOfMemoryError, OutputError, WorkerLostError
-from ..events import FrameDone, FrameFailed, FrameProgress, FrameStarted, Listener, Losses, Notice, StopSignal
+from ..events import FrameDone, FrameFailed, FrameProgress, FrameStarted, Listener, Losses, Notice, StopSignal, TimeUse
 from ..job.folder import CHECKPOINTS_NAME
 from ..job.job import Job
 from ..job.records import FrameRecord, FrameState
@@ -40,6 +40,7 @@ from .painted_frames import PaintedFrames
 from .picture_writer import LossPlotter, PictureWriter
 from .reader_slots import FlowEstimators, ReaderSlot, ReaderSlots
 from .saver import Saver
+from .time_keeper import TimeKeeper
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,18 @@ class LoopLimits:
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     """How often the state of a frame that takes long is saved."""
 
+    time_use_seconds: float = 10.0
+    """How often it is recorded where the time goes, at most; not while no frame is done, as the store's last change
+    tells of a stall."""
+
 
 _LIMITS = LoopLimits()
+
+_PHOTO_BYTES = 1 << 28
+"""The most memory that photos take which are read before a worker is free for them, beyond the next one."""
+
+_LOOK_AHEAD = 64
+"""Frames of a chain beyond the next one, at most, whose flow may be estimated ahead."""
 
 
 class FrameLoop:
@@ -89,6 +100,7 @@ class FrameLoop:
         plot: LossPlotter = plot_losses,
         sleep: Callable[[float], None] = time.sleep,
         saver_threads: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job = job
         self._plan = plan
@@ -105,6 +117,8 @@ class FrameLoop:
         self._plot = plot
         self._sleep = sleep
         self._saver_threads = saver_threads or picture_threads(usable_cores())
+        self._clock = clock
+        self._time_recorded_at = clock()
         self._passes = settings.passes.count if content.is_film else 1
         self._painted = PaintedFrames(job)
         self._widths: dict[Size, int] = {}
@@ -127,6 +141,7 @@ class FrameLoop:
         Raises `Interrupted` when a stop leaves some, `FrameError` when the device can paint none, and `StorageError`
         when the disk fails.
         """
+        self._time = TimeKeeper(self._job.time_use or TimeUse(), self._clock)
         self._prepare(pending, executor)
         with contextlib.ExitStack() as stack:
             self._slots = stack.enter_context(self._reader_slots())
@@ -141,15 +156,18 @@ class FrameLoop:
                 else:
                     self._hand_out()
                 if self._in_flight:
-                    report = executor.wait(self._on_progress, self._limits.turn_seconds)
+                    with self._time.painting():
+                        report = executor.wait(self._on_progress, self._limits.turn_seconds)
                     if report is not None:
                         self._take(report)
                 elif self._saver.is_busy:
-                    self._saver.drain()
+                    with self._time.saving():
+                        self._saver.drain()
                 elif self._stop.requested or not (self._to_retry or self._to_measure or self._scheduler.is_waiting):
                     break
                 else:
                     self._sleep(self._limits.turn_seconds)  # All workers are lost, and new ones may join.
+            self._record_time()
         if self._stop.requested and self._job.frames(FrameState.PENDING):
             raise Interrupted(f"stopped; continue with: impasto resume {self._job.folder}")
         return self._done_count
@@ -187,6 +205,7 @@ class FrameLoop:
             several_passes=self._passes > 1,
             has_keyframes=bool(self._segments),
             flow_from_files=method == "files",
+            photos_ahead=self._executor.slots,
         )
 
     def _in_order(self, frames: Sequence[FrameRecord]) -> list[FrameRecord]:
@@ -226,11 +245,13 @@ class FrameLoop:
         try:
             sources = self._links.sources(frame, self._painted.is_painted)
             request = self._links.flow_request(frame, sources)
+            began, idle = self._time.now(), self._executor.idle_share
             motion_frame = slot.motion.take(frame.index, request.neighbours, request.shot, request.keyframes)
+            self._time.waited(began, idle, motion_frame.reading_share)
             size, settings = size_of(motion_frame.content), self._settings
             require_size_within(motion_frame.own_size, size, settings.size, settings.layers, "the content")
             require_sides(frame.path, *size)
-            self._prefetch_next(slot, frame)
+            self._prefetch_next(slot, frame, motion_frame.content.nbytes)
             task, reference = self._tasks.make(frame, motion_frame, sources)
         except (InputError, OutputError, FrameError) as error:
             self._fail_in_chain(frame, error)
@@ -252,20 +273,26 @@ class FrameLoop:
             size, start = size_of(task.content), self._tasks.start_name(task)
             self._listener(FrameStarted(frame.index, frame.name, size, start, task.rule.iterations, device))
 
-    def _prefetch_next(self, slot: ReaderSlot, frame: FrameRecord) -> None:
+    def _prefetch_next(self, slot: ReaderSlot, frame: FrameRecord, frame_bytes: int) -> None:
         """Begins to read what is painted after `frame`, and its flow, while `frame` is painted."""
+        if not self._content.is_film:
+            # Photos of a batch may all be done at the same time.
+            count = min(self._executor.slots, max(1, _PHOTO_BYTES // frame_bytes))
+            for key in self._scheduler.upcoming(count):
+                slot.motion.prefetch(self._chains[key][-1].index)
+            return
         own = self._chains[self._chain_keys[frame.index]] or self._next_keyframe_chain(frame)
         if own:
             following: FrameRecord | None = own[-1]
         else:
-            key = self._scheduler.upcoming()
-            following = None if key is None else self._chains[key][-1]
+            following = next((self._chains[key][-1] for key in self._scheduler.upcoming()), None)
         if following is None:
             return
         with contextlib.suppress(FrameError):
             sources = self._links.sources(following, self._painted.is_painted, frame)
             request = self._links.flow_request(following, sources)
-            slot.motion.prefetch(following.index, request.neighbours, request.shot, request.keyframes)
+            ahead = self._links.pairs(own[-2 : -2 - _LOOK_AHEAD : -1])
+            slot.motion.prefetch(following.index, request.neighbours, request.shot, request.keyframes, ahead)
 
     def _next_keyframe_chain(self, frame: FrameRecord) -> list[FrameRecord]:
         """The chain of the keyframe that waits for this one: with several workers it comes next, and there are many
@@ -308,7 +335,8 @@ class FrameLoop:
         self._saver.submit(painted)
         # A lossy picture is measured before the next is handed out: else it would count as done after that only.
         if not self._executor.overlaps or is_lossy(frame.path):
-            self._saver.drain()
+            with self._time.saving():
+                self._saver.drain()
             self._take_saved()
         self._finish_in_chain(frame)
 
@@ -406,6 +434,13 @@ class FrameLoop:
                 painted.retry_reason,
             )
         )
+
+        if self._clock() - self._time_recorded_at >= self._limits.time_use_seconds:
+            self._record_time()
+
+    def _record_time(self) -> None:
+        self._job.record_time_use(self._time.total)
+        self._time_recorded_at = self._clock()
 
     def _on_progress(self, ticket: int, iteration: int, losses: Losses) -> None:
         in_flight = self._in_flight[ticket]

@@ -24,6 +24,8 @@ class InlineExecutor:
         # For other threads of this process too, which read and warp frames.
         self._threads = thread_limit(spec.threads, device)
         self.overlaps = device.type != "cpu"
+        # Nothing is painted but in `wait`.
+        self.idle_share = 1.0
 
     def __enter__(self) -> Self:
         self._threads.__enter__()

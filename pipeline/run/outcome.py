@@ -28,6 +28,7 @@ def summarise(job: Job, inputs: Inputs, failed: Sequence[FrameRecord], painted_c
         iterations=sum(frame.iterations or 0 for frame in done),
         seconds=seconds,
         not_kept=not_kept_lines(job.not_kept),
+        time_use=job.time_use,
     )
 
 

@@ -66,6 +66,10 @@ class ProcessExecutor:
             self._workers.pop().child.close()
 
     @property
+    def idle_share(self) -> float:
+        return self.free / max(1, self.slots)
+
+    @property
     def free(self) -> int:
         return self.slots - sum(len(worker.assignments) for worker in self._workers) - len(self._reports)
 

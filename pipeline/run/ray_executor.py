@@ -130,6 +130,10 @@ class RayExecutor:
         return tuple(self._labels.values())
 
     @property
+    def idle_share(self) -> float:
+        return self.free / max(1, self.slots)
+
+    @property
     def free(self) -> int:
         self._await_workers(0)
         self._start_workers()

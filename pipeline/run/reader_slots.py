@@ -16,15 +16,17 @@ from ..media.frame_reader import FrameReader
 from ..motion.dis import DisFlow
 from ..motion.flo_files import FloFolder
 from ..motion.flow import FlowEstimator
+from ..motion.flow_pool import FlowPool
 from ..motion.raft import RaftFlow
 from ..motion.reader import MotionReader
 from ..plan.flow_method import FlowMethod
+from ..plan.resources import physical_memory_bytes, usable_cores
 from ..settings import Settings
 
 
 @dataclass
 class ReaderSlot:
-    """A reader, and the chain of frames that it follows, if any."""
+    """A reader, which the slots of photos share, and the chain of frames that it follows, if any."""
 
     motion: MotionReader
     chain: int | None = None
@@ -37,8 +39,30 @@ def frame_index_of(job: Job) -> FrameIndex | None:
     return None if text is None else FrameIndex.from_text(text)
 
 
+FLOW_PROCESSES_MAX = 16
+"""The most processes that estimate flow: a GPU paints no faster than so many follow."""
+
+FLOW_PROCESS_BYTES = 256 << 20
+"""Memory of such a process at the largest working size (measured: 207 MB)."""
+
+FLOW_MEMORY_SHARE = 1 / 8
+"""The share of this machine's memory that they take at most."""
+
+
+def flow_processes(device: torch.device, cores: int, memory_bytes: int) -> int:
+    """How many processes estimate flow by DIS beside a device that paints: all `cores` that a GPU leaves but one; none
+    beside a CPU, whose cores all paint, so that a thread does it."""
+    if device.type == "cpu":
+        return 0
+    fitting = int(FLOW_MEMORY_SHARE * memory_bytes) // FLOW_PROCESS_BYTES
+    return max(1, min(cores - 1, fitting, FLOW_PROCESSES_MAX))
+
+
 class FlowEstimators:
-    """Makes the flow estimator of each reader slot; `device` is where RAFT runs."""
+    """Makes the flow estimator of each reader slot; `device` is where RAFT runs. A context manager.
+
+    DIS estimates in `processes` of its own, or with 0 in each slot's thread.
+    """
 
     def __init__(
         self,
@@ -46,12 +70,24 @@ class FlowEstimators:
         method: FlowMethod,
         device: torch.device,
         make_raft: Callable[[str, torch.device], FlowEstimator] = RaftFlow,
+        processes: int | None = None,
     ) -> None:
         self._flow = settings.flow
         self._method = method
         self._device = device
         self._make_raft = make_raft
         self._raft: FlowEstimator | None = None
+        if processes is None:
+            processes = flow_processes(device, usable_cores(), physical_memory_bytes())
+        self._processes = processes
+        self._pool: FlowPool | None = None
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
 
     def make(self) -> FlowEstimator | FloFolder:
         """An estimator. RAFT is one for all slots, as it takes memory of the device that also paints."""
@@ -62,6 +98,10 @@ class FlowEstimators:
                 if self._raft is None:
                     self._raft = self._make_raft(self._flow.weights, self._device)
                 return self._raft
+            case _ if self._processes:
+                if self._pool is None:
+                    self._pool = self._open.enter_context(FlowPool(self._processes))
+                return self._pool
             case _:
                 return DisFlow()
 
@@ -69,7 +109,9 @@ class FlowEstimators:
 class ReaderSlots:
     """The reader slots of a job, opened as they are needed. A context manager: leaving it closes them.
 
-    `frame_index` is that of the content, where it can be sought. `estimators` is None for a job that needs no flow.
+    Each chain of a film has a reader of its own, which goes through the frames in order. Photos are read in any order,
+    by one reader for all slots, `photos_ahead` of them ahead. `frame_index` is that of the content, where it can be
+    sought. `estimators` is None for a job that needs no flow.
     """
 
     def __init__(
@@ -83,17 +125,22 @@ class ReaderSlots:
         several_passes: bool,
         has_keyframes: bool,
         flow_from_files: bool,
+        photos_ahead: int,
     ) -> None:
         self._content = content
         self._settings = settings
         self._estimators = estimators
         self._several_passes = several_passes
+        self._photos_ahead = photos_ahead
+        self._photos: MotionReader | None = None
         self._frame_index = frame_index
         folder = job.folder / FLOW_NAME
         self._flow_store = folder if several_passes and not flow_from_files else None
         self._chain_store = folder if has_keyframes else None
         self._idle: list[ReaderSlot] = []
         self._open = contextlib.ExitStack()
+        if estimators is not None:
+            self._open.enter_context(estimators)
 
     def __enter__(self) -> Self:
         return self
@@ -122,6 +169,13 @@ class ReaderSlots:
         return any(slot.chain is not None for slot in self._idle)
 
     def _new(self) -> ReaderSlot:
+        if self._content.is_film:
+            return ReaderSlot(self._open_reader())
+        if self._photos is None:
+            self._photos = self._open_reader()
+        return ReaderSlot(self._photos)
+
+    def _open_reader(self) -> MotionReader:
         needs_flow = self._estimators is not None
         reach = max(self._settings.temporal.distances) if needs_flow else 0
         reader = self._open.enter_context(FrameReader(self._content, self._frame_index))
@@ -131,7 +185,8 @@ class ReaderSlots:
             self._settings.size,
             frames_kept=reach + 2,
             backward=self._several_passes,
+            prefetched_kept=0 if self._content.is_film else self._photos_ahead,
             flow_store=self._flow_store,
             chain_store=self._chain_store,
         )
-        return ReaderSlot(self._open.enter_context(motion))
+        return self._open.enter_context(motion)

@@ -19,6 +19,7 @@ class UnpaintedExecutor:
     slots = 1
     devices = ("cpu",)
     overlaps = False
+    idle_share = 1.0
 
     def __init__(self, *_: object) -> None:
         self.widths: Mapping[Size, int] = {}
