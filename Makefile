@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo docs test test-slow check bench clean links
+.PHONY: demo docs test test-slow check bench gpu clean links
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("impasto needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python" if sys.version_info < (3, 11) else 0)'
@@ -43,6 +43,11 @@ docs: links
 # All the tables of docs/benchmarks.md; hours on a slow machine, so name one: make bench ONLY=peer
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks $(ONLY)
+
+# What needs a GPU, for whoever has one for a quarter of an hour: its tests, and the table of its speed.
+gpu: $(READY)
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m tests.benchmarks speed
 
 clean:
 	rm -rf demo build links *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

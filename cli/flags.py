@@ -30,6 +30,7 @@ FLAGS = {
     "output": "--output",
     "overrides": "--set",
     "pixel_format": "--pixel-format",
+    "precision": "--precision",
     "rate": "--fps",
     "segments": "--segments",
     "shots.cuts": "--cuts",

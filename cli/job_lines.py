@@ -96,7 +96,7 @@ def _time_rows(status: "JobStatus") -> list[tuple[str, str]]:
 def _device_rows(status: "JobStatus") -> list[tuple[str, str]]:
     """The device that frames were painted on; of several, the frames and the speed of each."""
     if len(status.devices) < 2:
-        return [("device", item.device) for item in status.devices]
+        return [("device", f"{item.device}, {status.precision}") for item in status.devices]
     counts = [format_count(item.frame_count, "frame") for item in status.devices]
     name_width, count_width = max(len(item.device) for item in status.devices), max(map(len, counts))
     return [

@@ -75,11 +75,11 @@ def _speed(device: str) -> str:
     noise = np.random.default_rng(0).integers(0, 256, (*_MEASURED_SIZE, 3), dtype=np.uint8)
     try:
         painter = Painter(load_settings(), load_weights("bundled"), [noise], [1.0], torch.device(device))
-        seconds = iteration_seconds(painter, noise)
+        seconds, precision = iteration_seconds(painter, noise), painter.precision
     except (ImpastoError, RuntimeError) as error:
         return f"speed unknown, the test painting failed: {' '.join(str(error).split())}"
     scale = 1_000_000 / (_MEASURED_SIZE[0] * _MEASURED_SIZE[1])
-    return f"{format_duration(scale * seconds)} per iteration and megapixel"
+    return f"{format_duration(scale * seconds)} per iteration and megapixel in {precision}"
 
 
 def _memory() -> Finding:

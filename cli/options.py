@@ -26,6 +26,15 @@ WeightsOption = Annotated[
     str | None,
     typer.Option(metavar="bundled|torchvision|FILE", help="Encoder weights. Default: those of the preset."),
 ]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|fp32|tf32|bf16",
+        help="Precision of the encoder. auto: bf16 where the device has units for it (twice as fast or more, with the "
+        "last iterations exact), else fp32. Default: that of the preset.",
+        rich_help_panel=DEVICES_PANEL,
+    ),
+]
 DeviceOption = Annotated[
     str,
     typer.Option(
@@ -55,8 +64,8 @@ BatchOption = Annotated[
     str,
     typer.Option(
         metavar="auto|N",
-        help="Pictures of one size that a device paints together. auto: as many as raise the throughput of a GPU; "
-        "1 on a CPU.",
+        help="Pictures of one size that a device paints together. auto: by their size and the memory of the GPU; on a "
+        "CPU 1.",
         rich_help_panel=DEVICES_PANEL,
     ),
 ]

@@ -16,6 +16,7 @@ def settings_from_options(
     iterations: str | None,
     weights: str | None,
     cuts: str | None = None,
+    precision: str | None = None,
 ) -> "Settings":
     """Settings of a preset or file, with those of `--set` and then those of the other options on top.
 
@@ -30,6 +31,8 @@ def settings_from_options(
         changes += _iteration_changes(iterations, load_settings(config, changes).passes.count)
     if weights is not None:
         changes.append(("encoder.weights", weights))
+    if precision is not None:
+        changes.append(("precision", precision))
     if cuts is not None:
         from ..shots.boundaries import parse_cuts
 

@@ -32,6 +32,7 @@ from .options import (
     OutputOption,
     PhotosOption,
     PixelFormatOption,
+    PrecisionOption,
     QuietOption,
     SegmentsOption,
     SequenceOption,
@@ -60,6 +61,7 @@ def stylize(
     size: SizeOption = None,
     iterations: IterationsOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = None,
     executor: ExecutorOption = "auto",
     address: AddressOption = None,
     batch: BatchOption = "auto",
@@ -87,7 +89,7 @@ def stylize(
     with session(context, quiet=quiet, as_json=as_json, shows_job=True, paints=not dry_run) as (view, stop):
         if sequence and photos:
             raise UsageError("--sequence and --photos exclude each other: give one")
-        settings = settings_from_options(config, set_, size, iterations, weights, cuts)
+        settings = settings_from_options(config, set_, size, iterations, weights, cuts, precision)
         require_room_for_libraries()
         from ..media import decoding
 

@@ -13,6 +13,7 @@ Conventions of flows and masks are in `motion/warp.py`.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -53,16 +54,25 @@ def to_array(image: torch.Tensor) -> np.ndarray:
 
 def normalize(images: torch.Tensor) -> torch.Tensor:
     """Images in [0, 1] as ImageNet-normalised pixels."""
-    mean = images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-    std = images.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    mean, std = _imagenet_statistics(images.device, images.dtype)
     return (images - mean) / std
 
 
 def denormalize(pixels: torch.Tensor) -> torch.Tensor:
     """ImageNet-normalised pixels as images: the inverse of `normalize`."""
-    mean = pixels.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-    std = pixels.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    mean, std = _imagenet_statistics(pixels.device, pixels.dtype)
     return pixels * std + mean
+
+
+@functools.cache
+def _imagenet_statistics(device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """ImageNet's mean and standard deviation, 1×3×1×1 each: kept, as a copy to a GPU makes the host wait."""
+    import torch
+
+    mean, std = (
+        torch.tensor(values, dtype=dtype, device=device).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return mean, std
 
 
 def size_of(array: np.ndarray) -> Size:

@@ -296,6 +296,11 @@ class Settings(Section):
         le=65_536,
         description="The longer side is reduced to so many pixels, never enlarged; none keeps the content's size.",
     )
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
+        "auto",
+        description="Precision of the encoder's features: fp32, tf32 (GPUs), bf16 (half the time or less, with the "
+        "last iterations exact), or auto: bf16 where the device has units for it, else fp32.",
+    )
     encoder: EncoderSettings = EncoderSettings()
     content: ContentSettings = ContentSettings()
     style: StyleSettings = StyleSettings()

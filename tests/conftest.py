@@ -27,6 +27,7 @@ TINY = (
     "style.layers={relu1_1: 1, relu2_1: 1, relu3_1: 1}",
     "content.layers={relu3_1: 1}",
     "iterations={first: 4, next: 2}",
+    "precision=fp32",
 )
 """Overrides that make painting a matter of milliseconds and leave every part of it in place."""
 

@@ -8,7 +8,8 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,6 @@ from impasto.media import decoding
 from impasto.media.images import write_image
 from impasto.motion.dis import DisFlow
 from impasto.paint.batch import Batch, paint_one
-from impasto.paint.costs import batch_costs
 from impasto.paint.devices import computing
 from impasto.paint.encoder_weights import EncoderWeights
 from impasto.paint.minimizer import Minimizer
@@ -31,7 +31,7 @@ from impasto.paint.painter import Painter
 from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask, PaintedFrame, PaintedReference
 from impasto.pictures import resize
-from impasto.plan.batch_widths import batch_widths, size_order
+from impasto.plan.batch_widths import batch_widths, size_order, width_for
 from impasto.plan.frame_plan import FramePlan
 from impasto.plan.inputs import read_inputs
 from impasto.plan.request import Request
@@ -161,10 +161,10 @@ def test_a_step_that_fails_half_way_leaves_nothing_behind(
             batch.step()
         calls = itertools.count(1)
 
-        def greedy(*arguments: Any, calls: Any = calls, failing: int = failing) -> torch.Tensor:
+        def greedy(*arguments: Any, calls: Any = calls, failing: int = failing, **more: Any) -> torch.Tensor:
             if next(calls) == failing:
                 torch.empty(2**50)
-            return where(*arguments)
+            return where(*arguments, **more)
 
         with monkeypatch.context() as short:
             short.setattr(torch, "where", greedy)
@@ -206,7 +206,7 @@ def make_worker(
     def make(**widths: int) -> tuple[Worker, threading.Event]:
         sizes = {(48, 72): widths.get("wide", 1), (64, 48): widths.get("tall", 1)}
         stop = threading.Event()
-        spec = PainterSpec(tiny_settings, weights, (style_array,), (1.0,), None, 1, sizes)
+        spec = PainterSpec(tiny_settings, weights, (style_array,), (1.0,), None, 1, "fp32", sizes)
         assert spec.max_width == max(sizes.values())
         return Worker(spec, CPU, stop), stop
 
@@ -333,7 +333,9 @@ def test_a_second_try_without_memory_splits_the_batch(
         def painter(self, device: torch.device) -> Painter:
             return Painter(self.settings, self.weights, self.styles, self.blend, device, make_minimizer=greedy)
 
-    worker = Worker(Spec(tiny_settings, weights, (style_array,), (1.0,), None, 1, {SIZE: 2}), CPU, threading.Event())
+    worker = Worker(
+        Spec(tiny_settings, weights, (style_array,), (1.0,), None, 1, "fp32", {SIZE: 2}), CPU, threading.Event()
+    )
     # A cold start that meets its tolerance at the first check, whatever it has reached, has stalled.
     worker.add(Assignment(0, dataclasses.replace(tasks[0], rule=StopRule(20, 0.9, 4))))
     worker.add(Assignment(1, tasks[1]))
@@ -567,20 +569,14 @@ def test_as_many_as_pay() -> None:
     assert best_width(40, 40, 5, 1, lambda width: 1 + width / 4) == 1
 
 
-def test_what_pictures_cost_is_measured_where_they_are_done_at_once(
-    weights: EncoderWeights, style_array: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a picture of one colour nothing is to be done where the style has no weight. A GPU would count the bytes."""
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1000)
-    gray = np.full((*SIZE, 3), 128, np.uint8)
-    for more in ("style.weight=0", "optimizer.history=2"):
-        painter = Painter(load_settings("default", [*TINY, more]), weights, [style_array], [1.0], CPU)
-        for width in (1, 2):
-            seconds, taken = batch_costs(painter, gray, width)
-            pairs = painter.settings.optimizer.history - 4 if more.startswith("style") else 0
-            assert seconds >= 0 and taken == 1000 + width * pairs * 2 * 4 * gray.size
+def test_small_pictures_are_painted_side_by_side_and_large_ones_alone() -> None:
+    """By rule: as many as are there, as pay and as the memory holds."""
+    many, card = [300.0] * 200, 80 << 30
+    widths = [width_for((side, side), many, card, 1) for side in (64, 256, 512, 1024, 4096)]
+    assert widths == sorted(widths, reverse=True) and widths[0] > 3 * widths[2] and widths[-1] == 1
+    assert width_for((256, 256), many, 4 << 30, 1) < width_for((256, 256), many, card, 1)
+    assert width_for((256, 256), many, 1 << 30, 1) == 1
+    assert width_for((256, 256), many[:16], card, 4) == 4
 
 
 @pytest.mark.parametrize(("executor", "width"), [("inline", 8), ("processes", 4)])
@@ -589,22 +585,18 @@ def test_photos_are_shared_out_to_the_gpus_that_paint(
 ) -> None:
     """`inline` paints on the first one alone, however many there are."""
 
-    def costs(_: object, array: np.ndarray, width: int) -> tuple[float, int]:
-        return 1.0 + 0.1 * width, 1000 * width
-
     asked_of: list[int] = []
 
-    def free(device: torch.device) -> tuple[int, int]:
+    def properties(device: torch.device) -> SimpleNamespace:
         asked_of.append(device.index)
-        return 10**9, 10**9
+        return SimpleNamespace(total_memory=2 << 30)
 
-    monkeypatch.setattr(torch.cuda, "mem_get_info", free)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
     job = asked(material, "gpus", executor=executor, batch=None)
     gpus = [torch.device("cuda", number) for number in (0, 1)]
     frames = tuple(PlannedFrame(index, index, f"{index}.png", f"{index}.png", work=100) for index in range(8))
     inputs, plan = dataclasses.replace(read_inputs(job), devices=tuple(gpus)), FramePlan(frames, (SIZE,) * 8)
-    widths = batch_widths(inputs, plan, lambda: cast(Painter, None), costs)
+    widths = batch_widths(inputs, plan)
     assert widths == {SIZE: width} and size_order(inputs, plan, widths) == ()
     assert asked_of == [0] if executor == "inline" else [0, 1]
 

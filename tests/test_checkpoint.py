@@ -96,7 +96,7 @@ def test_what_is_damaged_is_not_used(painter: Painter, task: FrameTask, tmp_path
     fell_back = 0
     for offset in offsets:
         checkpoint.path.write_bytes(data[:offset] + bytes([data[offset] ^ 4]) + data[offset + 1 :])
-        snapshot = checkpoint.load(task_digest(task, painter.device))
+        snapshot = checkpoint.load(task_digest(task, painter.device, painter.precision))
         fell_back += snapshot is None
         if snapshot is not None:
             # A space of the header's padding: nothing that is read has changed.
@@ -104,7 +104,7 @@ def test_what_is_damaged_is_not_used(painter: Painter, task: FrameTask, tmp_path
     assert fell_back >= 50
     for length in (0, 7, len(data) // 2, len(data) - 1):
         checkpoint.path.write_bytes(data[:length])
-        assert checkpoint.load(task_digest(task, painter.device)) is None
+        assert checkpoint.load(task_digest(task, painter.device, painter.precision)) is None
     assert heard(painter, task, checkpoint)[2] == 1
 
 
@@ -123,8 +123,8 @@ def test_what_another_task_left_is_not_used(
         FrameTask(0, content_array, "given", task.rule, changed),
     )
     for other in others:
-        assert checkpoint.load(task_digest(other, painter.device)) is None
-    assert checkpoint.load(task_digest(task, painter.device)) is not None
+        assert checkpoint.load(task_digest(other, painter.device, painter.precision)) is None
+    assert checkpoint.load(task_digest(task, painter.device, painter.precision)) is not None
 
 
 @pytest.mark.sweep(1)

@@ -17,6 +17,7 @@ from typing import NoReturn
 import av
 import numpy as np
 import pytest
+import torch
 import yaml
 from rich.console import Console
 from typer.testing import CliRunner
@@ -32,6 +33,7 @@ from impasto.errors import ImpastoError
 from impasto.events import JobDone, JobStarted, Listener, StopSignal
 from impasto.job.job import Job
 from impasto.media import images, video_reader
+from impasto.paint.precision import choose_precision
 from impasto.plan.request import Request
 from impasto.report.summary import Measured
 from impasto.run.dry_run import DryRun
@@ -521,7 +523,8 @@ def test_status(here: Path) -> None:
 
 def test_status_tells_where_frames_were_painted(here: Path) -> None:
     impasto(*stylize("in", "o.mp4"))
-    assert "device  cpu (1 thread)\n" in impasto("status", "o.mp4.impasto").out
+    precision = choose_precision("auto", torch.device("cpu"))
+    assert f"device  cpu (1 thread), {precision}\n" in impasto("status", "o.mp4.impasto").out
     with Job.open(Path("o.mp4.impasto")) as job:
         losses = job.frames()[1].losses
         assert losses is not None

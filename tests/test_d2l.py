@@ -17,13 +17,14 @@ from impasto.paint.adam import Adam
 from impasto.paint.batch import paint_one
 from impasto.paint.encoder import Encoder
 from impasto.paint.encoder_weights import EncoderWeights, bundled_path
-from impasto.paint.objective import Objective, content_targets, style_targets
+from impasto.paint.objective import Objective, Targets, content_targets, style_targets
 from impasto.paint.painter import Painter, loss_weights
 from impasto.paint.stopping import StopReason, StopRule
 from impasto.paint.task import FrameTask
 from impasto.pictures import to_tensor
 from impasto.presets import load_settings
 from impasto.settings import Settings
+from tests.support.minimizing import outcomes_of
 
 STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 CONTENT_LAYER = "conv4_2"
@@ -156,18 +157,22 @@ def test_the_losses_are_the_textbooks(
     objective = Objective(
         encoder,
         numbers,
-        content_targets(encoder, image, tuple(numbers.content_layers)),
-        style_targets(encoder, [style], [1.0], tuple(numbers.style_layers), numbers.gram),
+        Targets(
+            content_targets(encoder, image, tuple(numbers.content_layers)),
+            style_targets(encoder, [style], [1.0], tuple(numbers.style_layers), numbers.gram),
+        ),
     )
-    (outcome,) = Adam(
-        objective,
-        image,
-        StopRule(EPOCHS),
-        variable=optimizer.variable,
-        learning_rate=optimizer.learning_rate,
-        decay=optimizer.learning_rate_decay,
-        decay_interval=optimizer.decay_interval,
-    ).run()
+    (outcome,) = outcomes_of(
+        Adam(
+            (objective,),
+            image,
+            StopRule(EPOCHS),
+            variable=optimizer.variable,
+            learning_rate=optimizer.learning_rate,
+            decay=optimizer.learning_rate_decay,
+            decay_interval=optimizer.decay_interval,
+        )
+    )
     ours = [(step.content, step.style, step.total_variation) for step in outcome.trace]
     theirs = Textbook(torch.float64).losses(content, style_array, EPOCHS)
     assert theirs[0][0] == 0 and ours[0][0] < 1e-9 * ours[1][0]

@@ -174,6 +174,32 @@ def test_the_input_is_not_changed(weights: EncoderWeights, pixels: torch.Tensor)
     assert torch.equal(pixels, before)
 
 
+def test_pooling_before_the_relu_changes_nothing(weights: EncoderWeights, pixels: torch.Tensor) -> None:
+    """It is done where the values between the two are not asked for."""
+    results = []
+    for layers in (["relu3_1"], ["relu1_2", "relu2_2", "relu3_1"], ["pool1", "pool2", "relu3_1"]):
+        x = pixels.clone().requires_grad_(True)
+        feature = Encoder(weights, layers)(x)["relu3_1"]
+        results.append((feature, *torch.autograd.grad(feature.square().sum(), x)))
+    for feature, gradient in results[1:]:
+        assert torch.equal(feature, results[0][0]) and torch.equal(gradient, results[0][1])
+
+
+def test_bf16_sees_the_levels_of_a_pixel(weights: EncoderWeights, pixels: torch.Tensor) -> None:
+    """Its features are those of fp32 but for rounding, and a change of a tenth of a level is not lost in it."""
+    fast, exact = (Encoder(weights, ["relu1_1", "relu4_1"], dtype=dtype) for dtype in (torch.bfloat16, torch.float32))
+    for name, feature in exact(pixels).items():
+        quick = fast(pixels)[name]
+        assert quick.dtype == torch.bfloat16
+        assert (quick.float() - feature).square().mean().sqrt() < 0.02 * feature.square().mean().sqrt()
+    # 1.5 has neighbours in bf16 that are half a level away: a finer texture would be gone.
+    flat = torch.full_like(pixels, 1.5)
+    texture = 0.1 / 255 / 0.225 * torch.randn(pixels.shape, generator=torch.Generator().manual_seed(1))
+    plain = exact(flat)["relu1_1"]
+    seen, there = ((encoder(flat + texture)["relu1_1"].float() - plain).flatten() for encoder in (fast, exact))
+    assert seen @ there == pytest.approx((there @ there).item(), rel=0.3)
+
+
 def test_average_pooling_is_the_mean_of_four(weights: EncoderWeights, pixels: torch.Tensor) -> None:
     features = Encoder(weights, ["relu1_2", "pool1"], pooling="average")(pixels)
     relu = features["relu1_2"]

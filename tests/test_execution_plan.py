@@ -13,6 +13,7 @@ PHOTOS = ExecutionPlan(
     threads=2,
     mean_pixels=1 / 3,
     flow_method="dis",
+    precision="bf16",
     environment={"device": "cpu", "torch": "2.11"},
     widths={(48, 64): 4, (64, 48): 2},
     size_order=(1, 0, 2),

@@ -11,7 +11,15 @@ from impasto.layers import CHANNELS_PER_BLOCK, CONVOLUTIONS
 from impasto.paint.encoder import Encoder
 from impasto.paint.encoder_weights import EncoderWeights
 from impasto.paint.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation
-from impasto.paint.objective import LossTerms, LossWeights, Objective, TemporalReference, content_targets, style_targets
+from impasto.paint.objective import (
+    LossTerms,
+    LossWeights,
+    Objective,
+    Targets,
+    TemporalReference,
+    content_targets,
+    style_targets,
+)
 from impasto.pictures import normalize
 from tests.support.seeds import torch_stream
 
@@ -53,7 +61,7 @@ def make_objective(weights: LossWeights, contents: torch.Tensor, styles: list[to
     encoder = Encoder(small_weights(), weights.layers).to(contents.dtype)
     content = content_targets(encoder, contents, tuple(weights.content_layers))
     style = style_targets(encoder, styles, [1.0] * len(styles), tuple(weights.style_layers), weights.gram)
-    return Objective(encoder, weights, content, style)
+    return Objective(encoder, weights, Targets(content, style))
 
 
 # --- total variation --------------------------------------------------------------------------------------------------
@@ -166,7 +174,9 @@ def test_a_blend_of_styles_has_the_gradient_of_the_sum_of_the_losses() -> None:
 
     def gradient(style: Mapping[str, torch.Tensor]) -> torch.Tensor:
         pixels = image.clone().requires_grad_(True)
-        (result,) = torch.autograd.grad(Objective(encoder, weights, content, style)(pixels).total.sum(), pixels)
+        (result,) = torch.autograd.grad(
+            Objective(encoder, weights, Targets(content, style))(pixels).total.sum(), pixels
+        )
         return result
 
     blended = gradient(style_targets(encoder, styles, blend, layers, "chw"))
@@ -275,7 +285,7 @@ def test_slots_of_a_batch_get_the_objectives_of_single_pictures() -> None:
     wide = singles[0].empty_batch(3)
     order = [0, 1, 2]
     for slot, number in enumerate(order):
-        wide.set_slot(slot, singles[number])
+        wide.targets.set_slot(slot, singles[number].targets)
     for slot, number in ((2, 3), (0, 2), (1, 0), (2, 1)):
         together = wide(images[order])
         for row, which in enumerate(order):
@@ -283,7 +293,7 @@ def test_slots_of_a_batch_get_the_objectives_of_single_pictures() -> None:
             for name in ("content", "style", "total_variation", "temporal"):
                 assert getattr(together, name)[row].item() == pytest.approx(getattr(alone, name).item(), rel=1e-9)
         assert (together.temporal > 0).tolist() == [which in (1, 2) for which in order]
-        wide.set_slot(slot, singles[number])
+        wide.targets.set_slot(slot, singles[number].targets)
         order[slot] = number
 
 

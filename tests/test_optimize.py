@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from impasto.events import Losses
+from impasto.paint import curvature_pairs
 from impasto.paint.adam import Adam
-from impasto.paint.curvature_pairs import CurvaturePairs
+from impasto.paint.curvature_pairs import LENGTHENING, CurvaturePairs
 from impasto.paint.lbfgs import MAX_BACKTRACKS, Lbfgs
 from impasto.paint.objective import LossTerms
-from impasto.paint.preconditioner import make_preconditioner
+from impasto.paint.preconditioner import make_whitening
 from impasto.paint.stopping import Outcome, StopReason, StopRule
 from impasto.paint.variables import GAMUT_MARGIN, BoundedVariable
 from impasto.pictures import denormalize, normalize, to_array, to_tensor
+from tests.support.minimizing import outcomes_of
 from tests.support.seeds import torch_stream
 
 Images = torch.Tensor
@@ -61,12 +63,12 @@ def rosenbrock(images: Images, rows: torch.Tensor) -> torch.Tensor:
     return (100 * (second - first.square()).square() + (1 - first).square()).sum(1)
 
 
-def minimize_lbfgs(*arguments: Any, **options: Any) -> list[Outcome]:
-    return Lbfgs(*arguments, **options).run()
+def minimize_lbfgs(problem: Problem, *arguments: Any, **options: Any) -> list[Outcome]:
+    return outcomes_of(Lbfgs((problem,), *arguments, **options))
 
 
-def minimize_adam(*arguments: Any, **options: Any) -> list[Outcome]:
-    return Adam(*arguments, **options).run()
+def minimize_adam(problem: Problem, *arguments: Any, **options: Any) -> list[Outcome]:
+    return outcomes_of(Adam((problem,), *arguments, **options))
 
 
 def objectives(outcome: Outcome) -> list[float]:
@@ -169,33 +171,73 @@ def dense_inverse(pairs: list[tuple[torch.Tensor, torch.Tensor]], first: torch.T
     return inverse
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.35])
-def test_the_two_loops_are_the_dense_inverse(smoothing: float) -> None:
+def scale(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """γ after these pairs: a geometric mean in which each newer one counts as much as all before it."""
+    result = None
+    for step, change in pairs:
+        curvature, square = step @ change, change @ change
+        own = curvature / square * ((step @ step) * square / curvature**2) ** LENGTHENING
+        result = own if result is None else (own * result).sqrt()
+    assert result is not None
+    return result
+
+
+def test_the_compact_product_is_the_dense_inverse() -> None:
+    """With fewer pairs than are kept, with more, and after they were dropped; alike for all pictures of a batch."""
     shape = (2, 3, 2, 3)
     count = 18
     hessians = [torch.eye(count).double() + sum_of_squares for sum_of_squares in random_semidefinite(2, count)]
-    precondition = make_preconditioner(torch.zeros(shape).double(), smoothing)
-    basis = torch.eye(count).double().view(count, *shape[1:])
-    matrix = precondition(basis).flatten(1).T
-    assert torch.allclose(matrix, matrix.T, atol=1e-6)
-    assert torch.linalg.eigvalsh(matrix).min() > 0
     memory = CurvaturePairs(5, torch.zeros(shape).double())
+    gradient = uniform(*shape, seed=99) - 0.5
     pairs: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[], []]
-    for index in range(7):  # two more than are kept
+    for index in range(17):
+        if index == 9:
+            memory.forget(torch.tensor([True, False]))
+            pairs[0].clear()
         steps = uniform(*shape, seed=index) - 0.5
         changes = torch.stack(
             [(hessian @ step.flatten()).view_as(step) for hessian, step in zip(hessians, steps, strict=True)]
         )
-        memory.add(steps, changes, torch.tensor([True, True]), precondition)
+        gradient += changes
+        product = memory.update(steps, changes, torch.tensor([True, True]), gradient)
         for row in range(2):
             pairs[row].append((steps[row].flatten(), changes[row].flatten()))
-    gradient = uniform(*shape, seed=99) - 0.5
-    product = memory.inverse_product(gradient, precondition)
-    for row in range(2):
-        step, change = pairs[row][-1]
-        gamma = (step @ change) / (change @ matrix @ change)
-        expected = dense_inverse(pairs[row][-5:], gamma * matrix) @ gradient[row].flatten()
-        assert torch.allclose(product[row].flatten(), expected, rtol=1e-5, atol=1e-7)
+            gamma = scale(pairs[row])
+            expected = dense_inverse(pairs[row][-5:], gamma * torch.eye(count).double()) @ gradient[row].flatten()
+            assert torch.allclose(product[row].flatten(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_large_pictures_keep_their_pairs_in_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which changes the steps by little, and a snapshot of them continues to the same bits."""
+    target, start = 0.2 + 0.6 * uniform(2, 3, 4, 4, seed=1), 0.2 + 0.6 * uniform(2, 3, 4, 4, seed=3)
+    start, target = start.float(), target.float()
+    curvature = (1 + 99 * uniform(2, 3, 4, 4, seed=2)).float()
+
+    def made() -> Lbfgs:
+        return Lbfgs((Problem(quadratic(target, curvature)),), start, StopRule(25))
+
+    whole = outcomes_of(made())
+    monkeypatch.setattr(curvature_pairs, "HALF_FROM", 1)
+    half, interrupted, resumed = made(), made(), made()
+    outcomes = outcomes_of(half)
+    for outcome, exact in zip(outcomes, whole, strict=True):
+        assert outcome.trace[-1].objective < 1e-3 * outcome.trace[0].objective
+        assert outcome.trace[5].objective == pytest.approx(exact.trace[5].objective, rel=0.2)
+    for _ in range(12):
+        interrupted.step()
+    for slot in (0, 1):
+        snapshot = interrupted.snapshot(slot)
+        resumed.restore({name: torch.from_numpy(tensor.numpy()) for name, tensor in snapshot.items()}, slot)
+    for outcome, again in zip(outcomes, outcomes_of(resumed), strict=True):
+        assert torch.equal(outcome.image, again.image) and outcome.trace == again.trace
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.35])
+def test_whitening_is_symmetric_and_positive(exponent: float) -> None:
+    basis = torch.eye(18).double().view(18, 3, 2, 3)
+    matrix = make_whitening(basis, exponent)(basis).flatten(1).T
+    assert torch.allclose(matrix, matrix.T, atol=1e-6)
+    assert torch.linalg.eigvalsh(matrix).min() > 0
 
 
 def random_semidefinite(count: int, size: int) -> list[torch.Tensor]:
@@ -240,8 +282,7 @@ def test_a_whole_run_is_that_of_dense_bfgs(history: int) -> None:
             continue
         pairs.append((trial - z, trial_gradient - gradient))
         z, value, gradient, length = trial, trial_value, trial_gradient, 1.0
-        step, change = pairs[-1]
-        gamma = (step @ change) / (change @ change)
+        gamma = scale(pairs)
         direction = -dense_inverse(pairs[-history:], gamma * torch.eye(len(z)).double()) @ gradient
     assert len(problem.images) == iterations
     for ours, theirs in zip(problem.images, tried, strict=True):
@@ -272,37 +313,35 @@ def test_the_first_step_has_the_size_that_was_asked_for() -> None:
 
 def test_the_preconditioner_favours_coarse_changes() -> None:
     """A wave of frequency f is multiplied by (f² + f₀²)^-p, up to one factor for all."""
-    precondition = make_preconditioner(torch.zeros(1, 3, 32, 32).double(), 0.35)
+    whiten = make_whitening(torch.zeros(1, 3, 32, 32).double(), 0.35)
     place = torch.arange(32).double() / 32
     gains = {}
     for cycles in (0, 1, 4, 16):
         wave = torch.cos(2 * torch.pi * cycles * place).expand(1, 3, 32, 32)
-        gain = precondition(wave) / wave
+        gain = whiten(whiten(wave)) / wave
         gains[cycles] = float(gain[0, 0, 0, 0])
-        assert torch.allclose(precondition(wave), gains[cycles] * wave, atol=1e-5)
+        assert torch.allclose(whiten(whiten(wave)), gains[cycles] * wave, atol=1e-5)
     for cycles in (0, 4, 16):
         expected = (((cycles / 32) ** 2 + 0.01**2) / ((1 / 32) ** 2 + 0.01**2)) ** -0.35
         assert gains[cycles] / gains[1] == pytest.approx(expected, rel=1e-4)
     vector = uniform(1, 3, 32, 32)
-    assert torch.equal(make_preconditioner(vector, 0)(vector), vector)
+    assert torch.equal(make_whitening(vector, 0)(vector), vector)
 
 
 def test_a_pair_that_violates_the_curvature_condition_is_left_out() -> None:
     """Nor is one of a step that was rejected, which may lead to where nothing is finite."""
     shape = (2, 3, 2, 2)
     memory = CurvaturePairs(20, torch.zeros(shape).double())
-    precondition = make_preconditioner(torch.zeros(shape), 0)
     good, other = uniform(*shape, seed=1) - 0.5, uniform(*shape, seed=2) - 0.5
     both = torch.tensor([True, True])
-    memory.add(good, 2 * good, both, precondition)
-    before = memory.inverse_product(other, precondition)
-    assert torch.allclose(before, other / 2)
-    memory.add(other, -other, both, precondition)
-    assert torch.equal(memory.inverse_product(other, precondition), before)
+    gradient = 2 * good
+    before = memory.update(good, gradient, both, gradient)
+    assert torch.allclose(before, gradient / 2)
+    assert torch.equal(memory.update(other, -other, both, gradient), before)
     changes = torch.stack([4 * good[0], torch.full(shape[1:], float("nan")).double()])
-    memory.add(good, changes, torch.tensor([True, False]), precondition)
-    after = memory.inverse_product(other, precondition)
-    assert torch.allclose(after[0], other[0] / 4) and torch.equal(after[1], before[1])
+    gradient = torch.stack([6 * good[0], gradient[1]])
+    after = memory.update(good, changes, torch.tensor([True, False]), gradient)
+    assert torch.allclose(after[0], gradient[0] / 4) and torch.equal(after[1], before[1])
 
 
 @pytest.mark.parametrize("variable", ["free", "bounded"])
@@ -355,23 +394,23 @@ def mixed(images: Images, rows: torch.Tensor) -> torch.Tensor:
 @pytest.mark.sweep(1)
 @pytest.mark.parametrize("history", [20, 3])
 @pytest.mark.parametrize("rule", [StopRule(60), StopRule(60, tolerance=0.01, interval=5)], ids=["count", "tolerance"])
-def test_a_picture_of_a_batch_is_the_picture_alone(history: int, rule: StopRule) -> None:
+def test_a_picture_of_a_batch_has_the_bits_that_it_has_among_its_likes(history: int, rule: StopRule) -> None:
     """Also when others are rejected, finish early or were never finite: nothing of it may show."""
     starts = 0.2 + 0.6 * uniform(4, 3, 2, 2, seed=8)
     problem = Problem(mixed)
     together = minimize_lbfgs(problem, starts, rule, history=history)
     assert len({(outcome.stop, outcome.iterations) for outcome in together}) > 1
     for row in range(4):
-        single = minimize_lbfgs(
+        alike = minimize_lbfgs(
             Problem(lambda images, rows, row=row: mixed(images, torch.full_like(rows, row))),  # type: ignore[misc]
-            starts[row : row + 1],
+            starts[row].expand_as(starts),
             rule,
             history=history,
-        )[0]
-        assert (single.stop, single.iterations) == (together[row].stop, together[row].iterations), row
-        assert torch.allclose(single.image, together[row].image, rtol=0, atol=1e-6), row
+        )[row]
+        assert (alike.stop, alike.iterations) == (together[row].stop, together[row].iterations), row
+        assert torch.equal(alike.image, together[row].image), row
         if row != 3:
-            assert objectives(single) == pytest.approx(objectives(together[row]), rel=1e-6, abs=1e-12), row
+            assert objectives(alike) == objectives(together[row]), row
 
 
 def test_a_picture_of_an_adam_batch_is_the_picture_alone() -> None:
@@ -392,7 +431,7 @@ def test_a_picture_of_an_adam_batch_is_the_picture_alone() -> None:
 def test_an_empty_slot_does_not_move(minimizer: type[Lbfgs] | type[Adam]) -> None:
     starts = 0.2 + 0.6 * uniform(4, 3, 2, 2, seed=8)
     problem = Problem(mixed)
-    outcomes = minimizer(problem, starts, StopRule(60, tolerance=0.01, interval=5)).run()
+    outcomes = outcomes_of(minimizer((problem,), starts, StopRule(60, tolerance=0.01, interval=5)))
     last = max(outcome.iterations for outcome in outcomes)
     assert len(problem.images) == last and all(images.shape == starts.shape for images in problem.images)
     for row, outcome in enumerate(outcomes):
@@ -409,7 +448,7 @@ def test_pictures_come_and_go(minimizer: type[Lbfgs] | type[Adam]) -> None:
     starts = uniform(7, 3, 4, 4, seed=3)
     rules = [StopRule(5 + 3 * number) for number in range(7)]
     whole: dict[int, Outcome] = {}
-    crowd = minimizer(Problem(quadratic(target, curvature)), torch.full((4, 3, 4, 4), 0.5).double(), None)
+    crowd = minimizer((Problem(quadratic(target, curvature)),), torch.full((4, 3, 4, 4), 0.5).double(), None)
     waiting, who = list(range(7)), {}
     while waiting or crowd.active_slots:
         free = [slot for slot in range(4) if slot not in crowd.active_slots]
@@ -423,7 +462,7 @@ def test_pictures_come_and_go(minimizer: type[Lbfgs] | type[Adam]) -> None:
             with pytest.raises(ValueError, match="is in use"):
                 crowd.begin(crowd.active_slots[0], starts[0], rules[0])
     for number in range(4):
-        alone = minimizer(Problem(quadratic(target, curvature)), torch.full((4, 3, 4, 4), 0.5).double(), None)
+        alone = minimizer((Problem(quadratic(target, curvature)),), torch.full((4, 3, 4, 4), 0.5).double(), None)
         alone.begin(number, starts[number], rules[number])
         done: dict[int, Outcome] = {}
         while not done:
@@ -440,18 +479,18 @@ def test_a_picture_goes_on_in_another_batch(minimizer: type[Lbfgs] | type[Adam])
     curvature = 10 ** (2 * uniform(3, 3, 4, 4, seed=2))
 
     def fresh(*slots: int) -> Lbfgs | Adam:
-        crowd = minimizer(Problem(quadratic(target, curvature)), torch.full((3, 3, 4, 4), 0.5).double(), None)
+        crowd = minimizer((Problem(quadratic(target, curvature)),), torch.full((3, 3, 4, 4), 0.5).double(), None)
         for slot in slots:
             crowd.begin(slot, starts[slot], StopRule(30))
         return crowd
 
-    whole = fresh(0, 1, 2).run()
+    whole = outcomes_of(fresh(0, 1, 2))
     for count in (0, 1, 7, 29):
         first, second = fresh(0, 1, 2), fresh(1)
         for _ in range(count):
             first.step()
         second.restore(first.snapshot(1), 1)
-        (outcome,) = second.run()
+        (outcome,) = outcomes_of(second)
         assert torch.equal(outcome.image, whole[1].image) and outcome.trace == whole[1].trace
 
 

@@ -26,6 +26,7 @@ from impasto.paint.task import FrameTask, PaintedFrame
 from impasto.pictures import to_array, to_tensor
 from impasto.presets import fingerprint, load_settings, to_values
 from impasto.settings import Settings
+from tests.support.minimizing import outcomes_of
 from tests.support.seeds import numpy_stream
 
 from .conftest import TINY
@@ -43,6 +44,7 @@ def make_painter(weights: EncoderWeights, style_array: np.ndarray) -> Callable[.
         *overrides: str, styles: Sequence[np.ndarray] = (), blend: Sequence[float] = (), **options: Any
     ) -> Painter:
         styles = styles or [style_array]
+        options = {"precision": "fp32", **options}
         return Painter(settings_with(*overrides), weights, styles, blend or [1.0] * len(styles), CPU, **options)
 
     return make
@@ -318,10 +320,11 @@ class Faulty:
         self.faults = list(faults)
         self.calls: list[dict[str, Any]] = []
         self.outcomes: list[Outcome] = []
+        self.made: list[Minimizer] = []
 
     def __call__(
         self,
-        objective: BatchObjective,
+        objectives: Sequence[BatchObjective],
         start: torch.Tensor,
         rule: StopRule | None,
         on_step: StepListener | None = None,
@@ -332,7 +335,7 @@ class Faulty:
         self.calls.append({"start": start, "first_step": first_step, "is_safe": is_safe})
 
         def faulty(pixels: torch.Tensor) -> LossTerms:
-            terms = objective(pixels)
+            terms = objectives[-1](pixels)
             if fault == "nonfinite":
                 return LossTerms(terms.content, terms.style * float("nan"), terms.total_variation, terms.temporal)
             if fault == "stalled":
@@ -343,7 +346,8 @@ class Faulty:
             return terms
 
         optimizer = settings_with().optimizer
-        minimizer = make_minimizer(optimizer, faulty, start, rule, on_step, first_step, is_safe)
+        minimizer = make_minimizer(optimizer, (faulty,), start, rule, on_step, first_step, is_safe)
+        self.made.append(minimizer)
         step = minimizer.step
 
         def listening() -> dict[int, Outcome]:
@@ -381,11 +385,11 @@ def test_a_safe_minimizer_is_cautious(
 ) -> None:
     painter = make_painter(f"optimizer.method={method}")
     objective, start = painter.objective(content_array), to_tensor(content_array)
-    (safe,) = painter.make_minimizer(objective, start, StopRule(5), is_safe=True).run()
+    (safe,) = outcomes_of(painter.make_minimizer((objective,), start, StopRule(5), is_safe=True))
     other = make_painter(f"optimizer.method={method}", cautious)
-    (expected,) = other.make_minimizer(objective, start, StopRule(5)).run()
+    (expected,) = outcomes_of(other.make_minimizer((objective,), start, StopRule(5)))
     assert torch.equal(safe.image, expected.image) and safe.trace == expected.trace
-    (plain,) = painter.make_minimizer(objective, start, StopRule(5)).run()
+    (plain,) = outcomes_of(painter.make_minimizer((objective,), start, StopRule(5)))
     assert not torch.equal(safe.image, plain.image)
 
 
@@ -393,7 +397,7 @@ def test_a_warm_start_takes_a_short_first_step(make_painter: Callable[..., Paint
     faulty = Faulty()
     painter = make_painter(make_minimizer=faulty)
     paint_one(painter, FrameTask(1, content_array, "given", StopRule(2), content_array, warm=True))
-    assert [call["first_step"] for call in faulty.calls] == [WARM_FIRST_STEP]
+    assert [minimizer._state["first_step"].tolist() for minimizer in faulty.made] == [[pytest.approx(WARM_FIRST_STEP)]]
 
 
 def test_the_better_of_two_stalled_tries_is_kept(

@@ -502,11 +502,11 @@ def test_a_film_in_processes_is_the_film(material: Path, tmp_path: Path) -> None
 
 
 def spec(style: np.ndarray, weights: Any) -> executor_module.PainterSpec:
-    return executor_module.PainterSpec(settings(), weights, (style,), (1.0,), None, 1)
+    return executor_module.PainterSpec(settings(), weights, (style,), (1.0,), None, 1, "fp32")
 
 
 def test_a_worker_that_cannot_begin_says_why(style_array: np.ndarray, weights: Any) -> None:
-    broken = executor_module.PainterSpec(settings(), None, (style_array,), (1.0,), None, 1)  # type: ignore[arg-type]
+    broken = executor_module.PainterSpec(settings(), None, (style_array,), (1.0,), None, 1, "fp32")  # type: ignore[arg-type]
     with pytest.raises((DeviceError, AttributeError)), ProcessExecutor(broken, pick_devices("cpu")):
         pass
     assert workers() == []

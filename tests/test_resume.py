@@ -38,6 +38,7 @@ from impasto.job.store import write_copy
 from impasto.job.verification import find_problems
 from impasto.media import images, video_reader
 from impasto.paint.encoder_weights import bundled_path
+from impasto.paint.precision import precisions_of
 from impasto.plan.request import FrameRange, Request
 from impasto.run.job_run import resume, stylize
 from impasto.storage import TEMPORARY_MARK
@@ -216,6 +217,36 @@ def test_a_film_killed_at_any_time(material: Path, tmp_path: Path) -> None:
     stylize(asked)
     same_as_whole(tmp_path, material / "whole-film")
     assert kills >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("bf16" not in precisions_of(torch.device("cpu")), reason="needs a CPU with units for bf16")
+@pytest.mark.parametrize("kind", ["photos", "film"])
+def test_a_job_in_bf16_killed_again_and_again(tmp_path: Path, kind: str) -> None:
+    """Photos of four sizes in batches, and a film of six shots: with iterations enough for both stages."""
+    images.write_image(tmp_path / "style.png", scenes.pan((48, 60), 1, 8).frame(0))
+    numbers = [*range(12)]
+    if kind == "photos":
+        sizes = [(48, 64), (64, 48), (40, 64), (64, 64)]
+        for number in numbers:
+            size = sizes[number % 4]
+            images.write_image(tmp_path / "in" / f"{number}.png", scenes.pan(size, 1, number).frame(0))
+    else:
+        frames = [scenes.pan((48, 64), 2, number // 2).frame(number % 2) for number in numbers]
+        write_clip(tmp_path / "in.mp4", frames)
+    cuts = [] if kind == "photos" else numbers[2::2]
+    own = settings("precision=bf16", "iterations={first: 60, next: 30, tolerance: 0}", f"shots.cuts={cuts}")
+    name = ("in", "out") if kind == "photos" else ("in.mp4", "out.mp4")
+    more: dict[str, Any] = {"batch": 3, "mode": "photos"} if kind == "photos" else {"batch": 3}
+    whole, killed = (
+        request(tmp_path / name[0], tmp_path / "style.png", tmp_path / folder / name[1], settings=own, **more)
+        for folder in ("whole", "killed")
+    )
+    stylize(whole)
+    for place in ("before-rename 1", "after-rename 1", "before-rename 2", "after-rename 0", "before-rename 0"):
+        killed_at(killed, place)
+    resume(killed.job_folder)
+    same_as_whole(tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.sweep(1)

@@ -114,10 +114,10 @@ def test_what_waits_holds_its_own_picture_alone() -> None:
     other = PaintedReference(picture + 1, picture + 2, flow, mask)
     rule = StopRule(3)
     task = FrameTask(1, picture, "warped", rule, picture + 3, True, other, references=(other,), crossfade_with=other)
-    motion = MotionFrame(picture, (FlowLink(0, picture + 2, flow, mask),), mask, (8, 8))
+    motion = MotionFrame(picture, (FlowLink(0, picture + 2, flow, mask),), mask, (8, 8), 0.0)
     frame = cast(FrameRecord, SimpleNamespace(index=1))
     held = FrameInFlight(frame, None, motion, Assignment(5, task), 2.0, (0,), "cpu").without_motion()
-    assert held.motion_frame == MotionFrame(picture, (), mask, (8, 8))
+    assert held.motion_frame == MotionFrame(picture, (), mask, (8, 8), 0.0)
     assert held.assignment == Assignment(5, FrameTask(1, picture, "warped", rule, warm=True))
     assert (held.frame, held.reference, held.sources, held.device) == (frame, 2.0, (0,), "cpu")
 

@@ -1,11 +1,12 @@
 """Settings of the process are in force while they are needed, and restored afterwards."""
 
 import threading
+import time
 
 import pytest
 import torch
 
-from impasto.torch_settings import reproducible, thread_limit
+from impasto.torch_settings import _flags, reproducible, thread_limit
 
 CPU = torch.device("cpu")
 GPU = torch.device("cuda", 0)  # the flags can be set without one
@@ -49,6 +50,29 @@ def test_a_thread_that_leaves_takes_nothing_from_one_that_computes() -> None:
         thread.join()
         assert flags() == EXACT
     assert flags() == before
+
+
+def test_neither_kind_of_thread_keeps_the_other_out() -> None:
+    """They take turns in the order in which they came, and a thread within one kind cannot begin the other."""
+    order: list[str] = []
+
+    def other(name: str, tf32: bool) -> None:
+        with reproducible(GPU, tf32=tf32):
+            order.append(f"{name} {flags()[2]}")
+
+    threads = [threading.Thread(target=other, args=each) for each in (("exact", False), ("fast", True))]
+    with reproducible(GPU, tf32=True):
+        assert flags() == (True, False, True, False)
+        for number, thread in enumerate(threads, start=1):
+            thread.start()
+            while len(_flags._queue) < number:
+                time.sleep(0.001)
+        with reproducible(GPU, tf32=True), pytest.raises(ValueError, match="another"), reproducible(GPU):
+            pass
+        assert not order, "the second would fit, but the first came before it"
+    for thread in threads:
+        thread.join(60)
+    assert order == ["exact False", "fast True"] and flags()[2] is True
 
 
 def test_threads_are_limited_on_a_cpu_alone() -> None:

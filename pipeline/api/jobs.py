@@ -55,7 +55,7 @@ def stylize(
     config, settings, size, weights: as for `stylize_image`.
     device: "auto" (every GPU, else the CPU), "cpu", "cuda", or some of them as "cuda:0,cuda:1".
     executor: "auto", "inline" (in this process), "processes" or "ray"; `address` is that of a Ray cluster.
-    batch: pictures of one size that a device paints side by side; None decides by what pays.
+    batch: pictures of one size that a device paints side by side; None decides by rule.
     segments: parts in which each long shot is painted at the same time; None decides by the devices.
     video_stream: the stream of pictures to paint, by its index in the file, of a video with several; None takes the
         one that players show.

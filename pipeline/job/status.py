@@ -39,6 +39,8 @@ class JobStatus:
     failed: tuple[tuple[str, str], ...]
     """(name, message) of each frame that failed."""
     seconds_per_frame: float | None
+    precision: str
+    """That of the encoder's features: `fp32`, `tf32` or `bf16`."""
     devices: tuple[DevicePace, ...]
     """The devices that painted the frames which are done, the one with the most frames first."""
     seconds_left: float | None
@@ -81,6 +83,7 @@ def status_of(job: Job) -> JobStatus:
         done_count=done,
         failed=tuple((frame.name, frame.error or "") for frame in job.frames(FrameState.FAILED)),
         seconds_per_frame=seconds,
+        precision=job.plan.get("precision", "fp32"),
         devices=tuple(DevicePace(*row) for row in devices),
         seconds_left=_seconds_left(job, spent),
         iterations=int(iterations),

@@ -1,10 +1,12 @@
 """Adam (Kingma and Ba 2015) over the pixels of a batch of pictures."""
 
+from collections.abc import Sequence
+
 import torch
 
-from .batch_math import are_finite, indices_where, per_picture
+from .batch_math import are_finite, per_picture
 from .minimizer import BatchObjective, Minimizer, StepListener
-from .stopping import Outcome, StopReason, StopRule
+from .stopping import StopReason, StopRule, code_of
 from .variables import VariableKind
 
 
@@ -17,7 +19,7 @@ class Adam(Minimizer):
 
     def __init__(
         self,
-        objective: BatchObjective,
+        objectives: Sequence[BatchObjective],
         start: torch.Tensor,
         rule: StopRule | None,
         *,
@@ -27,42 +29,40 @@ class Adam(Minimizer):
         decay_interval: int = 50,
         on_step: StepListener | None = None,
     ) -> None:
-        super().__init__(objective, start, rule, variable=variable, on_step=on_step)
+        super().__init__(objectives, start, rule, variable=variable, on_step=on_step)
         self._learning_rate = learning_rate
         self._decay = decay
         self._decay_interval = decay_interval
 
     def _initial_state(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"z": z, "last_finite": z.clone(), "mean": torch.zeros_like(z), "square": torch.zeros_like(z)}
+        return {"z": z.clone(), "last_finite": z.clone(), "mean": torch.zeros_like(z), "square": torch.zeros_like(z)}
 
-    def step(self) -> dict[int, Outcome]:
-        active = self._active
-        value, gradient, terms = self._evaluate(self._state["z"])
+    def _iterate(self, stage: int) -> None:
+        state = self._state
+        active = self._are_in(stage)
+        value, gradient, terms = self._evaluate(stage, state["z"])
         finite = are_finite(value, gradient)
-        self._record(terms)
+        codes = self._count(active, terms, torch.where(finite, 0, code_of(StopReason.NONFINITE)))
         # A picture that became non-finite returns to the last finite pixels.
-        last_finite = torch.where(per_picture(finite), self._state["z"], self._state["last_finite"])
-        stepped = self._moved(gradient)
-        stops = dict.fromkeys(indices_where(active & ~finite), StopReason.NONFINITE)
-        stops |= self._stops_by_rule(stops)
+        last_finite = torch.where(per_picture(finite), state["z"], state["last_finite"])
+        stepped = self._moved(active, gradient)
         # The picture that reached its target is the result, not the one after it.
-        held = ~finite | ~active
-        held[[slot for slot, stop in stops.items() if stop is StopReason.TARGET]] = True
-        self._state |= {"z": torch.where(per_picture(held), last_finite, stepped), "last_finite": last_finite}
-        return self._finish_step(stops)
+        is_held = per_picture(~finite | (codes == code_of(StopReason.TARGET)))
+        self._set(active, z=torch.where(is_held, last_finite, stepped), last_finite=last_finite)
 
-    def _moved(self, gradient: torch.Tensor) -> torch.Tensor:
-        """z after a step (algorithm 1 of the paper); updates both moments."""
+    def _moved(self, active: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        """z after a step (algorithm 1 of the paper); updates both moments of the active pictures."""
         z, mean, square = self._state["z"], self._state["mean"], self._state["square"]
-        mean.lerp_(gradient, 1 - 0.9)
-        square.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
+        self._set(
+            active,
+            mean=mean.lerp(gradient, 1 - 0.9),
+            square=(square * 0.999).addcmul_(gradient, gradient, value=1 - 0.999),
+        )
         # Pictures that began at different times are at different iterations.
-        iterations = [max(1, len(trace)) for trace in self._traces]
-        rates = [
-            self._learning_rate * self._decay ** ((iteration - 1) // self._decay_interval) / (1 - 0.9**iteration)
-            for iteration in iterations
-        ]
+        iteration = self._state["iteration"].clamp(min=1).double()
+        decay = self._decay ** torch.floor((iteration - 1) / self._decay_interval)
+        rate = self._learning_rate * decay / (1 - 0.9**iteration)
         # ε is added to the root of the bias-corrected second moment, as in the paper.
-        corrections = z.new_tensor([1 - 0.999**iteration for iteration in iterations])
-        root = (square / per_picture(corrections)).sqrt_().add_(1e-8)
-        return z - per_picture(z.new_tensor(rates)) * mean / root
+        correction = (1 - 0.999**iteration).to(z.dtype)
+        root = (square / per_picture(correction)).sqrt_().add_(1e-8)
+        return z - per_picture(rate.to(z.dtype)) * mean / root

@@ -61,7 +61,7 @@ class BatchSlot:
     saved_at: float
     """Time of the clock when its checkpoint was last written, or when it began."""
 
-    def report(self, _: int, iteration: int, losses: Losses) -> None:
+    def report(self, iteration: int, losses: Losses) -> None:
         if self.on_progress is not None:
             self.on_progress(iteration, losses)
 
@@ -82,10 +82,13 @@ class Batch:
         self._slots: dict[int, BatchSlot] = {}
         self._objective: Objective | None = None
         self._minimizer: Minimizer | None = None
-        slots = self._slots
+        self._heard: list[tuple[int, int, Losses]] = []
+        """Slot, iteration and losses that are still to be reported: not from within a step, as whoever hears of them
+        may paint or measure in another precision."""
+        heard = self._heard
 
         def on_step(slot: int, iteration: int, losses: Losses) -> None:
-            slots[slot].report(slot, iteration, losses)
+            heard.append((slot, iteration, losses))
 
         # Not a method: batch and minimizer would refer to each other and keep most of a device's memory until the
         # garbage collector runs.
@@ -110,30 +113,28 @@ class Batch:
         Raises `OutOfMemoryError`.
         """
         slot = next(slot for slot in range(self.width) if slot not in self._slots)
-        with computing(self._painter.device, self.size):
-            single = self._painter.task_objective(task)
-            minimizer = self._begin(slot, task, single)
-            digest = task_digest(task, self._painter.device, self.width)
+        painter = self._painter
+        with computing(painter.device, self.size):
+            single, start = painter.task_objective(task), painter.start(task)
+        with computing(painter.device, self.size, painter.precision):
+            minimizer = self._begin(slot, task, single, start)
+            digest = task_digest(task, painter.device, painter.precision, self.width)
             if snapshot is None and checkpoint is not None:
                 snapshot = checkpoint.load(digest)
             if snapshot is not None:
                 minimizer.restore(snapshot, slot)
         self._slots[slot] = BatchSlot(ticket, task, single, digest, on_progress, checkpoint, self._clock())
 
-    def _begin(self, slot: int, task: FrameTask, single: Objective) -> Minimizer:
+    def _begin(self, slot: int, task: FrameTask, single: Objective, start: torch.Tensor) -> Minimizer:
         """The minimizer, with the start and objective of a task in a slot of it."""
         painter = self._painter
-        start, first_step = painter.start(task), WARM_FIRST_STEP if task.warm else FIRST_STEP
-        if self.width == 1:
-            # The picture's own objective serves: no copy into a slot.
-            self._minimizer = painter.make_minimizer(single, start, task.rule, self._on_step, first_step)
-            return self._minimizer
         if self._objective is None or self._minimizer is None:
             self._objective = single.empty_batch(self.width)
             gray = torch.full_like(start, 0.5).repeat(self.width, 1, 1, 1)
-            self._minimizer = painter.make_minimizer(self._objective, gray, None, self._on_step)
-        self._objective.set_slot(slot, single)
-        self._minimizer.begin(slot, start[0], task.rule, first_step)
+            self._minimizer = painter.make_minimizer(painter.objectives(self._objective), gray, None, self._on_step)
+        if self._objective.targets.set_slot(slot, single.targets):
+            self._minimizer.objective_changed()
+        self._minimizer.begin(slot, start[0], task.rule, WARM_FIRST_STEP if task.warm else FIRST_STEP)
         return self._minimizer
 
     def step(self) -> dict[int, PaintedFrame | ImpastoError]:
@@ -143,20 +144,22 @@ class Batch:
         """
         minimizer = self._minimizer
         assert minimizer is not None
-        with computing(self._painter.device, self.size):
+        with computing(self._painter.device, self.size, self._painter.precision):
             outcomes = minimizer.step()
-        if outcomes and self.width == 1:
-            # Its memory is needed for a second try, and by the next picture.
-            self._minimizer = minimizer = None
+        self._report_heard()
         done: dict[int, PaintedFrame | ImpastoError] = {}
         for slot, outcome in outcomes.items():
             picture = self._slots.pop(slot)
             try:
-                with computing(self._painter.device, self.size):
-                    done[picture.ticket] = self._finish(picture, outcome)
+                done[picture.ticket] = self._finish(picture, outcome)
             except ImpastoError as error:
                 done[picture.ticket] = without_traceback(error)
-        return done if minimizer is None else done | self._save_checkpoints(minimizer)
+        return done | self._save_checkpoints(minimizer)
+
+    def _report_heard(self) -> None:
+        for slot, iteration, losses in self._heard:
+            self._slots[slot].report(iteration, losses)
+        self._heard.clear()
 
     def _save_checkpoints(self, minimizer: Minimizer) -> dict[int, PaintedFrame | ImpastoError]:
         """Saves the checkpoints that are due; returns the pictures that stop because theirs says so, by tickets."""
@@ -192,17 +195,36 @@ class Batch:
         """The finished picture, after a second try where the first failed; see `paint_one`."""
         painter, task = self._painter, picture.task
         failed = failure(outcome, task)
+        slow = None if self._minimizer is None else self._minimizer.capture_failure
         if failed is not None:
-            safe = initial.softened(to_tensor(task.content, painter.device))
-            again = painter.make_minimizer(
-                picture.objective, safe, task.rule, picture.report, FIRST_STEP / 10, is_safe=True
-            )
-            (second,) = again.run(None if picture.checkpoint is None else picture.checkpoint.raise_if_stopped)
-            outcome = better(outcome, second)
+            if not self._slots:
+                # Its memory is needed for the second try.
+                self._minimizer = self._objective = None
+            outcome = better(outcome, self._try_again(picture))
         image = to_array(outcome.image)
         stop = StopReason.STALLED if has_stalled(outcome, task) else outcome.stop
-        losses = painter.losses(picture.objective, image)
-        return PaintedFrame(image, losses, stop, outcome.trace, None if failed is None else str(failed))
+        with computing(painter.device, self.size):
+            losses = painter.losses(picture.objective, image)
+        return PaintedFrame(image, losses, stop, outcome.trace, None if failed is None else str(failed), slow)
+
+    def _try_again(self, picture: BatchSlot) -> Outcome:
+        """A second try from a safe state, with the exact encoder alone."""
+        painter, task, heard = self._painter, picture.task, list[tuple[int, int, Losses]]()
+        outcomes: dict[int, Outcome] = {}
+        with computing(painter.device, self.size, painter.precision):
+            safe = initial.softened(to_tensor(task.content, painter.device))
+            again = painter.make_minimizer(
+                (picture.objective,), safe, task.rule, lambda *step: heard.append(step), FIRST_STEP / 10, is_safe=True
+            )
+        while not outcomes:
+            with computing(painter.device, self.size, painter.precision):
+                outcomes = again.step()
+            for _, iteration, losses in heard:
+                picture.report(iteration, losses)
+            heard.clear()
+            if picture.checkpoint is not None and not outcomes:
+                picture.checkpoint.raise_if_stopped()
+        return outcomes[0]
 
 
 def without_traceback(error: ImpastoError) -> ImpastoError:

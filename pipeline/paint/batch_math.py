@@ -16,9 +16,32 @@ def per_picture(values: torch.Tensor) -> torch.Tensor:
 
 def are_finite(value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """B booleans: whether a picture's objective (B values) and its whole gradient (B×3×H×W) are finite."""
-    return torch.isfinite(value) & torch.isfinite(gradient).flatten(1).all(1)
+    # One pass: a sum is finite only if all its terms are.
+    return torch.isfinite(value) & torch.isfinite(gradient.flatten(1).sum(1))
 
 
-def indices_where(mask: torch.Tensor) -> list[int]:
-    """Indices at which B booleans are true."""
-    return [index for index, flag in enumerate(mask.tolist()) if flag]
+def products_with(vectors: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The inner products (B×K) of B×K×N vectors, in single precision or bf16, with one each (B×N, single precision)."""
+    if vectors.dtype == other.dtype:
+        return torch.bmm(vectors, other.unsqueeze(2)).squeeze(2)
+    if vectors.is_cuda:
+        return torch.bmm(vectors, _parts(other).transpose(1, 2), torch.float32).sum(2)
+    return torch.stack([inner_products(vectors[:, k].to(other.dtype), other) for k in range(vectors.shape[1])], 1)
+
+
+def sum_of(vectors: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """The sums (B×N) of B×K×N vectors, in single precision or bf16, times B×K factors in single precision."""
+    if vectors.dtype == factors.dtype:
+        return torch.bmm(factors.unsqueeze(1), vectors).squeeze(1)
+    if vectors.is_cuda:
+        return torch.bmm(_parts(factors), vectors, torch.float32).sum(1)
+    result = torch.zeros_like(vectors[:, 0], dtype=factors.dtype)
+    for k in range(vectors.shape[1]):
+        result.addcmul_(vectors[:, k].to(factors.dtype), factors[:, k : k + 1])
+    return result
+
+
+def _parts(values: torch.Tensor) -> torch.Tensor:
+    """B×N values as B×2×N in bf16, whose sums have 16 bits of mantissa."""
+    high = values.to(torch.bfloat16)
+    return torch.stack((high, (values - high).to(torch.bfloat16)), 1)

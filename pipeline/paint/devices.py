@@ -9,6 +9,7 @@ from ..errors import DeviceError, ImpastoError, OutOfMemoryError
 from ..out_of_memory import is_out_of_memory
 from ..pictures import Size
 from ..torch_settings import reproducible
+from .precision import Precision
 
 
 def pick_devices(name: str) -> tuple[torch.device, ...]:
@@ -61,10 +62,13 @@ def device_label(device: torch.device) -> str:
 
 
 @contextlib.contextmanager
-def computing(device: torch.device, size: Size) -> Iterator[None]:
+def computing(device: torch.device, size: Size, precision: Precision = "fp32") -> Iterator[None]:
     """The context for painting and measuring pictures of a size (height, width): `reproducible`, and with one error
     for all kinds of exhausted memory. Raises `OutOfMemoryError`."""
-    with reproducible(device):
+    # What is not bf16 on a GPU is TF32 then: see `precision`. Streams, events and graphs are those of the current
+    # device, whatever tensors they are for.
+    current = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    with current, reproducible(device, tf32=precision != "fp32"):
         try:
             yield
         except Exception as error:

@@ -31,20 +31,24 @@ class _Gram(torch.autograd.Function):
     """F·Fᵀ / d for B×C×N features F, with half of autograd's backward pass.
 
     Autograd would multiply the gradient E by each of the two factors. They are the same tensor, so one product with the
-    symmetrised gradient suffices: ∂L/∂F = (E + Eᵀ)·F / d.
+    symmetrised gradient suffices: ∂L/∂F = (E + Eᵀ)·F / d. The matrix is in single precision, whatever the features are.
     """
 
     @staticmethod
     def forward(ctx: Any, flat: torch.Tensor, divisor: float) -> torch.Tensor:
         ctx.save_for_backward(flat)
         ctx.divisor = divisor
+        if flat.dtype == torch.bfloat16:
+            if flat.is_cuda:
+                return torch.bmm(flat, flat.transpose(1, 2), torch.float32).div_(divisor)
+            flat = flat.float()
         return (flat @ flat.transpose(1, 2)).div_(divisor)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
         (flat,) = ctx.saved_tensors
         (gradient,) = gradients
-        return ((gradient + gradient.transpose(1, 2)) / ctx.divisor) @ flat, None
+        return ((gradient + gradient.transpose(1, 2)) / ctx.divisor).to(flat.dtype) @ flat, None
 
 
 def content_loss(features: torch.Tensor, target: torch.Tensor, reduction: ContentReduction = "mean") -> torch.Tensor:
@@ -52,7 +56,7 @@ def content_loss(features: torch.Tensor, target: torch.Tensor, reduction: Conten
 
     `mean` over all entries, or `half_sum`: half the sum (Gatys et al. 2016, eq. 1).
     """
-    squared = (features - target).square().flatten(1)
+    squared = (features.to(target.dtype) - target).square().flatten(1)
     return squared.mean(1) if reduction == "mean" else squared.sum(1) / 2
 
 

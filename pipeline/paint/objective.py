@@ -6,7 +6,7 @@ losses compare with, once for a content and once for a style. `LossWeights` hold
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -102,65 +102,79 @@ def content_targets(encoder: Encoder, content: torch.Tensor, layers: Sequence[st
     return {name: features[name] for name in layers}
 
 
-class Objective(nn.Module):
-    """The objective of one batch: `objective(pixels)` returns its `LossTerms`.
+@dataclass
+class Targets:
+    """What the pictures of a batch are compared with: targets from `content_targets` (B×C×h×w for each layer) and
+    `style_targets` (1×C×C), and the references of the temporal loss."""
 
-    `content` (B×C×h×w for each layer) and `style` (1×C×C for each layer) are targets from `content_targets` and
-    `style_targets`. `pixels` are B×3×H×W, ImageNet-normalised RGB, as the encoder takes them.
-    """
+    content: dict[str, torch.Tensor]
+    style: dict[str, torch.Tensor]
+    temporal: TemporalReference = field(default_factory=lambda: TemporalReference((), ()))
+    temporal_weights: torch.Tensor | None = None
+    """B weights of the temporal loss; None where no picture has one."""
+    width: int = 1
+    """B, the number of pictures."""
 
-    def __init__(
-        self,
-        encoder: Encoder,
-        weights: LossWeights,
-        content: Mapping[str, torch.Tensor],
-        style: Mapping[str, torch.Tensor],
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.weights = weights
-        self.content = dict(content)
-        self.style = dict(style)
-        self._width = 1
-        self._temporal = TemporalReference((), ())
-        self._temporal_weights: torch.Tensor | None = None
-        """B weights of the temporal loss; None where no picture has one."""
-
-    def set_temporal_reference(self, reference: TemporalReference, weight: float) -> None:
-        """Adds the temporal loss, times `weight`, to the objective of a single picture."""
-        self._temporal = reference
-        self._temporal_weights = reference.images[0].new_tensor([weight]) if reference.images else None
-
-    def empty_batch(self, width: int) -> "Objective":
-        """An objective for `width` pictures of this one's size and style; `set_slot` sets each picture's own."""
+    def empty_batch(self, width: int) -> "Targets":
+        """Targets for `width` pictures of this one's size and style; `set_slot` sets each picture's own."""
         content = {name: target.new_zeros((width, *target.shape[1:])) for name, target in self.content.items()}
-        batch = Objective(self.encoder, self.weights, content, self.style)
-        batch._width = width
-        return batch
+        return Targets(content, self.style, width=width)
 
-    def set_slot(self, slot: int, single: "Objective") -> None:
-        """Gives the picture in a slot of the batch the objective of a `single` picture."""
+    def set_slot(self, slot: int, single: "Targets") -> bool:
+        """Gives the picture in a slot the targets of a `single` picture.
+
+        Returns whether there are more tensors than before: until then, all keep their memory.
+        """
         for name, target in single.content.items():
             self.content[name][slot] = target[0]
-        own = single._temporal
-        self._make_room_for_references(own)
-        for number, (images, weights) in enumerate(zip(self._temporal.images, self._temporal.weights, strict=True)):
+        own = single.temporal
+        has_grown = self._make_room_for_references(own)
+        for number, (images, weights) in enumerate(zip(self.temporal.images, self.temporal.weights, strict=True)):
             # A picture with fewer references than the batch has room for gets weight 0 in the others.
             weights[slot] = own.weights[number][0] if number < len(own.weights) else 0
             images[slot] = own.images[number][0] if number < len(own.images) else 0
-        if self._temporal_weights is not None:
-            self._temporal_weights[slot] = 0 if single._temporal_weights is None else single._temporal_weights[0]
+        if self.temporal_weights is not None:
+            self.temporal_weights[slot] = 0 if single.temporal_weights is None else single.temporal_weights[0]
+        return has_grown
 
-    def _make_room_for_references(self, reference: TemporalReference) -> None:
+    def _make_room_for_references(self, reference: TemporalReference) -> bool:
         """Gives the whole batch as many references, of weight 0, as one of its pictures has."""
-        while len(self._temporal.images) < len(reference.images):
+        before = len(self.temporal.images)
+        while len(self.temporal.images) < len(reference.images):
             image, weight = reference.images[0], reference.weights[0]
-            self._temporal = TemporalReference(
-                (*self._temporal.images, image.new_zeros((self._width, *image.shape[1:]))),
-                (*self._temporal.weights, weight.new_zeros((self._width, *weight.shape[1:]))),
+            self.temporal = TemporalReference(
+                (*self.temporal.images, image.new_zeros((self.width, *image.shape[1:]))),
+                (*self.temporal.weights, weight.new_zeros((self.width, *weight.shape[1:]))),
             )
-            if self._temporal_weights is None:
-                self._temporal_weights = image.new_zeros(self._width)
+            if self.temporal_weights is None:
+                self.temporal_weights = image.new_zeros(self.width)
+        return len(self.temporal.images) > before
+
+
+class Objective(nn.Module):
+    """The objective of one batch: `objective(pixels)` returns its `LossTerms`.
+
+    `pixels` are B×3×H×W, ImageNet-normalised RGB, as the encoder takes them.
+    """
+
+    def __init__(self, encoder: Encoder, weights: LossWeights, targets: Targets) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.weights = weights
+        self.targets = targets
+
+    def empty_batch(self, width: int) -> "Objective":
+        """An objective for `width` pictures of this one's size and style; see `Targets.set_slot`."""
+        return Objective(self.encoder, self.weights, self.targets.empty_batch(width))
+
+    def with_encoder(self, encoder: Encoder) -> "Objective":
+        """The objective of the same pictures by another encoder; it shares the targets."""
+        return Objective(encoder, self.weights, self.targets)
+
+    def set_temporal_reference(self, reference: TemporalReference, weight: float) -> None:
+        """Adds the temporal loss, times `weight`, to the objective of a single picture."""
+        self.targets.temporal = reference
+        self.targets.temporal_weights = reference.images[0].new_tensor([weight]) if reference.images else None
 
     def forward(self, pixels: torch.Tensor) -> LossTerms:
         features = self.encoder(pixels)
@@ -173,14 +187,14 @@ class Objective(nn.Module):
 
     def _content_loss(self, features: Mapping[str, torch.Tensor], pixels: torch.Tensor) -> torch.Tensor:
         terms = (
-            weight * content_loss(features[name], self.content[name], self.weights.content_reduction)
+            weight * content_loss(features[name], self.targets.content[name], self.weights.content_reduction)
             for name, weight in self.weights.content_layers.items()
         )
         return sum(terms, start=pixels.new_zeros(len(pixels)))
 
     def _style_loss(self, features: Mapping[str, torch.Tensor], pixels: torch.Tensor) -> torch.Tensor:
         terms = (
-            weight * style_loss(gram_matrix(features[name], self.weights.gram), self.style[name])
+            weight * style_loss(gram_matrix(features[name], self.weights.gram), self.targets.style[name])
             for name, weight in self.weights.style_layers.items()
         )
         return sum(terms, start=pixels.new_zeros(len(pixels)))
@@ -193,10 +207,10 @@ class Objective(nn.Module):
         return weights.total_variation * total_variation(images, weights.total_variation_form)
 
     def _temporal_loss(self, pixels: torch.Tensor) -> torch.Tensor:
-        result = pixels.new_zeros(len(pixels))
-        if self._temporal_weights is not None:
+        result, temporal = pixels.new_zeros(len(pixels)), self.targets.temporal
+        if self.targets.temporal_weights is not None:
             # In 0–255, as in the program of Ruder et al.
             image = denormalize(pixels) * 255
-            for reference, mask in zip(self._temporal.images, self._temporal.weights, strict=True):
-                result = result + self._temporal_weights * temporal_loss(image, reference * 255, mask)
+            for reference, mask in zip(temporal.images, temporal.weights, strict=True):
+                result = result + self.targets.temporal_weights * temporal_loss(image, reference * 255, mask)
         return result

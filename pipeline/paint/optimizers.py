@@ -1,5 +1,6 @@
 """The optimizer that the settings name, ready for a batch."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -16,7 +17,7 @@ class MakeMinimizer(Protocol):
 
     def __call__(
         self,
-        objective: BatchObjective,
+        objectives: Sequence[BatchObjective],
         start: torch.Tensor,
         rule: StopRule | None,
         on_step: StepListener | None = None,
@@ -27,21 +28,21 @@ class MakeMinimizer(Protocol):
 
 def make_minimizer(
     settings: OptimizerSettings,
-    objective: BatchObjective,
+    objectives: Sequence[BatchObjective],
     start: torch.Tensor,
     rule: StopRule | None,
     on_step: StepListener | None = None,
     first_step: float = FIRST_STEP,
     is_safe: bool = False,
 ) -> Minimizer:
-    """A minimizer of `objective` from `start` (B×3×H×W in [0, 1]); see `Minimizer` for `rule`.
+    """A minimizer of `objectives` from `start` (B×3×H×W in [0, 1]); see `Minimizer` for them and for `rule`.
 
     `first_step` is for L-BFGS. `is_safe` makes it cautious after a first try failed: L-BFGS without preconditioner,
     Adam with a tenth of its learning rate.
     """
     if settings.method == "adam":
         return Adam(
-            objective,
+            objectives,
             start,
             rule,
             variable=settings.variable,
@@ -51,7 +52,7 @@ def make_minimizer(
             on_step=on_step,
         )
     return Lbfgs(
-        objective,
+        objectives,
         start,
         rule,
         variable=settings.variable,

@@ -24,7 +24,8 @@ from .colors import ColorStatistics, color_statistics
 from .devices import computing
 from .encoder import Encoder
 from .encoder_weights import EncoderWeights
-from .objective import LossWeights, Objective, content_targets, style_targets
+from .objective import LossWeights, Objective, Targets, content_targets, style_targets
+from .precision import Precision, choose_precision
 from .task import FrameTask
 from .warped_paintings import temporal_reference, warped_start
 
@@ -90,7 +91,8 @@ class Painter:
 
     `styles` are H×W×3 uint8 pictures of any sizes and `blend` their weights, of any sum. `content_colors` are the
     statistics of the film that the frames belong to, so that colours are matched alike in all of them; None, for
-    photos, matches each by its own. `make_minimizer` replaces the optimizer that the settings name.
+    photos, matches each by its own. `make_minimizer` replaces the optimizer that the settings name. `precision` is by
+    default what the settings mean on the device. Raises `DeviceError` for a precision that the device lacks.
     """
 
     def __init__(
@@ -102,9 +104,11 @@ class Painter:
         device: torch.device,
         content_colors: ColorStatistics | None = None,
         make_minimizer: optimizers.MakeMinimizer | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self.settings = settings
         self.device = device
+        self.precision = precision or choose_precision(settings.precision, device)
         self.make_minimizer: optimizers.MakeMinimizer = make_minimizer or functools.partial(
             optimizers.make_minimizer, settings.optimizer
         )
@@ -113,14 +117,21 @@ class Painter:
         self._blend = list(blend)
         self._style_cache: OrderedDict[tuple[Size, ...], dict[str, torch.Tensor]] = OrderedDict()
         self._content_colors = None if content_colors is None else content_colors.to(device)
-        self.encoder = Encoder(weights, self._weights.layers, settings.encoder.pooling, settings.encoder.padding).to(
-            device
+        encoder = functools.partial(
+            Encoder, weights, self._weights.layers, settings.encoder.pooling, settings.encoder.padding
         )
+        self.encoder = encoder().to(device)
+        self.fast_encoder = encoder(torch.bfloat16).to(device) if self.precision == "bf16" else None
+        """The encoder of all iterations but the last of a picture; None where `encoder` is the fastest."""
 
     def objective(self, content: np.ndarray) -> Objective:
         """The objective of a picture of `content` (H×W×3 uint8), without temporal loss."""
         targets = content_targets(self.encoder, to_tensor(content, self.device), tuple(self._weights.content_layers))
-        return Objective(self.encoder, self._weights, targets, self._style_targets(size_of(content)))
+        return Objective(self.encoder, self._weights, Targets(targets, self._style_targets(size_of(content))))
+
+    def objectives(self, exact: Objective) -> tuple[Objective, ...]:
+        """The objective of each stage of the optimisation: that of the fast encoder, if there is one, and the exact."""
+        return (exact,) if self.fast_encoder is None else (exact.with_encoder(self.fast_encoder), exact)
 
     def task_objective(self, task: FrameTask) -> Objective:
         """The objective of a task's picture, with its temporal loss."""
@@ -153,7 +164,7 @@ class Painter:
         Raises `InputError` for pictures too small for the deepest layer, and `OutOfMemoryError`.
         """
         require_size(size_of(content), self._weights.layers, "the content")
-        with computing(self.device, size_of(content)):
+        with computing(self.device, size_of(content), "fp32"):
             return self.losses(self.objective(content), image)
 
     @torch.no_grad()

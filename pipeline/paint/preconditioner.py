@@ -7,14 +7,15 @@ import torch
 CUTOFF = 0.01
 """f₀, in cycles per pixel: frequencies well below it are amplified alike."""
 
-Preconditioner = Callable[[torch.Tensor], torch.Tensor]
-"""P·v for B×3×H×W v: linear, symmetric and positive definite."""
+Whitening = Callable[[torch.Tensor], torch.Tensor]
+"""K·v for B×3×H×W v: linear, symmetric and positive definite."""
 
 
-def make_preconditioner(like: torch.Tensor, exponent: float) -> Preconditioner:
-    """P for pictures of the size and device of `like` (B×3×H×W): multiplies frequency f by (f² + f₀²)^-exponent.
+def make_whitening(like: torch.Tensor, exponent: float) -> Whitening:
+    """K for pictures of the size and device of `like` (B×3×H×W), the square root of the preconditioner P = K·K.
 
-    The gains are scaled to a mean of 1. With exponent 0 P is the identity.
+    P multiplies frequency f by (f² + f₀²)^-exponent, with gains scaled to a mean of 1. With exponent 0 both are the
+    identity.
     """
     if exponent == 0:
         return lambda v: v
@@ -22,5 +23,5 @@ def make_preconditioner(like: torch.Tensor, exponent: float) -> Preconditioner:
     vertical = torch.fft.fftfreq(height, device=like.device).view(-1, 1)
     horizontal = torch.fft.rfftfreq(width, device=like.device).view(1, -1)
     gain = (vertical.square() + horizontal.square() + CUTOFF**2) ** -exponent
-    gain = gain / gain.mean()
+    gain = (gain / gain.mean()).sqrt()
     return lambda v: torch.fft.irfft2(torch.fft.rfft2(v) * gain, s=(height, width))

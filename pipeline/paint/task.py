@@ -11,6 +11,7 @@ from ..events import Losses
 from ..pictures import resize, size_of
 from .checkpoint import digest
 from .devices import device_label
+from .precision import Precision
 from .stopping import StopReason, StopRule
 
 StartKind = Literal["content", "matched", "noise", "given", "warped"]
@@ -85,6 +86,8 @@ class PaintedFrame:
     """Losses after each iteration."""
     retried: str | None
     """Why there was a second try: `nonfinite` or `stalled`; None where there was none."""
+    slow: str | None = None
+    """Why its iterations were launched kernel by kernel on a GPU; None where they were not."""
 
     @property
     def iterations(self) -> int:
@@ -94,10 +97,10 @@ class PaintedFrame:
 ProgressListener = Callable[[int, Losses], None]
 """Called with the iteration (from 1) and the losses after it."""
 
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 """Version of the names and meaning of what a snapshot holds: checkpoints of another version are not used."""
 
 
-def task_digest(task: FrameTask, device: torch.device, width: int = 1) -> str:
+def task_digest(task: FrameTask, device: torch.device, precision: Precision, width: int = 1) -> str:
     """Identifies a checkpoint: a hash of everything its bits depend on besides the painter's settings and weights."""
-    return digest((CHECKPOINT_FORMAT, task, width, device_label(device), torch.__version__))
+    return digest((CHECKPOINT_FORMAT, task, precision, width, device_label(device), torch.__version__))

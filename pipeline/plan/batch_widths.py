@@ -1,33 +1,32 @@
-"""How many pictures of one size a device paints side by side."""
+"""How many pictures of one size a device paints side by side: by rule, so that the same command has the same bits."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 
-from ..errors import OutOfMemoryError
-from ..paint.costs import CostsOf, batch_costs
-from ..paint.painter import Painter
 from ..pictures import Size
 from .frame_plan import FramePlan
 from .inputs import Inputs
+from .memory import GPU_BASE_BYTES, GPU_PIXEL_BYTES
 from .resources import best_width
 from .workers import gpu_worker_count
 
-PROBE_WIDTH = 4
-"""Time and memory of other widths are extrapolated from those of one picture and of so many."""
-
 GPU_MEMORY_SHARE = 0.85
-"""Of a GPU's free memory, what pictures painted side by side may take."""
+"""Of a GPU's memory, what pictures painted side by side may take."""
+
+MOST_PICTURES = 64
+"""More side by side gain nothing."""
+
+LAUNCH_PIXELS = 100_000
+"""An iteration takes a GPU as long as so many pixels more than it has (measured: 1.66 ms for one picture of 256×256,
+43.5 ms for 64 of them). So it pays to paint small pictures side by side, and large ones one by one."""
 
 
-def batch_widths(
-    inputs: Inputs, plan: FramePlan, make_painter: Callable[[], Painter], costs_of: CostsOf = batch_costs
-) -> dict[Size, int]:
+def batch_widths(inputs: Inputs, plan: FramePlan) -> dict[Size, int]:
     """The width of each size for which it is more than one. The last bits of a picture depend on it, so a job keeps it.
 
-    As many as the request allows; where it leaves that open, one on a CPU, and on a GPU as many as pay, which is
-    measured with `costs_of`.
+    As many as the request allows; where it leaves that open, one on a CPU, and on a GPU as many as pay and as its
+    memory holds.
     """
     works = _chain_works(plan)
     most = inputs.request.batch
@@ -37,8 +36,17 @@ def batch_widths(
         return {}
     else:
         devices = inputs.devices[: gpu_worker_count(inputs.request, inputs.devices)]
-        widths = _measured_widths(works, devices, make_painter, costs_of)
+        memory = min(torch.cuda.get_device_properties(device).total_memory for device in devices)
+        widths = {size: width_for(size, work, memory, len(devices)) for size, work in works.items()}
     return {size: width for size, width in widths.items() if width > 1}
+
+
+def width_for(size: Size, works: Sequence[float], memory_bytes: int, devices: int) -> int:
+    """The width for pictures of a size on GPUs with so much memory; `works` are the iterations of each chain."""
+    pixels = size[0] * size[1]
+    fits = int((GPU_MEMORY_SHARE * memory_bytes - GPU_BASE_BYTES) / (GPU_PIXEL_BYTES * pixels))
+    most = max(1, min(fits, MOST_PICTURES, len(works)))
+    return best_width(sum(works), max(works), most, devices, lambda width: LAUNCH_PIXELS + width * pixels)
 
 
 def size_order(inputs: Inputs, plan: FramePlan, widths: Mapping[Size, int]) -> tuple[int, ...]:
@@ -59,39 +67,3 @@ def _chain_works(plan: FramePlan) -> dict[Size, list[float]]:
             work, chain = works.setdefault(size, {}), plan.segments.segment_start(frame.index, frame.shot)
             work[chain] = work.get(chain, 0.0) + frame.work
     return {size: list(work.values()) for size, work in works.items() if len(work) > 1}
-
-
-def _measured_widths(
-    works: Mapping[Size, Sequence[float]],
-    devices: Sequence[torch.device],
-    make_painter: Callable[[], Painter],
-    costs_of: CostsOf,
-) -> dict[Size, int]:
-    """The fastest widths on GPUs, as time and memory of the most common size suggest; empty where memory is short."""
-    common = max(works, key=lambda size: len(works[size]))
-    painter = make_painter()
-    gray = np.full((*common, 3), 128, np.uint8)
-    try:
-        costs = {width: costs_of(painter, gray, width) for width in (1, PROBE_WIDTH)}
-    except OutOfMemoryError:
-        costs = {}
-    del painter
-    # Worker processes share the GPU's memory with this one, which keeps what it has not given back.
-    torch.cuda.empty_cache()
-    if not costs:
-        return {}
-    (one, least), (some, more) = costs[1], costs[PROBE_WIDTH]
-    slope, bytes_each = max(0.0, some - one) / (PROBE_WIDTH - 1), max(1, (more - least) // (PROBE_WIDTH - 1))
-    free = GPU_MEMORY_SHARE * min(torch.cuda.mem_get_info(device)[0] for device in devices)
-    widths = {}
-    for size, work in works.items():
-        share = size[0] * size[1] / (common[0] * common[1])
-        fits = int((free - (least - bytes_each)) / (bytes_each * share))
-        widths[size] = best_width(
-            sum(work),
-            max(work),
-            max(1, min(fits, len(work))),
-            len(devices),
-            lambda width, share=share: (one - slope) + slope * share * width,  # type: ignore[misc]
-        )
-    return widths

@@ -18,6 +18,7 @@ from ..job.folder import file_problem
 from ..media.color import VideoColor
 from ..media.timing import Timing
 from ..paint.colors import ColorStatistics
+from ..paint.precision import Precision
 from ..pictures import Size
 from .flow_method import FlowMethod
 from .segments import Segments
@@ -116,6 +117,9 @@ class ExecutionPlan:
     flow_method: FlowMethod
     """How optical flow is had; the setting `flow.method` with `auto` decided."""
 
+    precision: Precision
+    """The precision of the encoder's features; the setting `precision` with `auto` decided."""
+
     environment: Mapping[str, str]
     """What else the last bits depend on: `device` (`cpu` or a GPU's name) and the version of `torch`."""
 
@@ -164,6 +168,7 @@ class ExecutionPlan:
             threads=values["threads"],
             mean_pixels=values["mean_pixels"],
             flow_method=values["flow_method"],
+            precision=values["precision"],
             environment=values["environment"],
             widths={(height, width): count for height, width, count in values["widths"]},
             size_order=tuple(values["size_order"]),

@@ -1,20 +1,17 @@
 """The memory that painting takes, estimated, and how much of it there is.
 
-On a CPU the peak of a worker follows a rule, whose numbers were measured (`make bench ONLY=memory`); what a GPU takes
-is measured on two small pictures, as it depends on the algorithms that cuDNN chooses.
+The peak of a worker follows a rule, whose numbers were measured (`make bench ONLY=memory`, and on a GPU `ONLY=speed`).
 """
 
 import heapq
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from ..paint.costs import CostsOf, batch_costs
-from ..paint.painter import Painter, reduced_style_size
+from ..paint.painter import reduced_style_size
 from ..pictures import Size, size_of
 from ..settings import Settings
 from .frame_plan import FramePlan
@@ -27,6 +24,13 @@ widest layers. The first block has nearly all of it, so that other layers change
 
 PAIR_BYTES = 50
 """Of a pixel for each pair that L-BFGS keeps: 24 for the pair, and as much again for its computation."""
+
+GPU_BASE_BYTES = 1 << 30
+"""Memory of a GPU without pictures: the encoder, the libraries and their workspaces."""
+
+GPU_PIXEL_BYTES = 3700
+"""Of a pixel of a picture that is painted on a GPU, with its history: 600, and what the encoder keeps for the gradient,
+2000 in single precision and 1000 in bf16, which a graph of each stage holds."""
 
 STYLE_PIXEL_BYTES = 850
 """Of a pixel of the reduced style, for whose Gram matrices no gradient is kept."""
@@ -56,13 +60,10 @@ def cpu_memory_needed(inputs: Inputs, plan: FramePlan, workers: int) -> int:
     return sum(worker_bytes(inputs.settings, size, styles, width, is_film=is_film) for size in largest)
 
 
-def gpu_memory_needed(painter: Painter, content: np.ndarray, pixels: int, costs_of: CostsOf = batch_costs) -> int:
-    """The memory of a GPU that a picture of `pixels` takes, from that of two parts of `content` (H×W×3 uint8)."""
-    whole, half = content, content[:, : max(1, content.shape[1] // 2)]
-    (_, more), (_, less) = costs_of(painter, whole, 1), costs_of(painter, half, 1)
-    difference = (whole.size - half.size) // 3
-    slope = max(0, more - less) / difference if difference else 0.0
-    return round(more + slope * (pixels - whole.size // 3))
+def gpu_memory_needed(plan: FramePlan, widths: Mapping[Size, int]) -> int:
+    """The memory of a GPU that the largest batch takes."""
+    pixels = (height * width * widths.get((height, width), 1) for height, width in plan.sizes)
+    return GPU_BASE_BYTES + GPU_PIXEL_BYTES * max(pixels, default=0)
 
 
 def gpu_memory_free(devices: Sequence[torch.device]) -> int:

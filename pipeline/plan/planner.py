@@ -1,7 +1,7 @@
 """Inputs → the frames of a job and how they are painted."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import InputError
@@ -13,7 +13,7 @@ from ..media.content import Content, ContentKind
 from ..media.find_content import missing_numbers, passed_over
 from ..media.image_folders import HIDDEN
 from ..media.images import require_sides
-from ..paint.painter import Painter
+from ..paint.precision import Precision, choose_precision
 from ..pictures import Size, fit_within, size_of
 from ..settings import Settings
 from .batch_widths import batch_widths, size_order
@@ -40,11 +40,12 @@ def plan_frames(inputs: Inputs, listener: Listener, stop: StopSignal, worker_cou
     return _plan_photos(inputs, listener)
 
 
-def plan_execution(inputs: Inputs, plan: FramePlan, make_painter: Callable[[], Painter]) -> ExecutionPlan:
-    """Decides how the frames are painted. On a GPU a painter may be made to measure how many fit side by side."""
-    widths = batch_widths(inputs, plan, make_painter)
+def plan_execution(inputs: Inputs, plan: FramePlan) -> ExecutionPlan:
+    """Decides how the frames are painted."""
+    widths = batch_widths(inputs, plan)
     return ExecutionPlan(
         threads=thread_count(inputs, plan),
+        precision=_precision(inputs),
         mean_pixels=plan.mean_pixels,
         flow_method=choose_flow_method(inputs.settings.flow, inputs.devices[0]),
         environment=environment_of(inputs.devices[0]),
@@ -53,6 +54,14 @@ def plan_execution(inputs: Inputs, plan: FramePlan, make_painter: Callable[[], P
         replaced_files=hash_replaced_files(inputs, plan.frames),
         film=plan.film,
     )
+
+
+def _precision(inputs: Inputs) -> Precision:
+    """The precision of a job. The devices of a cluster are not known yet."""
+    setting = inputs.settings.precision
+    if inputs.request.executor == "ray":
+        return "fp32" if setting == "auto" else setting
+    return choose_precision(setting, *inputs.devices)
 
 
 def _plan_photos(inputs: Inputs, listener: Listener) -> FramePlan:

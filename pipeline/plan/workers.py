@@ -6,6 +6,7 @@ import torch
 
 from ..job.records import FrameRecord, PlannedFrame
 from ..paint.devices import device_label
+from ..paint.precision import Precision
 from .frame_plan import FramePlan
 from .frame_rules import max_iterations
 from .inputs import Inputs
@@ -67,12 +68,13 @@ def count_chains(segments: Segments, frames: Sequence[FrameRecord | PlannedFrame
     return len({segments.segment_start(frame.index, frame.shot) for frame in frames})
 
 
-def describe_devices(devices: Sequence[torch.device], threads: int) -> str:
-    """The workers' devices for people: `cuda:0 (NVIDIA …)`, `cpu (2 processes of 4 threads)`."""
+def describe_devices(devices: Sequence[torch.device], threads: int, precision: Precision) -> str:
+    """The workers' devices for people: `cuda:0 (NVIDIA …), bf16`, `cpu (2 processes of 4 threads), fp32`."""
     if devices[0].type != "cpu":
-        return ", ".join(map(device_label, devices))
+        return ", ".join((*map(device_label, devices), precision))
     each = "1 thread" if threads == 1 else f"{threads} threads"
-    return f"cpu ({each})" if len(devices) == 1 else f"cpu ({len(devices)} processes of {each})"
+    processes = "" if len(devices) == 1 else f"{len(devices)} processes of "
+    return f"cpu ({processes}{each}), {precision}"
 
 
 def environment_of(device: torch.device) -> dict[str, str]:

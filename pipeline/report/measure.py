@@ -96,7 +96,7 @@ def _measure_pictures(
     if flow_folder is not None:
         _require_flow_folder(flow_folder, result, film)
     pictures = [decoding.read_image(path) for path in styles]
-    painter = Painter(settings, weights, pictures, blend, device)
+    painter = Painter(settings, weights, pictures, blend, device, precision="fp32")
     cold_starts = _ColdStarts(painter, cold_iterations, cold_every) if cold_iterations else None
     meter = None
     if film:

@@ -20,6 +20,7 @@ from ..paint.costs import iteration_seconds
 from ..paint.encoder_weights import EncoderWeights, load_weights
 from ..paint.painter import Painter
 from ..pictures import Size, fit_within, resize, size_of
+from ..plan.batch_widths import batch_widths
 from ..plan.disk_space import disk_needed
 from ..plan.frame_plan import FramePlan
 from ..plan.inputs import Inputs, read_inputs
@@ -129,7 +130,7 @@ def _dry_run(inputs: Inputs, plan: FramePlan, weights_loader: WeightsLoader) -> 
         painter = _painter(inputs, weights_loader(inputs.settings.encoder.weights))
         sample = part_of(content, MEASURED_PIXELS[painter.device.type])
         seconds_per_pixel = iteration_seconds(painter, sample) / _pixels(sample)
-        memory, memory_free = _memory(inputs, plan, devices, painter, sample)
+    memory, memory_free = _memory(inputs, plan, devices)
     needed = disk_needed(inputs, plan)
     return DryRun(
         kind=str(inputs.content.kind),
@@ -144,7 +145,7 @@ def _dry_run(inputs: Inputs, plan: FramePlan, weights_loader: WeightsLoader) -> 
         memory_free_bytes=memory_free,
         seconds_per_iteration=seconds_per_pixel * _pixels(content),
         seconds=seconds_per_pixel * makespan(plan.chains(), len(devices)),
-        device=describe_devices(devices, threads),
+        device=describe_devices(devices, threads, painter.precision),
         workers=len(devices),
         output=request.output,
         job=request.job_folder,
@@ -158,13 +159,11 @@ def _painter(inputs: Inputs, weights: EncoderWeights) -> Painter:
     return Painter(inputs.settings, weights, styles, inputs.blend, inputs.devices[0])
 
 
-def _memory(
-    inputs: Inputs, plan: FramePlan, devices: Sequence[torch.device], painter: Painter, sample: np.ndarray
-) -> tuple[int, int]:
+def _memory(inputs: Inputs, plan: FramePlan, devices: Sequence[torch.device]) -> tuple[int, int]:
     """(Memory that is needed, memory that is free), in bytes."""
     if devices[0].type == "cpu":
         return cpu_memory_needed(inputs, plan, len(devices)), cpu_memory_free(len(devices))
-    return gpu_memory_needed(painter, sample, max(plan.pixels)), gpu_memory_free(devices)
+    return gpu_memory_needed(plan, batch_widths(inputs, plan)), gpu_memory_free(devices)
 
 
 def part_of(array: np.ndarray, pixels: int) -> np.ndarray:

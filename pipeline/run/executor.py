@@ -17,6 +17,7 @@ from ..paint.checkpoint import Checkpoint
 from ..paint.colors import ColorStatistics
 from ..paint.encoder_weights import EncoderWeights
 from ..paint.painter import Painter
+from ..paint.precision import Precision, require_precision
 from ..paint.task import FrameTask, PaintedFrame
 from ..pictures import Size
 from ..settings import Settings
@@ -36,6 +37,7 @@ class PainterSpec:
     blend: tuple[float, ...]
     content_colors: ColorStatistics | None
     threads: int
+    precision: Precision
     widths: Mapping[Size, int] = field(default_factory=dict)
 
     @property
@@ -44,8 +46,17 @@ class PainterSpec:
         return max(self.widths.values(), default=1)
 
     def painter(self, device: torch.device) -> Painter:
-        """Loads the encoder onto a device."""
-        return Painter(self.settings, self.weights, self.styles, self.blend, device, self.content_colors)
+        """Loads the encoder onto a device. Raises `DeviceError` for one that lacks the precision."""
+        require_precision(self.precision, device, "leave it out")
+        return Painter(
+            self.settings,
+            self.weights,
+            self.styles,
+            self.blend,
+            device,
+            self.content_colors,
+            precision=self.precision,
+        )
 
 
 @dataclass(frozen=True)

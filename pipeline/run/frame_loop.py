@@ -132,6 +132,8 @@ class FrameLoop:
         self._to_retry: list[FrameInFlight] = []
         self._is_stopping_workers = False
         self._last_ticket = 0
+        self._logged: set[str] = set()
+        """What is logged once for all frames."""
         self._done_count = 0
         self._failures = 0
 
@@ -414,6 +416,9 @@ class FrameLoop:
     def _report_done(self, painted: Painted, losses: Losses) -> None:
         frame, result, seconds = painted.in_flight.frame, painted.result, painted.seconds
         self._done_count += 1
+        if result.slow and result.slow not in self._logged:
+            self._logged.add(result.slow)
+            self._job.log(f"slower than it could be on {painted.in_flight.device}: {result.slow}")
         if result.retried:
             self._notify(
                 f"{frame.name}: the first try ended as {result.retried} "

@@ -17,7 +17,7 @@ from ..job.records import FrameRecord, FrameState
 from ..media.content import ContentKind
 from ..out_of_memory import translated_memory_errors
 from ..paint.encoder_weights import EncoderWeights, load_weights
-from ..paint.painter import Painter
+from ..paint.precision import require_precision
 from ..plan.disk_space import check_space, disk_needed
 from ..plan.execution_plan import ExecutionPlan
 from ..plan.inputs import Inputs, read_inputs
@@ -174,15 +174,11 @@ class JobRun:
         check_comparisons_are_free(inputs, plan.frames)
         check_space(disk_needed(inputs, plan))
         clear_comparisons(inputs, plan.frames)
-
-        def make_painter() -> Painter:
-            return Painter(inputs.settings, weights, inputs.styles, inputs.blend, inputs.devices[0])
-
         return Job.create(
             folder,
             recipe,
             {**request.to_values(), **_places(request)},
-            plan_execution(inputs, plan, make_painter).to_values(),
+            plan_execution(inputs, plan).to_values(),
             plan.frames,
             frame_index=None if plan.frame_index is None else plan.frame_index.to_text(),
             not_kept=plan.not_kept,
@@ -196,6 +192,9 @@ class JobRun:
         segments = plan.segments(frame.shot for frame in frames)
         iterations, chain_count = iterations_left(inputs, segments, pending), count_chains(segments, pending)
         devices = worker_devices(inputs, plan.threads, iterations * plan.mean_pixels, chain_count)
+        for device in devices if pending and request.executor != "ray" else ():
+            remedy = f"the job was begun in {plan.precision}: continue it on such a device, or begin anew with `force`"
+            require_precision(plan.precision, device, remedy)
         self._report_start(job, plan, devices, frames, iterations, len(pending))
         if not pending:
             return 0
@@ -228,7 +227,9 @@ class JobRun:
         pending_count: int,
     ) -> None:
         request = self.inputs.request
-        described = describe_devices(devices, plan.threads) if request.executor != "ray" else "a Ray cluster"
+        described = f"a Ray cluster, {plan.precision}"
+        if request.executor != "ray":
+            described = describe_devices(devices, plan.threads, plan.precision)
         job.log(f"started: {self.inputs.content.kind}, output {request.output}, device {described}")
         self._report_environment(job, plan)
         self.listener(
@@ -252,7 +253,9 @@ class JobRun:
         began_on_cpu = plan.environment["device"] == "cpu"
         widths = plan.widths if began_on_cpu == (inputs.devices[0].type == "cpu") else {}
         colors = None if plan.film is None else plan.film.color_statistics
-        return PainterSpec(inputs.settings, weights, inputs.styles, inputs.blend, colors, plan.threads, widths)
+        return PainterSpec(
+            inputs.settings, weights, inputs.styles, inputs.blend, colors, plan.threads, plan.precision, widths
+        )
 
     def _report_environment(self, job: Job, plan: ExecutionPlan) -> None:
         before, now = plan.environment, environment_of(self.inputs.devices[0])

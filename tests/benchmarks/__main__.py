@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-NAMES = ("objective", "peer", "memory", "temporal", "fuzz", "faults", "schedule", "scaling", "segments")
+NAMES = ("objective", "speed", "peer", "memory", "temporal", "fuzz", "faults", "schedule", "scaling", "segments")
 
 
 def main() -> None:
