@@ -99,6 +99,19 @@ def test_a_process_that_is_killed_is_replaced(scene: scenes.Scene, monkeypatch: 
             pool.pair(a, b, SIZE)
 
 
+def test_processes_that_are_killed_while_idle_are_no_pairs_fault(scene: scenes.Scene) -> None:
+    (a, b), *_ = pairs_of(scene)
+    with FlowPool(1) as pool:
+        idle = [Child("motion.flow_process", "serve") for _ in range(flow_pool.TRIES)]
+        pool._children.update(idle)
+        pool._idle.extend(idle)
+        for child in idle:
+            os.kill(child.pid, signal.SIGKILL)
+        assert until(lambda: not any(child.is_alive() for child in idle))
+        assert same(pool.pair(a, b, SIZE), DisFlow().pair(a, b, SIZE))
+        assert len(pool._children) == 1
+
+
 def test_where_no_process_can_be_started_flow_is_estimated_here(
     scene: scenes.Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,7 +123,12 @@ class FlowPool:
     def _idle_child(self) -> Child:
         """Raises `OSError` where no process can be started."""
         with contextlib.suppress(IndexError):
-            return self._idle.pop()
+            while True:
+                child = self._idle.pop()
+                if child.is_alive():
+                    return child
+                # Killed while it had nothing to do, which is no pair's fault.
+                self._remove(child)
         with self._lock:
             if self._is_closed:
                 raise CancelledError
