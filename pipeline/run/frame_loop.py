@@ -318,7 +318,7 @@ class FrameLoop:
             self._slots.give_back(in_flight.slot)
         frame, result = in_flight.frame, report.result
         if isinstance(result, Losses):
-            self._saver.submit(dataclasses.replace(self._painted.unsaved(frame), saved_losses=result))
+            self._save(dataclasses.replace(self._painted.unsaved(frame), saved_losses=result))
         elif isinstance(result, PaintedFrame):
             self._take_painted(Painted(in_flight.without_motion(), result, report.seconds), report.width)
         elif isinstance(result, Interrupted):
@@ -332,13 +332,18 @@ class FrameLoop:
         self._failures = 0
         self._record_width(size_of(painted.result.image), width)
         self._painted.add(painted)
-        self._saver.submit(painted)
+        self._save(painted)
         # A lossy picture is measured before the next is handed out: else it would count as done after that only.
         if not self._executor.overlaps or is_lossy(frame.path):
-            with self._time.saving():
+            with self._time.saving(self._executor.idle_share):
                 self._saver.drain()
             self._take_saved()
         self._finish_in_chain(frame)
+
+    def _save(self, painted: Painted) -> None:
+        """Hands a painting to the saver, once there is room for it."""
+        with self._time.saving(self._executor.idle_share):
+            self._saver.submit(painted)
 
     def _take_error(self, in_flight: FrameInFlight, error: ImpastoError) -> None:
         """Tries a frame again, or records it as failed. Raises `FrameError` after too many failures in a row."""
