@@ -19,10 +19,12 @@ from impasto.motion.dis import DisFlow, plain_dis
 from impasto.motion.flow_pool import BothWays, FlowPool
 from impasto.motion.reader import MotionFrame, MotionReader
 from impasto.pictures import Size
-from impasto.run.reader_slots import flow_processes
+from impasto.run import reader_slots
+from impasto.run.reader_slots import FlowEstimators, flow_processes
 from samples import scenes
 from tests.test_motion import Film
 from tests.test_processes import until
+from tests.test_run import settings
 
 SIZE = (48, 80)
 
@@ -195,11 +197,42 @@ def test_pairs_ahead_are_begun_once_and_few_at_a_time(scene: scenes.Scene) -> No
 
 
 @pytest.mark.parametrize(
-    ("device", "cores", "gibibytes", "expected"),
-    [("cuda", 16, 128, 15), ("cuda", 64, 512, 16), ("cuda", 16, 16, 8), ("cuda", 1, 8, 1), ("cpu", 16, 128, 0)],
+    ("device", "cores", "gibibytes", "size", "expected"),
+    [
+        ("cuda", 16, 128, (436, 1024), (15, 3)),
+        ("cuda", 64, 512, (436, 1024), (16, 3)),
+        ("cuda", 16, 16, (436, 1024), (5, 3)),
+        ("cuda", 16, 16, (1080, 1920), (3, 2)),
+        ("cuda", 16, 128, (2160, 3840), (15, 3)),
+        ("cuda", 16, 64, (2160, 3840), (10, 2)),
+        ("cuda", 16, 16, (2160, 3840), (1, 1)),
+        ("cuda", 1, 8, (436, 1024), (1, 1)),
+        ("cpu", 16, 128, (436, 1024), (0, 0)),
+    ],
 )
-def test_processes_leave_cores_and_memory_to_others(device: str, cores: int, gibibytes: int, expected: int) -> None:
-    assert flow_processes(torch.device(device), cores, gibibytes << 30) == expected
+def test_processes_leave_cores_and_memory_to_others(
+    device: str, cores: int, gibibytes: int, size: Size, expected: tuple[int, int]
+) -> None:
+    assert flow_processes(torch.device(device), cores, gibibytes << 30, size[0] * size[1]) == expected
+
+
+def test_flow_that_is_waited_for_is_estimated_by_few_processes_where_paintings_are_large(
+    scene: scenes.Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, int]] = []
+
+    class Pool(FlowPool):
+        def __init__(self, *processes: int) -> None:
+            super().__init__(*processes)
+            made.append((self._threads._max_workers, self._urgent_threads._max_workers))
+
+    monkeypatch.setattr(reader_slots, "FlowPool", Pool)
+    monkeypatch.setattr(reader_slots, "usable_cores", lambda: 16)
+    monkeypatch.setattr(reader_slots, "physical_memory_bytes", lambda: 64 << 30)
+    for pixels in (436 * 1024, 2160 * 3840):
+        with FlowEstimators(settings(), "dis", torch.device("cuda"), pixels=pixels) as estimators:
+            estimators.make()
+    assert made == [(15, 3), (10, 2)]
 
 
 def test_large_paintings_are_estimated_less_far_ahead() -> None:

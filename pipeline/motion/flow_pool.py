@@ -22,9 +22,6 @@ BothWays: TypeAlias = tuple[np.ndarray, np.ndarray]
 TRIES = 3
 """Processes that may end while they estimate a pair until it fails: where memory is short, the system kills several."""
 
-URGENT_PROCESSES = 3
-"""Processes beyond the others, at most, for flow that a frame waits for: to each of its static references."""
-
 AHEAD_PER_PROCESS = 2
 """Pairs that are begun ahead for each process: one that it works on, and one that waits for it."""
 
@@ -37,13 +34,14 @@ class FlowPool:
 
     Each process, started when it is first needed, works on one pair at a time and keeps OpenCV to one thread: the bits
     are those of `DisFlow` in this process. A process that ends is replaced, and its pair estimated again. Where none
-    can be started, pairs are estimated in this process.
+    can be started, pairs are estimated in this process. `urgent_processes` are beyond the others, for flow that a frame
+    waits for.
     """
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, urgent_processes: int = 1) -> None:
         self._processes = processes
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="flow")
-        self._urgent_threads = ThreadPoolExecutor(min(processes, URGENT_PROCESSES), thread_name_prefix="flow")
+        self._urgent_threads = ThreadPoolExecutor(urgent_processes, thread_name_prefix="flow")
         self._children: set[Child] = set()
         self._idle: deque[Child] = deque()
         self._lock = threading.Lock()

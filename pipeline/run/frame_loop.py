@@ -194,8 +194,10 @@ class FrameLoop:
         self._scheduler = Scheduler(chains, executor.slots, in_order=executor.slots == 1)
 
     def _reader_slots(self) -> ReaderSlots:
-        method = self._plan.flow_method
-        estimators = self._make_estimators(self._settings, method, self._flow_device) if self._needs_flow else None
+        method, pixels = self._plan.flow_method, self._plan.mean_pixels
+        estimators = None
+        if self._needs_flow:
+            estimators = self._make_estimators(self._settings, method, self._flow_device, pixels=pixels)
         return ReaderSlots(
             self._job,
             self._content,
