@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,19 +17,23 @@ import torch
 
 from impasto.child_processes import Child
 from impasto.errors import FrameError
+from impasto.job.job import Job
+from impasto.media.content import Content, ContentFile, ContentKind
+from impasto.media.images import write_image
 from impasto.motion import flow_pool
 from impasto.motion.dis import DisFlow, plain_dis
 from impasto.motion.flow_pool import BothWays, FlowPool
 from impasto.motion.reader import MotionFrame, MotionReader
 from impasto.pictures import Size
 from impasto.run import reader_slots
-from impasto.run.reader_slots import FlowEstimators, flow_processes
+from impasto.run.reader_slots import FlowEstimators, ReaderSlots, flow_processes
 from samples import scenes
 from tests.test_motion import Film
 from tests.test_processes import until
 from tests.test_run import settings
 
 SIZE = (48, 80)
+SECONDS = 20
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +248,57 @@ def test_large_paintings_are_estimated_less_far_ahead() -> None:
         assert pool.pairs_ahead((4320, 7680)) == 1
         pool.readers = 4
         assert pool.pairs_ahead((436, 1024)) == 4
+
+
+class _Held(DisFlow):
+    """Estimates nothing before `may_end` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.may_end, self.ended = threading.Event(), threading.Event(), list[bool]()
+
+    def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> BothWays:
+        self.begun.set()
+        self.ended.append(self.may_end.wait(SECONDS))
+        return super().pair(a, b, size)
+
+
+def test_a_reader_that_is_left_reads_no_further_along_a_chain(scene: scenes.Scene, tmp_path: Path) -> None:
+    flow = _Held()
+    with MotionReader(Film(scene.frame), flow, None, chain_store=tmp_path / "flow") as motion:
+        motion.prefetch(0, keyframes=(scene.frame_count - 1,))
+        assert flow.begun.wait(SECONDS)
+        threading.Timer(0.2, flow.may_end.set).start()
+    assert flow.ended == [True]
+
+
+def test_flow_ends_before_the_readers_that_wait_for_it(scene: scenes.Scene, tmp_path: Path) -> None:
+    flow = _Held()
+
+    class Estimators(FlowEstimators):
+        def make(self) -> DisFlow:
+            return flow
+
+        def __exit__(self, *_: object) -> None:
+            flow.may_end.set()
+
+    for index in range(2):
+        write_image(tmp_path / f"{index}.png", scene.frame(index))
+    files = tuple(ContentFile(tmp_path / f"{index}.png", f"{index}", f"{index}") for index in range(2))
+    with ReaderSlots(
+        cast(Job, SimpleNamespace(folder=tmp_path)),
+        Content(ContentKind.SEQUENCE, files),
+        None,
+        settings(),
+        Estimators(settings(), "dis", torch.device("cpu")),
+        several_passes=False,
+        has_keyframes=False,
+        flow_from_files=False,
+        photos_ahead=1,
+    ) as slots:
+        slots.take().motion.prefetch(1, (0,))
+        assert flow.begun.wait(SECONDS)
+    assert flow.ended == [True]
 
 
 def test_readers_of_one_chain_share_its_pairs(scene: scenes.Scene, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -114,11 +114,13 @@ class MotionReader:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="motion")
         self._prefetched: dict[_Request, Future[MotionFrame]] = {}
         self._prefetched_kept = prefetched_kept
+        self._is_closing = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_closing = True
         self._thread.shutdown(cancel_futures=True)
 
     def prefetch(
@@ -210,6 +212,7 @@ class MotionReader:
         missing = [reference for reference in references if reference not in self._static.kept]
         chain_end = min(earlier_keyframes, default=None)
         for current in range(min(*request.nearby, index, *missing, *earlier_keyframes), max(request.nearby) + 1):
+            self._require_open()
             try:
                 content = self._frames.content(current)
             except InputError:
@@ -231,6 +234,7 @@ class MotionReader:
         """Reads on to a later keyframe and stores the flow on the way, past frames that cannot be read."""
         before = index
         for current in range(index, keyframe + 1):
+            self._require_open()
             try:
                 content = self._frames.content(current)
             except InputError:
@@ -255,7 +259,13 @@ class MotionReader:
     def _finish_storing(self, most: int = 0) -> None:
         """Stores pairs that were begun, until at most so many are left."""
         while len(self._storing) > most:
+            self._require_open()
             self._flows.flow(*self._storing.pop(0), store=True)
+
+    def _require_open(self) -> None:
+        """Raises `CancelledError` once the reader is left, as the way to a keyframe may take minutes."""
+        if self._is_closing:
+            raise CancelledError
 
     def _neighbour_links(
         self, request: _Request, content: np.ndarray, references: Sequence[int]

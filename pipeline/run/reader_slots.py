@@ -156,14 +156,17 @@ class ReaderSlots:
         self._chain_store = folder if has_keyframes else None
         self._idle: list[ReaderSlot] = []
         self._open = contextlib.ExitStack()
+        self._open_estimators = contextlib.ExitStack()
         if estimators is not None:
-            self._open.enter_context(estimators)
+            self._open_estimators.enter_context(estimators)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        # Flow ends first: a reader would wait for what is under way.
+        with self._open:
+            self._open_estimators.close()
 
     def take(self) -> ReaderSlot:
         """An idle slot, one with a chain first, as it may have read ahead; a new one where none is idle."""
