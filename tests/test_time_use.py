@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from impasto.errors import StorageError
 from impasto.events import JobDone, TimeUse, to_record
 from impasto.job.job import Job
 from impasto.job.status import status_of
@@ -114,3 +115,24 @@ def test_it_adds_up_over_the_runs_of_a_job(tmp_path: Path) -> None:
     second = run(tmp_path, 2).time_use
     assert first is not None and second is not None
     assert second.seconds > first.seconds and second.flow > first.flow
+
+
+def test_a_job_does_not_fail_because_its_time_cannot_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StorageError("no space left on the disk")
+
+    monkeypatch.setattr(Job, "record_time_use", full)
+    assert run(tmp_path, 2).painted_count == 2
+
+
+def test_the_time_of_a_run_that_fails_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise StorageError("no space left on the disk")
+
+    monkeypatch.setattr(picture_writer, "write_frame", full)
+    with pytest.raises(StorageError, match="no space left"):
+        run(tmp_path, 2)
+    with Job.read(tmp_path / "out.impasto") as job:
+        assert job.time_use is not None and job.time_use.seconds > 0

@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..errors import FrameError, ImpastoError, InputError, Interrupted, OutOfMemoryError, OutputError, WorkerLostError
+from ..errors import (
+    FrameError,
+    ImpastoError,
+    InputError,
+    Interrupted,
+    OutOfMemoryError,
+    OutputError,
+    StorageError,
+    WorkerLostError,
+)
 from ..events import FrameDone, FrameFailed, FrameProgress, FrameStarted, Listener, Losses, Notice, StopSignal, TimeUse
 from ..job.folder import CHECKPOINTS_NAME
 from ..job.job import Job
@@ -143,13 +152,23 @@ class FrameLoop:
         """
         self._time = TimeKeeper(self._job.time_use or TimeUse(), self._clock)
         self._prepare(pending, executor)
+        try:
+            self._paint_all()
+        finally:
+            self._record_time()
+        if self._stop.requested and self._job.frames(FrameState.PENDING):
+            raise Interrupted(f"stopped; continue with: impasto resume {self._job.folder}")
+        return self._done_count
+
+    def _paint_all(self) -> None:
+        """Takes turns until nothing is left to be painted or saved, or a stop has ended what was begun."""
         with contextlib.ExitStack() as stack:
             self._slots = stack.enter_context(self._reader_slots())
             writer = PictureWriter(self._job, self._content, self._plan, strip=self._strip, plot=self._plot)
             self._saver = stack.enter_context(Saver(writer.save, self._saver_threads))
             while True:
                 self._take_saved()
-                while self._to_measure and executor.free:
+                while self._to_measure and self._executor.free:
                     self._measure(self._to_measure.pop(0))
                 if self._stop.requested:
                     self._stop_overdue_frames()
@@ -157,7 +176,7 @@ class FrameLoop:
                     self._hand_out()
                 if self._in_flight:
                     with self._time.painting():
-                        report = executor.wait(self._on_progress, self._limits.turn_seconds)
+                        report = self._executor.wait(self._on_progress, self._limits.turn_seconds)
                     if report is not None:
                         self._take(report)
                 elif self._saver.is_busy:
@@ -167,10 +186,6 @@ class FrameLoop:
                     break
                 else:
                     self._sleep(self._limits.turn_seconds)  # All workers are lost, and new ones may join.
-            self._record_time()
-        if self._stop.requested and self._job.frames(FrameState.PENDING):
-            raise Interrupted(f"stopped; continue with: impasto resume {self._job.folder}")
-        return self._done_count
 
     def _prepare(self, pending: Sequence[FrameRecord], executor: Executor) -> None:
         """Divides the pending frames into chains, and schedules them."""
@@ -446,7 +461,9 @@ class FrameLoop:
             self._record_time()
 
     def _record_time(self) -> None:
-        self._job.record_time_use(self._time.total)
+        # A job does not fail for it.
+        with contextlib.suppress(StorageError):
+            self._job.record_time_use(self._time.total)
         self._time_recorded_at = self._clock()
 
     def _on_progress(self, ticket: int, iteration: int, losses: Losses) -> None:
