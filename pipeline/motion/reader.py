@@ -54,6 +54,11 @@ class MotionFrame:
     reading_share: float
     """The share of reading in the time that it took; the rest is flow and masks."""
 
+    @property
+    def picture_bytes(self) -> int:
+        """The memory that it takes without its links."""
+        return self.content.nbytes + (0 if self.alpha is None else self.alpha.nbytes)
+
 
 @dataclass(frozen=True)
 class _Request:

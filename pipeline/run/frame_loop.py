@@ -77,7 +77,8 @@ class LoopLimits:
 _LIMITS = LoopLimits()
 
 _PHOTO_BYTES = 1 << 28
-"""The most memory that photos take which are read before a worker is free for them, beyond the next one."""
+"""The most memory that photos take which are read before a worker is free for them, beyond the next one: with their
+transparency, which has their own size."""
 
 _LOOK_AHEAD = 64
 """Frames of a chain beyond the next one, at most, whose flow may be estimated ahead."""
@@ -268,7 +269,7 @@ class FrameLoop:
             size, settings = size_of(motion_frame.content), self._settings
             require_size_within(motion_frame.own_size, size, settings.size, settings.layers, "the content")
             require_sides(frame.path, *size)
-            self._prefetch_next(slot, frame, motion_frame.content.nbytes)
+            self._prefetch_next(slot, frame, motion_frame.picture_bytes)
             task, reference = self._tasks.make(frame, motion_frame, sources)
         except (InputError, OutputError, FrameError) as error:
             self._fail_in_chain(frame, error)
