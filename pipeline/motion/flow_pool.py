@@ -47,6 +47,7 @@ class FlowPool:
         self._lock = threading.Lock()
         self._is_closed = False
         self._sharing = threading.Lock()
+        self._pair_locks: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
         self._shared: WeakValueDictionary[Path, Future[BothWays]] = WeakValueDictionary()
         self.readers = 0
         """How many readers share the processes."""
@@ -92,10 +93,15 @@ class FlowPool:
         before its future is dropped.
         """
         with self._sharing:
-            future = self._shared.get(path)
+            pair_lock = self._pair_locks.setdefault(path, threading.Lock())
+        with pair_lock:  # Readers of other pairs do not wait while this one is loaded.
+            with self._sharing:
+                future = self._shared.get(path)
             if future is None:
                 loaded = load()
-                future = self._shared[path] = self.submit(a, b, size) if loaded is None else _done(loaded)
+                future = self.submit(a, b, size) if loaded is None else _done(loaded)
+                with self._sharing:
+                    self._shared[path] = future
             return future
 
     def _estimate(self, name: str, *arguments: Any) -> Any:
