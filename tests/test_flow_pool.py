@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -23,6 +23,7 @@ from impasto.media.images import write_image
 from impasto.motion import flow_pool
 from impasto.motion.dis import DisFlow, plain_dis
 from impasto.motion.flow_pool import BothWays, FlowPool
+from impasto.motion.pair_flow import CachedFlow
 from impasto.motion.reader import MotionFrame, MotionReader
 from impasto.pictures import Size
 from impasto.run import reader_slots
@@ -201,6 +202,63 @@ def test_pairs_ahead_are_begun_once_and_few_at_a_time(scene: scenes.Scene) -> No
             assert pool.begun == min(index + flow_pool.AHEAD_PER_PROCESS, scene.frame_count - 1)
             assert identical(frame, plain.take(index, (index - 1,), 0))
     assert film.reads == list(range(scene.frame_count))
+
+
+def test_what_is_begun_is_kept_when_another_reader_opens(scene: scenes.Scene) -> None:
+    with RecordedPool(2) as pool, MotionReader(Film(scene.frame), pool, None) as motion:
+        for index in range(1, scene.frame_count):
+            ahead = [(later, later - 1) for later in range(index + 1, scene.frame_count)]
+            motion.prefetch(index, (index - 1,), ahead=ahead)
+            motion.take(index, (index - 1,))
+            pool.readers = 4  # From now on each may begin one pair ahead, where it was four.
+    assert pool.begun == scene.frame_count - 1
+
+
+class _Waiting(FlowPool):
+    """Its processes are busy with something else."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.futures: list[Future[BothWays]] = []
+
+    def submit(self, a: np.ndarray, b: np.ndarray, size: Size) -> Future[BothWays]:
+        self.futures.append(Future())
+        return self.futures[-1]
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_what_is_dropped_is_not_estimated(scene: scenes.Scene, tmp_path: Path, is_shared: bool) -> None:
+    with _Waiting() as pool:
+        flow = CachedFlow(pool, scene.frame, tmp_path if is_shared else None)
+        flow.begin([(0, 1), (2, 1), (2, 3)], SIZE)
+        flow.begin([(1, 2)], SIZE, later=[(3, 2)])
+        assert [future.cancelled() for future in pool.futures] == [not is_shared, False, False]
+
+
+def test_a_walk_back_reads_each_frame_once_where_flow_is_begun_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_pool, "AHEAD_PER_PROCESS", 6)
+    pan = scenes.pan((48, 64), 60, 1)
+    film = Film(pan.frame)
+    with FlowPool(2) as pool, MotionReader(film, pool, None, backward=True) as motion:
+        for index in reversed(range(pan.frame_count - 1)):
+            ahead = [(later, later + 1) for later in reversed(range(index))]
+            motion.prefetch(index, (index + 1,), ahead=ahead)
+            motion.take(index, (index + 1,))
+    assert sorted(film.reads) == list(range(pan.frame_count))
+
+
+def test_pairs_are_loaded_at_the_same_time(scene: scenes.Scene, tmp_path: Path) -> None:
+    together = threading.Barrier(2)
+    (a, b), *_ = pairs_of(scene)
+    flows = scene.flow(0, 1), scene.flow(1, 0)
+
+    def load() -> BothWays:
+        together.wait(SECONDS)  # It fails, unless two threads are here at once.
+        return flows
+
+    with FlowPool(1) as pool, ThreadPoolExecutor(2) as threads:
+        found = [threads.submit(pool.submit_once, tmp_path / name, load, a, b, SIZE) for name in "ab"]
+        assert all(future.result().result() is flows for future in found)
 
 
 @pytest.mark.parametrize(

@@ -134,12 +134,13 @@ class MotionReader:
         neighbours: Sequence[int] = (),
         shot: int | None = None,
         keyframes: Sequence[int] = (),
-        ahead: Iterable[tuple[int, int]] = (),
+        ahead: Iterable[tuple[int, int]] | None = None,
     ) -> None:
         """Begins to read the frame that `take` will be asked for next.
 
-        `ahead` are the pairs of frames whose flow is needed after it, in order: a `FlowPool` begins to estimate as many
-        of them as it has processes and memory for.
+        `ahead` are the pairs of frames whose flow is needed after it, in order, where that is known: a `FlowPool`
+        begins to estimate as many of them as it has processes and memory for, and what it has begun of others is
+        dropped.
         """
         request = _Request(index, tuple(neighbours), shot, tuple(keyframes))
         if request not in self._prefetched:
@@ -168,7 +169,7 @@ class MotionReader:
 
     # Everything below runs in the thread.
 
-    def _read(self, request: _Request, ahead: Iterable[tuple[int, int]]) -> MotionFrame:
+    def _read(self, request: _Request, ahead: Iterable[tuple[int, int]] | None) -> MotionFrame:
         began, read_before = time.perf_counter(), self._frames.read_seconds
         has_links = bool(request.neighbours or request.keyframes)
         references = reference_indices(request.index, request.shot) if has_links and request.shot is not None else ()
@@ -187,16 +188,18 @@ class MotionReader:
         share = min(1.0, reading / max(time.perf_counter() - began, 1e-9))
         return MotionFrame(frame.content, tuple(links), frame.alpha, frame.own_size, share)
 
-    def _begin(self, request: _Request, ahead: Iterable[tuple[int, int]], size: Size) -> None:
+    def _begin(self, request: _Request, ahead: Iterable[tuple[int, int]] | None, size: Size) -> None:
         """Has the pool begin the flow of a frame's neighbours and of what comes after it."""
         if self._pool is None:
             return
         own = [(request.index, other) for other in request.neighbours]
-        following = list(itertools.islice(ahead, self._pool.pairs_ahead(size)))
+        later = None if ahead is None else list(ahead)
+        # Where other readers have opened, fewer may be begun than were before: those are kept.
+        following = [] if later is None else later[: self._pool.pairs_ahead(size)]
         # What is read ahead is kept until it is taken.
         indices = [*request.nearby, *itertools.chain.from_iterable(following)]
         self._frames.ensure_capacity(max(indices) - min(indices) + 2)
-        self._flows.begin([*own, *following], size, drops_others=True)
+        self._flows.begin([*own, *following], size, later=later)
 
     def _unchained_keyframes(self, request: _Request) -> list[int]:
         """The keyframes to which flow must still be estimated; the others are read, and forgotten ones dropped."""
