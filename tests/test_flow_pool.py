@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-from concurrent.futures import Future
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,17 +17,24 @@ import torch
 
 from impasto.child_processes import Child
 from impasto.errors import FrameError
+from impasto.job.job import Job
+from impasto.media.content import Content, ContentFile, ContentKind
+from impasto.media.images import write_image
 from impasto.motion import flow_pool
 from impasto.motion.dis import DisFlow, plain_dis
 from impasto.motion.flow_pool import BothWays, FlowPool
+from impasto.motion.pair_flow import CachedFlow
 from impasto.motion.reader import MotionFrame, MotionReader
 from impasto.pictures import Size
-from impasto.run.reader_slots import flow_processes
+from impasto.run import reader_slots
+from impasto.run.reader_slots import FlowEstimators, ReaderSlots, flow_processes
 from samples import scenes
 from tests.test_motion import Film
 from tests.test_processes import until
+from tests.test_run import settings
 
 SIZE = (48, 80)
+SECONDS = 20
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +107,19 @@ def test_a_process_that_is_killed_is_replaced(scene: scenes.Scene, monkeypatch: 
         Dying.left = flow_pool.TRIES
         with pytest.raises(FrameError, match=r"3 processes ended .*SIGKILL"):
             pool.pair(a, b, SIZE)
+
+
+def test_processes_that_are_killed_while_idle_are_no_pairs_fault(scene: scenes.Scene) -> None:
+    (a, b), *_ = pairs_of(scene)
+    with FlowPool(1) as pool:
+        idle = [Child("motion.flow_process", "serve") for _ in range(flow_pool.TRIES)]
+        pool._children.update(idle)
+        pool._idle.extend(idle)
+        for child in idle:
+            os.kill(child.pid, signal.SIGKILL)
+        assert until(lambda: not any(child.is_alive() for child in idle))
+        assert same(pool.pair(a, b, SIZE), DisFlow().pair(a, b, SIZE))
+        assert len(pool._children) == 1
 
 
 def test_where_no_process_can_be_started_flow_is_estimated_here(
@@ -181,12 +204,100 @@ def test_pairs_ahead_are_begun_once_and_few_at_a_time(scene: scenes.Scene) -> No
     assert film.reads == list(range(scene.frame_count))
 
 
+def test_what_is_begun_is_kept_when_another_reader_opens(scene: scenes.Scene) -> None:
+    with RecordedPool(2) as pool, MotionReader(Film(scene.frame), pool, None) as motion:
+        for index in range(1, scene.frame_count):
+            ahead = [(later, later - 1) for later in range(index + 1, scene.frame_count)]
+            motion.prefetch(index, (index - 1,), ahead=ahead)
+            motion.take(index, (index - 1,))
+            pool.readers = 4  # From now on each may begin one pair ahead, where it was four.
+    assert pool.begun == scene.frame_count - 1
+
+
+class _Waiting(FlowPool):
+    """Its processes are busy with something else."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.futures: list[Future[BothWays]] = []
+
+    def submit(self, a: np.ndarray, b: np.ndarray, size: Size) -> Future[BothWays]:
+        self.futures.append(Future())
+        return self.futures[-1]
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_what_is_dropped_is_not_estimated(scene: scenes.Scene, tmp_path: Path, is_shared: bool) -> None:
+    with _Waiting() as pool:
+        flow = CachedFlow(pool, scene.frame, tmp_path if is_shared else None)
+        flow.begin([(0, 1), (2, 1), (2, 3)], SIZE)
+        flow.begin([(1, 2)], SIZE, later=[(3, 2)])
+        assert [future.cancelled() for future in pool.futures] == [not is_shared, False, False]
+
+
+def test_a_walk_back_reads_each_frame_once_where_flow_is_begun_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_pool, "AHEAD_PER_PROCESS", 6)
+    pan = scenes.pan((48, 64), 60, 1)
+    film = Film(pan.frame)
+    with FlowPool(2) as pool, MotionReader(film, pool, None, backward=True) as motion:
+        for index in reversed(range(pan.frame_count - 1)):
+            ahead = [(later, later + 1) for later in reversed(range(index))]
+            motion.prefetch(index, (index + 1,), ahead=ahead)
+            motion.take(index, (index + 1,))
+    assert sorted(film.reads) == list(range(pan.frame_count))
+
+
+def test_pairs_are_loaded_at_the_same_time(scene: scenes.Scene, tmp_path: Path) -> None:
+    together = threading.Barrier(2)
+    (a, b), *_ = pairs_of(scene)
+    flows = scene.flow(0, 1), scene.flow(1, 0)
+
+    def load() -> BothWays:
+        together.wait(SECONDS)  # It fails, unless two threads are here at once.
+        return flows
+
+    with FlowPool(1) as pool, ThreadPoolExecutor(2) as threads:
+        found = [threads.submit(pool.submit_once, tmp_path / name, load, a, b, SIZE) for name in "ab"]
+        assert all(future.result().result() is flows for future in found)
+
+
 @pytest.mark.parametrize(
-    ("device", "cores", "gibibytes", "expected"),
-    [("cuda", 16, 128, 15), ("cuda", 64, 512, 16), ("cuda", 16, 16, 8), ("cuda", 1, 8, 1), ("cpu", 16, 128, 0)],
+    ("device", "cores", "gibibytes", "size", "expected"),
+    [
+        ("cuda", 16, 128, (436, 1024), (15, 3)),
+        ("cuda", 64, 512, (436, 1024), (16, 3)),
+        ("cuda", 16, 16, (436, 1024), (5, 3)),
+        ("cuda", 16, 16, (1080, 1920), (3, 2)),
+        ("cuda", 16, 128, (2160, 3840), (15, 3)),
+        ("cuda", 16, 64, (2160, 3840), (10, 2)),
+        ("cuda", 16, 16, (2160, 3840), (1, 1)),
+        ("cuda", 1, 8, (436, 1024), (1, 1)),
+        ("cpu", 16, 128, (436, 1024), (0, 0)),
+    ],
 )
-def test_processes_leave_cores_and_memory_to_others(device: str, cores: int, gibibytes: int, expected: int) -> None:
-    assert flow_processes(torch.device(device), cores, gibibytes << 30) == expected
+def test_processes_leave_cores_and_memory_to_others(
+    device: str, cores: int, gibibytes: int, size: Size, expected: tuple[int, int]
+) -> None:
+    assert flow_processes(torch.device(device), cores, gibibytes << 30, size[0] * size[1]) == expected
+
+
+def test_flow_that_is_waited_for_is_estimated_by_few_processes_where_paintings_are_large(
+    scene: scenes.Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, int]] = []
+
+    class Pool(FlowPool):
+        def __init__(self, *processes: int) -> None:
+            super().__init__(*processes)
+            made.append((self._threads._max_workers, self._urgent_threads._max_workers))
+
+    monkeypatch.setattr(reader_slots, "FlowPool", Pool)
+    monkeypatch.setattr(reader_slots, "usable_cores", lambda: 16)
+    monkeypatch.setattr(reader_slots, "physical_memory_bytes", lambda: 64 << 30)
+    for pixels in (436 * 1024, 2160 * 3840):
+        with FlowEstimators(settings(), "dis", torch.device("cuda"), pixels=pixels) as estimators:
+            estimators.make()
+    assert made == [(15, 3), (10, 2)]
 
 
 def test_large_paintings_are_estimated_less_far_ahead() -> None:
@@ -195,6 +306,57 @@ def test_large_paintings_are_estimated_less_far_ahead() -> None:
         assert pool.pairs_ahead((4320, 7680)) == 1
         pool.readers = 4
         assert pool.pairs_ahead((436, 1024)) == 4
+
+
+class _Held(DisFlow):
+    """Estimates nothing before `may_end` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.may_end, self.ended = threading.Event(), threading.Event(), list[bool]()
+
+    def pair(self, a: np.ndarray, b: np.ndarray, size: Size) -> BothWays:
+        self.begun.set()
+        self.ended.append(self.may_end.wait(SECONDS))
+        return super().pair(a, b, size)
+
+
+def test_a_reader_that_is_left_reads_no_further_along_a_chain(scene: scenes.Scene, tmp_path: Path) -> None:
+    flow = _Held()
+    with MotionReader(Film(scene.frame), flow, None, chain_store=tmp_path / "flow") as motion:
+        motion.prefetch(0, keyframes=(scene.frame_count - 1,))
+        assert flow.begun.wait(SECONDS)
+        threading.Timer(0.2, flow.may_end.set).start()
+    assert flow.ended == [True]
+
+
+def test_flow_ends_before_the_readers_that_wait_for_it(scene: scenes.Scene, tmp_path: Path) -> None:
+    flow = _Held()
+
+    class Estimators(FlowEstimators):
+        def make(self) -> DisFlow:
+            return flow
+
+        def __exit__(self, *_: object) -> None:
+            flow.may_end.set()
+
+    for index in range(2):
+        write_image(tmp_path / f"{index}.png", scene.frame(index))
+    files = tuple(ContentFile(tmp_path / f"{index}.png", f"{index}", f"{index}") for index in range(2))
+    with ReaderSlots(
+        cast(Job, SimpleNamespace(folder=tmp_path)),
+        Content(ContentKind.SEQUENCE, files),
+        None,
+        settings(),
+        Estimators(settings(), "dis", torch.device("cpu")),
+        several_passes=False,
+        has_keyframes=False,
+        flow_from_files=False,
+        photos_ahead=1,
+    ) as slots:
+        slots.take().motion.prefetch(1, (0,))
+        assert flow.begun.wait(SECONDS)
+    assert flow.ended == [True]
 
 
 def test_readers_of_one_chain_share_its_pairs(scene: scenes.Scene, tmp_path: Path) -> None:

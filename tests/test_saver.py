@@ -1,5 +1,6 @@
 """Saving beside painting: several at once, in bounded memory, with everything handed over."""
 
+import dataclasses
 import functools
 import threading
 from collections.abc import Sequence
@@ -15,13 +16,14 @@ from impasto.errors import StorageError
 from impasto.job.job import Job
 from impasto.job.records import FrameRecord, FrameState
 from impasto.media.frame_png import write_frame
+from impasto.media.image_metadata import Extras
 from impasto.media.images import write_image
-from impasto.motion.reader import FlowLink, MotionFrame
+from impasto.motion.reader import FlowLink, MotionFrame, MotionReader
 from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask, PaintedReference
 from impasto.plan.inputs import read_inputs
 from impasto.plan.resources import picture_threads
-from impasto.run import picture_writer
+from impasto.run import frame_loop, picture_writer, reader_slots
 from impasto.run.executor import Assignment, PainterSpec
 from impasto.run.frame_loop import FrameLoop
 from impasto.run.in_flight import FrameInFlight, Painted
@@ -37,8 +39,7 @@ SECONDS = 20
 
 
 def painting(number: int) -> Painted:
-    image = np.full((8, 8, 3), number, np.uint8)
-    return cast(Painted, SimpleNamespace(number=number, result=SimpleNamespace(image=image)))
+    return cast(Painted, SimpleNamespace(number=number, picture_bytes=PICTURE_BYTES))
 
 
 def numbers(saver: Saver) -> list[int]:
@@ -122,11 +123,42 @@ def test_what_waits_holds_its_own_picture_alone() -> None:
     assert (held.frame, held.reference, held.sources, held.device) == (frame, 2.0, (0,), "cpu")
 
 
+def test_all_pictures_of_a_painting_take_room() -> None:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    motion = MotionFrame(picture, (), np.ones((20, 20), np.uint8), (20, 20), 0.0)
+    painted = Painted(cast(Any, SimpleNamespace(motion_frame=motion)), cast(Any, SimpleNamespace(image=picture)), 1.0)
+    assert painted.picture_bytes == 2 * PICTURE_BYTES + 400
+    assert dataclasses.replace(painted, saved=picture).picture_bytes == 3 * PICTURE_BYTES + 400
+
+
 class _Overlapping(UnpaintedExecutor):
     """Several pictures at once, while others are saved."""
 
     slots = 3
     overlaps = True
+
+
+@pytest.mark.parametrize(("room", "ahead"), [(3 * 400 * 400, 3), (400 * 400, 1)])
+def test_photos_are_read_ahead_while_there_is_room_for_their_transparency(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, ahead: int
+) -> None:
+    most = 0
+
+    class Reader(MotionReader):
+        def prefetch(self, *arguments: Any) -> None:
+            nonlocal most
+            super().prefetch(*arguments)
+            most = max(most, len(self._prefetched))
+
+    monkeypatch.setattr(reader_slots, "MotionReader", Reader)
+    monkeypatch.setattr(frame_loop, "_PHOTO_BYTES", room + 64 * 64 * 3 * 3)
+    photo, alpha = np.zeros((400, 400, 3), np.uint8), np.full((400, 400), 9, np.uint8)
+    for number in range(6):
+        write_image(tmp_path / "photos" / f"{number}.png", photo + np.uint8(number), Extras(alpha))
+    write_image(tmp_path / "style.png", scenes.pan((48, 60), 1, 8).frame(0))
+    asked = request(tmp_path / "photos", tmp_path / "style.png", tmp_path / "out")
+    JobRun(read_inputs(asked), executor_factory=_Overlapping).run()
+    assert most == ahead
 
 
 def test_a_job_saved_in_threads_has_the_same_files(tmp_path: Path) -> None:

@@ -22,9 +22,6 @@ BothWays: TypeAlias = tuple[np.ndarray, np.ndarray]
 TRIES = 3
 """Processes that may end while they estimate a pair until it fails: where memory is short, the system kills several."""
 
-URGENT_PROCESSES = 3
-"""Processes beyond the others, at most, for flow that a frame waits for: to each of its static references."""
-
 AHEAD_PER_PROCESS = 2
 """Pairs that are begun ahead for each process: one that it works on, and one that waits for it."""
 
@@ -37,18 +34,20 @@ class FlowPool:
 
     Each process, started when it is first needed, works on one pair at a time and keeps OpenCV to one thread: the bits
     are those of `DisFlow` in this process. A process that ends is replaced, and its pair estimated again. Where none
-    can be started, pairs are estimated in this process.
+    can be started, pairs are estimated in this process. `urgent_processes` are beyond the others, for flow that a frame
+    waits for.
     """
 
-    def __init__(self, processes: int) -> None:
+    def __init__(self, processes: int, urgent_processes: int = 1) -> None:
         self._processes = processes
         self._threads = ThreadPoolExecutor(processes, thread_name_prefix="flow")
-        self._urgent_threads = ThreadPoolExecutor(min(processes, URGENT_PROCESSES), thread_name_prefix="flow")
+        self._urgent_threads = ThreadPoolExecutor(urgent_processes, thread_name_prefix="flow")
         self._children: set[Child] = set()
         self._idle: deque[Child] = deque()
         self._lock = threading.Lock()
         self._is_closed = False
         self._sharing = threading.Lock()
+        self._pair_locks: WeakValueDictionary[Path, threading.Lock] = WeakValueDictionary()
         self._shared: WeakValueDictionary[Path, Future[BothWays]] = WeakValueDictionary()
         self.readers = 0
         """How many readers share the processes."""
@@ -94,10 +93,15 @@ class FlowPool:
         before its future is dropped.
         """
         with self._sharing:
-            future = self._shared.get(path)
+            pair_lock = self._pair_locks.setdefault(path, threading.Lock())
+        with pair_lock:  # Readers of other pairs do not wait while this one is loaded.
+            with self._sharing:
+                future = self._shared.get(path)
             if future is None:
                 loaded = load()
-                future = self._shared[path] = self.submit(a, b, size) if loaded is None else _done(loaded)
+                future = self.submit(a, b, size) if loaded is None else _done(loaded)
+                with self._sharing:
+                    self._shared[path] = future
             return future
 
     def _estimate(self, name: str, *arguments: Any) -> Any:
@@ -123,7 +127,12 @@ class FlowPool:
     def _idle_child(self) -> Child:
         """Raises `OSError` where no process can be started."""
         with contextlib.suppress(IndexError):
-            return self._idle.pop()
+            while True:
+                child = self._idle.pop()
+                if child.is_alive():
+                    return child
+                # Killed while it had nothing to do, which is no pair's fault.
+                self._remove(child)
         with self._lock:
             if self._is_closed:
                 raise CancelledError

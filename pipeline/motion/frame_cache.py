@@ -31,7 +31,7 @@ class CachedFrame:
 
 
 class FrameCache:
-    """Reads frames by index and keeps the last `capacity` of them.
+    """Reads frames by index and keeps the last `capacity` of them, with a block more if `backward`.
 
     The painting's `longer_side` in pixels is None for the content's own size. With `has_flow` the working size of flow
     is kept too. `backward` says that frames are taken in descending order, for which they are read in blocks: a video
@@ -43,21 +43,25 @@ class FrameCache:
     ) -> None:
         self._reader = reader
         self._longer_side = longer_side
-        self._capacity = capacity + (BLOCK if backward else 0)
+        self._capacity = 0
         self._has_flow = has_flow
         self._backward = backward
         self._frames: OrderedDict[int, CachedFrame] = OrderedDict()
         self.read_seconds = 0.0
         """The time that reading has taken so far."""
+        self.ensure_capacity(capacity)
 
     def ensure_capacity(self, count: int) -> None:
-        """Keeps at least `count` frames from now on."""
-        self._capacity = max(self._capacity, count)
+        """Keeps at least `count` frames from now on, and with them a block where they are taken backward."""
+        self._capacity = max(self._capacity, count + (BLOCK if self._backward else 0))
 
     def frame(self, index: int) -> CachedFrame:
         """The frame, read where it is not kept. Raises `InputError` when it cannot be read."""
         if index not in self._frames:
             if self._backward and self._frames and index < min(self._frames):
+                # The farthest are given up first: the nearest are needed beside those of the block.
+                for kept in sorted(self._frames, reverse=True):
+                    self._frames.move_to_end(kept)
                 for earlier in range(max(0, index - BLOCK + 1), index):
                     # A frame of the block that cannot be read is reported when it is asked for itself.
                     with contextlib.suppress(InputError):

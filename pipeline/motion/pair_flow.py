@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
@@ -34,10 +34,13 @@ class PairFlow(Protocol):
         """
         ...
 
-    def begin(self, pairs: Sequence[tuple[int, int]], size: Size, *, drops_others: bool = False) -> None:
+    def begin(
+        self, pairs: Sequence[tuple[int, int]], size: Size, *, later: Sequence[tuple[int, int]] | None = None
+    ) -> None:
         """Begins to estimate pairs that are needed next, in this order, where that can go on beside other work.
 
-        With `drops_others` what was begun before and is not among them is dropped.
+        `later` are those that are needed after them, where that is known: what was begun before and is in neither is
+        dropped.
         """
         ...
 
@@ -89,12 +92,14 @@ class CachedFlow:
                 self._write(pair, flows)
         return flows if index < other else flows[::-1]
 
-    def begin(self, pairs: Sequence[tuple[int, int]], size: Size, *, drops_others: bool = False) -> None:
+    def begin(
+        self, pairs: Sequence[tuple[int, int]], size: Size, *, later: Sequence[tuple[int, int]] | None = None
+    ) -> None:
         if not isinstance(self._estimator, FlowPool):
             return
-        wanted = [(min(pair), max(pair)) for pair in pairs]
-        if drops_others:
-            self._begun = {pair: future for pair, future in self._begun.items() if pair in wanted}
+        wanted = _ascending(pairs)
+        if later is not None:
+            self._drop_all_but({*wanted, *_ascending(later)})
         for pair in wanted:
             if pair in self._recent or pair in self._begun or (self._folder is not None and self.is_stored(*pair)):
                 continue
@@ -110,6 +115,12 @@ class CachedFlow:
 
     def reliability(self, index: int, other: int, size: Size) -> float:
         return 1.0
+
+    def _drop_all_but(self, wanted: Set[tuple[int, int]]) -> None:
+        for pair in self._begun.keys() - wanted:
+            future = self._begun.pop(pair)
+            if self._folder is None:  # Else other readers may wait for it too.
+                future.cancel()
 
     def _path(self, pair: tuple[int, int]) -> Path:
         assert self._folder is not None, "flow to distant keyframes needs a folder"
@@ -163,6 +174,10 @@ class CachedFlow:
         return forward, backward
 
 
+def _ascending(pairs: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    return [(min(pair), max(pair)) for pair in pairs]
+
+
 class FileFlow:
     """`PairFlow` of flow files; nothing is estimated, cached or stored."""
 
@@ -178,7 +193,9 @@ class FileFlow:
             )
         return flow, self._files.read(other, index, size)
 
-    def begin(self, pairs: Sequence[tuple[int, int]], size: Size, *, drops_others: bool = False) -> None:
+    def begin(
+        self, pairs: Sequence[tuple[int, int]], size: Size, *, later: Sequence[tuple[int, int]] | None = None
+    ) -> None:
         pass
 
     def is_available(self, index: int, other: int) -> bool:

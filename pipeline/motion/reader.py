@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -53,6 +53,11 @@ class MotionFrame:
     """The content's own size."""
     reading_share: float
     """The share of reading in the time that it took; the rest is flow and masks."""
+
+    @property
+    def picture_bytes(self) -> int:
+        """The memory that it takes without its links."""
+        return self.content.nbytes + (0 if self.alpha is None else self.alpha.nbytes)
 
 
 @dataclass(frozen=True)
@@ -114,11 +119,13 @@ class MotionReader:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="motion")
         self._prefetched: dict[_Request, Future[MotionFrame]] = {}
         self._prefetched_kept = prefetched_kept
+        self._is_closing = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_closing = True
         self._thread.shutdown(cancel_futures=True)
 
     def prefetch(
@@ -127,12 +134,13 @@ class MotionReader:
         neighbours: Sequence[int] = (),
         shot: int | None = None,
         keyframes: Sequence[int] = (),
-        ahead: Iterable[tuple[int, int]] = (),
+        ahead: Iterable[tuple[int, int]] | None = None,
     ) -> None:
         """Begins to read the frame that `take` will be asked for next.
 
-        `ahead` are the pairs of frames whose flow is needed after it, in order: a `FlowPool` begins to estimate as many
-        of them as it has processes and memory for.
+        `ahead` are the pairs of frames whose flow is needed after it, in order, where that is known: a `FlowPool`
+        begins to estimate as many of them as it has processes and memory for, and what it has begun of others is
+        dropped.
         """
         request = _Request(index, tuple(neighbours), shot, tuple(keyframes))
         if request not in self._prefetched:
@@ -161,7 +169,7 @@ class MotionReader:
 
     # Everything below runs in the thread.
 
-    def _read(self, request: _Request, ahead: Iterable[tuple[int, int]]) -> MotionFrame:
+    def _read(self, request: _Request, ahead: Iterable[tuple[int, int]] | None) -> MotionFrame:
         began, read_before = time.perf_counter(), self._frames.read_seconds
         has_links = bool(request.neighbours or request.keyframes)
         references = reference_indices(request.index, request.shot) if has_links and request.shot is not None else ()
@@ -180,16 +188,18 @@ class MotionReader:
         share = min(1.0, reading / max(time.perf_counter() - began, 1e-9))
         return MotionFrame(frame.content, tuple(links), frame.alpha, frame.own_size, share)
 
-    def _begin(self, request: _Request, ahead: Iterable[tuple[int, int]], size: Size) -> None:
+    def _begin(self, request: _Request, ahead: Iterable[tuple[int, int]] | None, size: Size) -> None:
         """Has the pool begin the flow of a frame's neighbours and of what comes after it."""
         if self._pool is None:
             return
         own = [(request.index, other) for other in request.neighbours]
-        following = list(itertools.islice(ahead, self._pool.pairs_ahead(size)))
+        later = None if ahead is None else list(ahead)
+        # Where other readers have opened, fewer may be begun than were before: those are kept.
+        following = [] if later is None else later[: self._pool.pairs_ahead(size)]
         # What is read ahead is kept until it is taken.
         indices = [*request.nearby, *itertools.chain.from_iterable(following)]
         self._frames.ensure_capacity(max(indices) - min(indices) + 2)
-        self._flows.begin([*own, *following], size, drops_others=True)
+        self._flows.begin([*own, *following], size, later=later)
 
     def _unchained_keyframes(self, request: _Request) -> list[int]:
         """The keyframes to which flow must still be estimated; the others are read, and forgotten ones dropped."""
@@ -210,6 +220,7 @@ class MotionReader:
         missing = [reference for reference in references if reference not in self._static.kept]
         chain_end = min(earlier_keyframes, default=None)
         for current in range(min(*request.nearby, index, *missing, *earlier_keyframes), max(request.nearby) + 1):
+            self._require_open()
             try:
                 content = self._frames.content(current)
             except InputError:
@@ -231,6 +242,7 @@ class MotionReader:
         """Reads on to a later keyframe and stores the flow on the way, past frames that cannot be read."""
         before = index
         for current in range(index, keyframe + 1):
+            self._require_open()
             try:
                 content = self._frames.content(current)
             except InputError:
@@ -255,7 +267,13 @@ class MotionReader:
     def _finish_storing(self, most: int = 0) -> None:
         """Stores pairs that were begun, until at most so many are left."""
         while len(self._storing) > most:
+            self._require_open()
             self._flows.flow(*self._storing.pop(0), store=True)
+
+    def _require_open(self) -> None:
+        """Raises `CancelledError` once the reader is left, as the way to a keyframe may take minutes."""
+        if self._is_closing:
+            raise CancelledError
 
     def _neighbour_links(
         self, request: _Request, content: np.ndarray, references: Sequence[int]

@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from ..errors import FrameError, ImpastoError, InputError, Interrupted, OutOfMemoryError, OutputError, WorkerLostError
+from ..errors import (
+    FrameError,
+    ImpastoError,
+    InputError,
+    Interrupted,
+    OutOfMemoryError,
+    OutputError,
+    StorageError,
+    WorkerLostError,
+)
 from ..events import FrameDone, FrameFailed, FrameProgress, FrameStarted, Listener, Losses, Notice, StopSignal, TimeUse
 from ..job.folder import CHECKPOINTS_NAME
 from ..job.job import Job
@@ -68,7 +77,8 @@ class LoopLimits:
 _LIMITS = LoopLimits()
 
 _PHOTO_BYTES = 1 << 28
-"""The most memory that photos take which are read before a worker is free for them, beyond the next one."""
+"""The most memory that photos take which are read before a worker is free for them, beyond the next one: with their
+transparency, which has their own size."""
 
 _LOOK_AHEAD = 64
 """Frames of a chain beyond the next one, at most, whose flow may be estimated ahead."""
@@ -145,13 +155,23 @@ class FrameLoop:
         """
         self._time = TimeKeeper(self._job.time_use or TimeUse(), self._clock)
         self._prepare(pending, executor)
+        try:
+            self._paint_all()
+        finally:
+            self._record_time()
+        if self._stop.requested and self._job.frames(FrameState.PENDING):
+            raise Interrupted(f"stopped; continue with: impasto resume {self._job.folder}")
+        return self._done_count
+
+    def _paint_all(self) -> None:
+        """Takes turns until nothing is left to be painted or saved, or a stop has ended what was begun."""
         with contextlib.ExitStack() as stack:
             self._slots = stack.enter_context(self._reader_slots())
             writer = PictureWriter(self._job, self._content, self._plan, strip=self._strip, plot=self._plot)
             self._saver = stack.enter_context(Saver(writer.save, self._saver_threads))
             while True:
                 self._take_saved()
-                while self._to_measure and executor.free:
+                while self._to_measure and self._executor.free:
                     self._measure(self._to_measure.pop(0))
                 if self._stop.requested:
                     self._stop_overdue_frames()
@@ -159,7 +179,7 @@ class FrameLoop:
                     self._hand_out()
                 if self._in_flight:
                     with self._time.painting():
-                        report = executor.wait(self._on_progress, self._limits.turn_seconds)
+                        report = self._executor.wait(self._on_progress, self._limits.turn_seconds)
                     if report is not None:
                         self._take(report)
                 elif self._saver.is_busy:
@@ -169,10 +189,6 @@ class FrameLoop:
                     break
                 else:
                     self._sleep(self._limits.turn_seconds)  # All workers are lost, and new ones may join.
-            self._record_time()
-        if self._stop.requested and self._job.frames(FrameState.PENDING):
-            raise Interrupted(f"stopped; continue with: impasto resume {self._job.folder}")
-        return self._done_count
 
     def _prepare(self, pending: Sequence[FrameRecord], executor: Executor) -> None:
         """Divides the pending frames into chains, and schedules them."""
@@ -196,8 +212,10 @@ class FrameLoop:
         self._scheduler = Scheduler(chains, executor.slots, in_order=executor.slots == 1)
 
     def _reader_slots(self) -> ReaderSlots:
-        method = self._plan.flow_method
-        estimators = self._make_estimators(self._settings, method, self._flow_device) if self._needs_flow else None
+        method, pixels = self._plan.flow_method, self._plan.mean_pixels
+        estimators = None
+        if self._needs_flow:
+            estimators = self._make_estimators(self._settings, method, self._flow_device, pixels=pixels)
         return ReaderSlots(
             self._job,
             self._content,
@@ -253,7 +271,7 @@ class FrameLoop:
             size, settings = size_of(motion_frame.content), self._settings
             require_size_within(motion_frame.own_size, size, settings.size, settings.layers, "the content")
             require_sides(frame.path, *size)
-            self._prefetch_next(slot, frame, motion_frame.content.nbytes)
+            self._prefetch_next(slot, frame, motion_frame.picture_bytes)
             task, reference = self._tasks.make(frame, motion_frame, sources)
         except (InputError, OutputError, FrameError) as error:
             self._fail_in_chain(frame, error)
@@ -320,7 +338,7 @@ class FrameLoop:
             self._slots.give_back(in_flight.slot)
         frame, result = in_flight.frame, report.result
         if isinstance(result, Losses):
-            self._saver.submit(dataclasses.replace(self._painted.unsaved(frame), saved_losses=result))
+            self._save(dataclasses.replace(self._painted.unsaved(frame), saved_losses=result))
         elif isinstance(result, PaintedFrame):
             self._take_painted(Painted(in_flight.without_motion(), result, report.seconds), report.width)
         elif isinstance(result, Interrupted):
@@ -334,13 +352,18 @@ class FrameLoop:
         self._failures = 0
         self._record_width(size_of(painted.result.image), width)
         self._painted.add(painted)
-        self._saver.submit(painted)
+        self._save(painted)
         # A lossy picture is measured before the next is handed out: else it would count as done after that only.
         if not self._executor.overlaps or is_lossy(frame.path):
-            with self._time.saving():
+            with self._time.saving(self._executor.idle_share):
                 self._saver.drain()
             self._take_saved()
         self._finish_in_chain(frame)
+
+    def _save(self, painted: Painted) -> None:
+        """Hands a painting to the saver, once there is room for it."""
+        with self._time.saving(self._executor.idle_share):
+            self._saver.submit(painted)
 
     def _take_error(self, in_flight: FrameInFlight, error: ImpastoError) -> None:
         """Tries a frame again, or records it as failed. Raises `FrameError` after too many failures in a row."""
@@ -444,7 +467,9 @@ class FrameLoop:
             self._record_time()
 
     def _record_time(self) -> None:
-        self._job.record_time_use(self._time.total)
+        # A job does not fail for it.
+        with contextlib.suppress(StorageError):
+            self._job.record_time_use(self._time.total)
         self._time_recorded_at = self._clock()
 
     def _on_progress(self, ticket: int, iteration: int, losses: Losses) -> None:

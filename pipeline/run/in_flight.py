@@ -60,6 +60,12 @@ class Painted:
         return key_of(self.in_flight.frame)
 
     @property
+    def picture_bytes(self) -> int:
+        """The memory that its pictures take: the painting, as painted and as saved, and its content."""
+        saved = 0 if self.saved is None else self.saved.nbytes
+        return self.result.image.nbytes + saved + self.in_flight.motion_frame.picture_bytes
+
+    @property
     def retry_reason(self) -> str | None:
         """Why the frame needed a second try, within its worker or as a whole; None where it did not."""
         return self.result.retried or self.in_flight.retry_reason

@@ -42,26 +42,40 @@ def frame_index_of(job: Job) -> FrameIndex | None:
 FLOW_PROCESSES_MAX = 16
 """The most processes that estimate flow: a GPU paints no faster than so many follow."""
 
-FLOW_PROCESS_BYTES = 256 << 20
-"""Memory of such a process at the largest working size (measured: 207 MB)."""
+FLOW_PROCESS_BYTES, FLOW_PIXEL_BYTES = 256 << 20, 24
+"""Memory of such a process at the largest working size (measured: 207 MB), and for each pixel of the painting."""
+
+URGENT_PROCESSES_MAX = 3
+"""The most processes beyond these for flow that a frame waits for: to each of its static references."""
+
+URGENT_PROCESS_BYTES, URGENT_PIXEL_BYTES = 64 << 20, 216
+"""Memory of such a process, which works at the painting's size (measured: 154 MB at 1024×436, 1757 MB at 4K)."""
 
 FLOW_MEMORY_SHARE = 1 / 8
-"""The share of this machine's memory that they take at most."""
+"""The share of this machine's memory that all of them take at most, as long as there is one of each."""
 
 
-def flow_processes(device: torch.device, cores: int, memory_bytes: int) -> int:
-    """How many processes estimate flow by DIS beside a device that paints: all `cores` that a GPU leaves but one; none
-    beside a CPU, whose cores all paint, so that a thread does it."""
+def flow_processes(device: torch.device, cores: int, memory_bytes: int, pixels: float) -> tuple[int, int]:
+    """How many processes estimate flow by DIS ahead, for paintings of `pixels`, and how many what a frame waits for.
+
+    Beside a GPU all `cores` but one, in a share of the memory, of which the second take half at most. Beside a CPU
+    none: its cores all paint, and a thread does it.
+    """
     if device.type == "cpu":
-        return 0
-    fitting = int(FLOW_MEMORY_SHARE * memory_bytes) // FLOW_PROCESS_BYTES
-    return max(1, min(cores - 1, fitting, FLOW_PROCESSES_MAX))
+        return 0, 0
+    memory = FLOW_MEMORY_SHARE * memory_bytes
+    ahead_bytes = FLOW_PROCESS_BYTES + FLOW_PIXEL_BYTES * pixels
+    urgent_bytes = URGENT_PROCESS_BYTES + URGENT_PIXEL_BYTES * pixels
+    urgent = max(1, min(cores - 1, int(memory / 2 / urgent_bytes), URGENT_PROCESSES_MAX))
+    fitting = int((memory - urgent * urgent_bytes) / ahead_bytes)
+    return max(1, min(cores - 1, fitting, FLOW_PROCESSES_MAX)), urgent
 
 
 class FlowEstimators:
     """Makes the flow estimator of each reader slot; `device` is where RAFT runs. A context manager.
 
-    DIS estimates in `processes` of its own, or with 0 in each slot's thread.
+    DIS estimates in processes of its own or, without any, in each slot's thread: as `flow_processes` counts them for
+    paintings of `pixels`, or `processes` ahead of the frames and as many for what a frame waits for.
     """
 
     def __init__(
@@ -71,15 +85,18 @@ class FlowEstimators:
         device: torch.device,
         make_raft: Callable[[str, torch.device], FlowEstimator] = RaftFlow,
         processes: int | None = None,
+        pixels: float = 0,
     ) -> None:
         self._flow = settings.flow
         self._method = method
         self._device = device
         self._make_raft = make_raft
         self._raft: FlowEstimator | None = None
-        if processes is None:
-            processes = flow_processes(device, usable_cores(), physical_memory_bytes())
-        self._processes = processes
+        self._processes = (
+            flow_processes(device, usable_cores(), physical_memory_bytes(), pixels)
+            if processes is None
+            else (processes, min(processes, URGENT_PROCESSES_MAX))
+        )
         self._pool: FlowPool | None = None
         self._open = contextlib.ExitStack()
 
@@ -98,9 +115,9 @@ class FlowEstimators:
                 if self._raft is None:
                     self._raft = self._make_raft(self._flow.weights, self._device)
                 return self._raft
-            case _ if self._processes:
+            case _ if self._processes[0]:
                 if self._pool is None:
-                    self._pool = self._open.enter_context(FlowPool(self._processes))
+                    self._pool = self._open.enter_context(FlowPool(*self._processes))
                 return self._pool
             case _:
                 return DisFlow()
@@ -139,14 +156,17 @@ class ReaderSlots:
         self._chain_store = folder if has_keyframes else None
         self._idle: list[ReaderSlot] = []
         self._open = contextlib.ExitStack()
+        self._open_estimators = contextlib.ExitStack()
         if estimators is not None:
-            self._open.enter_context(estimators)
+            self._open_estimators.enter_context(estimators)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        # Flow ends first: a reader would wait for what is under way.
+        with self._open:
+            self._open_estimators.close()
 
     def take(self) -> ReaderSlot:
         """An idle slot, one with a chain first, as it may have read ahead; a new one where none is idle."""

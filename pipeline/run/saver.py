@@ -11,8 +11,8 @@ from .in_flight import Painted
 Notify = Callable[[str], None]
 """Takes a line for the user."""
 
-QUEUE_BYTES = 128 << 20
-"""Bytes of the pictures that may wait to be saved."""
+QUEUE_BYTES = 256 << 20
+"""Bytes of the paintings that may wait to be saved, with their contents."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Saver:
         self._queue_bytes = queue_bytes
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="saver")
         self._pending: dict[Future[None], int] = {}
-        """Bytes of the picture of each that is not saved yet."""
+        """Bytes of the pictures of each that is not saved yet."""
         self._results: queue.SimpleQueue[SaveResult | str] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
@@ -55,7 +55,7 @@ class Saver:
 
     def submit(self, painted: Painted) -> None:
         """Queues a painting, once there is room for it: one that is larger than all room waits until it is alone."""
-        size = painted.result.image.nbytes
+        size = painted.picture_bytes
         self._drop_done()
         while self._pending and sum(self._pending.values()) + size > self._queue_bytes:
             wait(self._pending, return_when=FIRST_COMPLETED)

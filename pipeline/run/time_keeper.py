@@ -26,13 +26,13 @@ class TimeKeeper:
             self._painting += self._clock() - began
 
     @contextlib.contextmanager
-    def saving(self) -> Iterator[None]:
-        """Counts the time of the block, in which paintings are saved and nothing is painted."""
+    def saving(self, idle_share: float = 1.0) -> Iterator[None]:
+        """Counts the time of the block, in which paintings are saved and a share of the workers has nothing to do."""
         began = self._clock()
         try:
             yield
         finally:
-            self._saving += self._clock() - began
+            self._saving += self._split(began, idle_share)
 
     def now(self) -> float:
         """The time of the clock, for `waited`."""
@@ -43,9 +43,15 @@ class TimeKeeper:
 
         `reading_share` of it goes to reading and the rest to flow and masks.
         """
-        seconds = (self._clock() - since) * idle_share
+        seconds = self._split(since, idle_share)
         self._reading += seconds * reading_share
         self._flow += seconds * (1 - reading_share)
+
+    def _split(self, since: float, idle_share: float) -> float:
+        """The part of the time since then that the idle workers waited; in the rest the others painted."""
+        seconds = self._clock() - since
+        self._painting += seconds * (1 - idle_share)
+        return seconds * idle_share
 
     @property
     def total(self) -> TimeUse:
