@@ -35,6 +35,11 @@ HALF_FROM = 3 << 22
 """From so many numbers of a picture on (4 megapixels), its pairs are kept in bf16: they are 40 times the picture."""
 
 
+def history_bytes(size: int, length: int) -> int:
+    """The memory of `size` pairs of a picture of so many numbers."""
+    return 2 * (size + 1) * length * (2 if length >= HALF_FROM else 4)
+
+
 class CurvaturePairs:
     """The newest `size` pairs of each picture like those of `u` (B×3×H×W).
 
