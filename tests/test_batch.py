@@ -479,6 +479,7 @@ def test_photos_of_a_batch_are_read_once_by_one_reader(material: Path, monkeypat
     assert len({thread for _, thread in painting}) == 1
 
 
+@pytest.mark.sweep(1)
 @pytest.mark.parametrize("more", [(), ("passes={count: 3, iterations: 2, temporal_from: 2}",)], ids=["once", "passes"])
 def test_flow_of_processes_paints_the_same_film(material: Path, more: tuple[str, ...]) -> None:
     write_clip(material / "cut.mp4", footage(7))

@@ -756,7 +756,9 @@ def test_the_command_is_interrupted_once_and_killed_and_resumed(material: Path, 
     process = command("resume", f"{one}.impasto", "--json")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    own = settings("style.layers={relu1_1: 1}", "content.layers={relu2_1: 1}", "iterations={first: 12, next: 6}")
+    own = settings(
+        "precision=auto", "style.layers={relu1_1: 1}", "content.layers={relu2_1: 1}", "iterations={first: 12, next: 6}"
+    )
     stylize(request(material / "in.mp4", material / "style.png", whole, settings=own))
     same_as_whole(one.parent, whole.parent)
 
