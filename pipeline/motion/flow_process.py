@@ -26,6 +26,6 @@ def serve(descriptor: int) -> None:
         try:
             name, *arguments = requests.get()
             answer = functions[name](*arguments)
-        except Exception as error:
+        except Exception as error:  # It is raised where the flow was asked for.
             answer = error
         parent.send(answer)

@@ -1,7 +1,7 @@
 """Measured costs of painting on a device."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -27,14 +27,19 @@ def stage_seconds(painter: Painter, objectives: Sequence[Objective], start: torc
     """Measured seconds of one iteration, after those that warm the device up."""
     warm_ups = WARM_UPS + 1 if painter.device.type == "cuda" else 1
     minimizer = painter.make_minimizer(objectives, start, StopRule(warm_ups + iterations))
+    return step_seconds(minimizer.step, painter.device, warm_ups, iterations)
+
+
+def step_seconds(step: Callable[[], object], device: torch.device, warm_ups: int, count: int) -> float:
+    """Measured seconds of a step on a device, after some that warm it up."""
     for _ in range(warm_ups):
-        minimizer.step()
-    wait_for(painter.device)
+        step()
+    wait_for(device)
     began = time.perf_counter()
-    for _ in range(iterations):
-        minimizer.step()
-    wait_for(painter.device)
-    return (time.perf_counter() - began) / iterations
+    for _ in range(count):
+        step()
+    wait_for(device)
+    return (time.perf_counter() - began) / count
 
 
 def wait_for(device: torch.device) -> None:

@@ -205,17 +205,10 @@ class Minimizer(ABC):
         `codes` (B) are the optimizer's own reasons to stop, which come before those of the rules. Returns the codes of
         the pictures that stop now, or would if there were no other stage.
         """
-        state = self._state
-        done = state["iteration"] + active
+        done = self._state["iteration"] + active
         codes = torch.where(active, torch.where(codes > 0, codes, self._rules.apply(done, terms, active)), 0)
         ended, goes_on = self._rules.end_stage(done, codes)
-        self._set(
-            terms=torch.where(active.unsqueeze(1), terms, state["terms"]),
-            iteration=done,
-            stop=torch.where(active, ended, state["stop"]),
-            is_active=state["is_active"] & (ended == 0),
-            is_fresh=torch.where(active, goes_on, state["is_fresh"]),
-        )
+        self._set(active, terms=terms, iteration=done, stop=ended, is_active=ended == 0, is_fresh=goes_on)
         return codes
 
     def _read(self, facts: torch.Tensor) -> None:

@@ -23,7 +23,7 @@ class TimeKeeper:
         try:
             yield
         finally:
-            self._painting += self._clock() - began
+            self._split(began, 0.0)
 
     @contextlib.contextmanager
     def saving(self, idle_share: float = 1.0) -> Iterator[None]:

@@ -6,7 +6,7 @@ take longer than there is time for is left out, which the table says.
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from impasto.media.images import write_image
 from impasto.media.timing import Timing
 from impasto.media.video_writer import VideoWriter
 from impasto.paint.batch import Batch
-from impasto.paint.costs import stage_seconds, wait_for
+from impasto.paint.costs import stage_seconds, step_seconds, wait_for
 from impasto.paint.devices import computing, device_label, pick_device
 from impasto.paint.encoder_weights import load_weights
 from impasto.paint.objective import LossTerms, Objective
@@ -149,7 +149,7 @@ class Speed:
         try:
             whole = torch.compile(objective, dynamic=False)
             seconds = stage_seconds(painter, (whole,), start, 20)  # type: ignore[arg-type]
-        except Exception as error:
+        except Exception as error:  # Whatever keeps it from compiling is what the table says.
             return type(error).__name__
         return f"{seconds * 1e3:.3g} ({time.perf_counter() - began:.0f} s)"
 
@@ -163,7 +163,7 @@ class Speed:
             batch = Batch(painter, size, width)
             for ticket in range(width):
                 batch.add(ticket, FrameTask(ticket, content, "content", StopRule(1000)))
-            seconds = timed(batch.step, self.device, 4 if self.is_gpu else 1, 20 if self.is_gpu else 2)
+            seconds = step_seconds(batch.step, self.device, 4 if self.is_gpu else 1, 20 if self.is_gpu else 2)
             yield (str(width), f"{seconds * 1e3:.3g}", f"{seconds * 1e3 / width:.3g}")
 
     def film(self) -> tuple[str, ...]:
@@ -199,28 +199,16 @@ class Plain:
         return LossTerms(value, none, none, none)
 
 
-def timed(step: Callable[[], object], device: torch.device, warm_ups: int, count: int) -> float:
-    """Seconds of a step, after some that warm the device up."""
-    for _ in range(warm_ups):
-        step()
-    wait_for(device)
-    began = time.perf_counter()
-    for _ in range(count):
-        step()
-    wait_for(device)
-    return (time.perf_counter() - began) / count
-
-
 def matrix_rate(device: torch.device, precision: Precision) -> float:
     """Floating-point operations a second of a plain matrix product."""
     size = 8192 if device.type == "cuda" else 2048
     a, b = torch.rand(2, size, size, device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     with computing(device, (1, 1), precision):
-        return 2 * size**3 / min(timed(lambda: torch.mm(a, b), device, 1, 2) for _ in range(4))
+        return 2 * size**3 / min(step_seconds(lambda: torch.mm(a, b), device, 1, 2) for _ in range(4))
 
 
 def copy_rate(device: torch.device) -> float:
     """Bytes a second that are read and written in copying."""
     count = 1 << (28 if device.type == "cuda" else 25)
     a, b = torch.rand(2, count, device=device)
-    return 8 * count / min(timed(lambda: b.copy_(a), device, 1, 4) for _ in range(4))
+    return 8 * count / min(step_seconds(lambda: b.copy_(a), device, 1, 4) for _ in range(4))
