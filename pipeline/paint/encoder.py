@@ -54,10 +54,10 @@ class Encoder(nn.Module):
                 if name == "conv1_1" and dtype == torch.bfloat16:
                     # For what is left of the pixels as well: see `_split`.
                     weight = torch.cat((weight, weight), 1)
-                convolution = nn.Conv2d(weight.shape[1], weight.shape[0], kernel_size=3, padding=1)
-                convolution.weight.data = weight.clone()
-                convolution.bias.data = bias.clone()  # type: ignore[union-attr]
-                convolution.to(dtype)
+                # On "meta", or torch would draw random weights first, for a quarter of a second.
+                convolution = nn.Conv2d(weight.shape[1], weight.shape[0], kernel_size=3, padding=1, device="meta")
+                convolution.weight = nn.Parameter(weight.to(dtype, copy=True))
+                convolution.bias = nn.Parameter(bias.to(dtype, copy=True))
                 if dtype == torch.bfloat16:
                     convolution.to(memory_format=torch.channels_last)
                 self.convolutions[name] = convolution

@@ -48,7 +48,11 @@ class _Gram(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
         (flat,) = ctx.saved_tensors
         (gradient,) = gradients
-        return ((gradient + gradient.transpose(1, 2)) / ctx.divisor).to(flat.dtype) @ flat, None
+        symmetric = ((gradient + gradient.transpose(1, 2)) / ctx.divisor).to(flat.dtype)
+        if flat.stride(1) == 1:
+            # Features with their channels last: the gradient is laid out so too, or whatever adds to it is slow.
+            return (flat.transpose(1, 2) @ symmetric).transpose(1, 2), None
+        return symmetric @ flat, None
 
 
 def content_loss(features: torch.Tensor, target: torch.Tensor, reduction: ContentReduction = "mean") -> torch.Tensor:
