@@ -20,7 +20,8 @@ def progress_line(event: FrameProgress | Scanning, name: str) -> str:
     """Where a frame called `name` is, or the reading of the content."""
     if isinstance(event, Scanning):
         return f"reading {event.path.name}: {format_count(event.frames_read, 'frame')}"
-    progress = f"iteration {event.iteration}/{event.iterations}, objective {format_loss(event.losses.objective)}"
+    scale = "" if event.size is None else f" (at {event.size[1]}×{event.size[0]})"
+    progress = f"iteration {event.iteration}/{event.iterations}{scale}, objective {format_loss(event.losses.objective)}"
     return f"{name or f'frame {event.index}'}: {progress}"
 
 

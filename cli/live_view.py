@@ -82,7 +82,8 @@ class LiveView(View):
             case FrameProgress():
                 self._losses = event.losses
                 if event.index in self._frame_bars:
-                    self._progress.update(self._frame_bars[event.index], completed=event.iteration)
+                    done = event.iteration if event.work is None else event.work
+                    self._progress.update(self._frame_bars[event.index], completed=done)
             case FrameDone():
                 self._progress.advance(self._job_bar)
                 self._remove_frame(event.index)
@@ -139,13 +140,14 @@ class LiveView(View):
         self._remove_frame(event.index)
         self._frame_bars[event.index] = self._progress.add_task("", total=None, note="")
         note = f"{width}×{height}, start: {event.start}{device}"
-        self._update_bar(self._frame_bars[event.index], event.name, 0, event.iterations, note)
+        total = event.iterations if event.work is None else event.work
+        self._update_bar(self._frame_bars[event.index], event.name, 0, total, note)
 
     def _remove_frame(self, index: int) -> None:
         if index in self._frame_bars:
             self._progress.remove_task(self._frame_bars.pop(index))
 
-    def _update_bar(self, bar: TaskID, label: str, done: int, total: int | None, note: str) -> None:
+    def _update_bar(self, bar: TaskID, label: str, done: int, total: float | None, note: str) -> None:
         self._progress.update(
             bar,
             description=escape(printable(label)),

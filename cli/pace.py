@@ -13,16 +13,17 @@ class Pace:
     """Speed and remaining time of a job, from the events so far.
 
     Time is counted per iteration, not per frame: the first frame of a shot takes many times the iterations of the
-    others, and a frame that stops early leaves iterations unused.
+    others, and a frame that stops early leaves iterations unused. Those of a smaller scale count for less.
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
-        self._planned = 0
-        self._in_flight: dict[int, tuple[int, int]] = {}
+        self._planned = 0.0
+        self._in_flight: dict[int, tuple[float, float]] = {}
         """(Planned iterations, finished iterations) of each frame in flight, by its index."""
         self._spent_seconds = 0.0
-        self._spent_iterations = 0
+        self._spent_iterations = 0.0
+        self._ticks = 0
         self._last_tick: float | None = None
         self.frame_seconds: float | None = None
         """Mean over the frames that this run has painted."""
@@ -35,12 +36,14 @@ class Pace:
                 self._planned = event.iterations_left
                 self._last_tick = now
             case FrameStarted():
-                self._in_flight[event.index] = event.iterations, 0
+                self._in_flight[event.index] = _either(event.work, event.iterations), 0
             case FrameProgress():
-                planned, done = self._in_flight.get(event.index, (event.iterations, 0))
+                planned, before = self._in_flight.get(event.index, (event.iterations, 0))
+                done = _either(event.work, event.iteration)
                 # A second try counts its iterations from 1 again.
-                self._spent_iterations += max(event.iteration - done, 0)
-                self._in_flight[event.index] = planned, event.iteration
+                self._spent_iterations += max(done - before, 0)
+                self._in_flight[event.index] = planned, done
+                self._ticks += 1
                 self._tick(now)
             case FrameDone():
                 self._planned -= self._in_flight.pop(event.index, (0, 0))[0]
@@ -56,7 +59,7 @@ class Pace:
     @property
     def seconds_left(self) -> float | None:
         """Estimate for the remaining frames if they use all their iterations; None before the second iteration."""
-        if self._spent_iterations < 2:
+        if self._ticks < 2 or not self._spent_iterations:
             return None
         done = sum(done for _, done in self._in_flight.values())
         return max(self._planned - done, 0) * self._spent_seconds / self._spent_iterations
@@ -65,3 +68,7 @@ class Pace:
         if self._last_tick is not None:
             self._spent_seconds += now - self._last_tick
         self._last_tick = now
+
+
+def _either(work: float | None, iterations: int) -> float:
+    return iterations if work is None else work

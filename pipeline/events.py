@@ -71,7 +71,7 @@ class JobStarted:
     done_count: int
     shot_count: int
     iterations_left: int
-    """Upper bound for all frames that are still to be painted."""
+    """Upper bound for all frames that are still to be painted, in iterations at their own size."""
     device: str
     settings: str
     """The description of the settings."""
@@ -79,24 +79,36 @@ class JobStarted:
 
 @dataclasses.dataclass(frozen=True)
 class FrameStarted:
-    """A frame is handed to a device. `start`: the kind of its initial picture; `iterations`: the most it may take."""
+    """A frame is handed to a device. `start`: the kind of its initial picture."""
 
     index: int
     name: str
     size: tuple[int, int]
+    """(height, width) of its painting."""
     start: str
     iterations: int
+    """The most that it may take, at all its scales together."""
     device: str = ""
+    work: float | None = None
+    """What they are worth in iterations at its size; None where all of them are."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameProgress:
-    """A frame in flight after `iteration` evaluations of the objective."""
+    """A frame in flight after `iteration` of at most `iterations` evaluations of the objective.
+
+    A scale that is done before it took all of its iterations counts with all of them from then on.
+    """
 
     index: int
     iteration: int
     iterations: int
     losses: Losses
+    """At the scale that is painted."""
+    work: float | None = None
+    """What the iterations so far are worth at the size of the frame; None where all of them are at that size."""
+    size: tuple[int, int] | None = None
+    """(height, width) of the scale that is painted; None where there is one only."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _check_film_settings(settings: Settings) -> None:
 
 def to_values(settings: Settings) -> dict[str, Any]:
     """Nested plain values, from which `parse_settings` makes the same settings."""
-    return settings.model_dump(mode="json")
+    return settings.model_dump(mode="json", by_alias=True)
 
 
 def to_yaml(settings: Settings) -> str:

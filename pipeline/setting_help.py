@@ -16,10 +16,15 @@ def documented_fields() -> Iterator[tuple[str, str, str, str]]:
     for name, field in Settings.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, Section):
-            for key, inner in section.model_fields.items():
+            for key, inner in named_fields(section).items():
                 yield f"{name}.{key}", _yaml(inner.default), _allowed(inner), inner.description or ""
         else:
             yield name, _yaml(field.default), _allowed(field), field.description or ""
+
+
+def named_fields(section: type[BaseModel]) -> dict[str, Any]:
+    """The fields of a section under the names by which they are set."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 def explain_error(error: Any) -> str:
@@ -51,9 +56,9 @@ def _field_at(location: Sequence[str]) -> Any:
     model: Any = Settings
     field: Any = None
     for part in location:
-        if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
+        if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in named_fields(model):
             return field
-        field = model.model_fields[part]
+        field = named_fields(model)[part]
         model = field.annotation
     return None if isinstance(model, type) and issubclass(model, BaseModel) else field
 

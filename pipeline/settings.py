@@ -98,11 +98,11 @@ class StyleSettings(Section):
 class TotalVariationSettings(Section):
     """The total variation loss: how smooth the result is."""
 
-    weight: float = Field(0.001, ge=0, le=1e12, description="Weight γ of the total variation loss.")
+    weight: float = Field(294.0, ge=0, le=1e12, description="Weight γ of the total variation loss.")
     form: Literal["absolute_sum", "absolute_mean", "squared_sum"] = Field(
-        "absolute_sum",
+        "absolute_mean",
         description="Differences of neighbouring pixels: sum of absolutes, mean of absolutes, or half the sum of "
-        "squares.",
+        "squares. The share of a mean does not depend on the size of the picture.",
     )
     pixels: Literal["byte", "normalized"] = Field(
         "byte", description="Unit of the pixels in this loss: 0 to 255 (byte), or ImageNet-normalised."
@@ -151,7 +151,8 @@ class IterationSettings(Section):
         300,
         ge=1,
         le=1_000_000,
-        description="Maximum iterations of a cold start: a photo, or the first frame of a shot.",
+        description="Maximum iterations of a cold start: a photo, or the first frame of a shot. Where it is painted at "
+        "several scales, those of a smaller one count by its share of the pixels.",
     )
     next: int = Field(
         60,
@@ -193,6 +194,21 @@ class IterationSettings(Section):
         description="The tolerance of a warm start. The more a frame moves, the longer its loss keeps falling.",
     )
     next_interval: int = Field(10, ge=1, le=1_000_000, description="The interval of a warm start.")
+
+
+class ScaleSettings(Section):
+    """Coarse to fine: a large picture is painted small first, so that its strokes are as large as those of a small
+    one."""
+
+    from_: int | None = Field(
+        256,
+        alias="from",
+        ge=32,
+        le=65_536,
+        description="A cold start whose longer side has more pixels is painted at so many first, and then at sizes √2 "
+        "apart up to its own. The iterations of all sizes together are worth what iterations.first are at its own "
+        "size; none: at its own size alone.",
+    )
 
 
 class StartSettings(Section):
@@ -307,6 +323,7 @@ class Settings(Section):
     total_variation: TotalVariationSettings = TotalVariationSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     iterations: IterationSettings = IterationSettings()
+    scales: ScaleSettings = ScaleSettings()
     start: StartSettings = StartSettings()
     shots: ShotSettings = ShotSettings()
     flow: FlowSettings = FlowSettings()

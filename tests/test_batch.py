@@ -141,7 +141,7 @@ def test_suspended_pictures_continue_in_another_batch(painter: Painter, tasks: l
     painted: dict[int, Any] = {}
     other = Batch(painter, SIZE, 2)
     for ticket in (1, 0):
-        other.add(ticket, tasks[ticket], snapshot=left[ticket])
+        other.add(ticket, tasks[ticket], state=left[ticket])
     while other.free_slots < 2:
         painted |= other.step()
     assert all(same(painted[ticket], expected[ticket]) for ticket in (0, 1))
@@ -171,7 +171,7 @@ def test_a_step_that_fails_half_way_leaves_nothing_behind(
             try:
                 batch.step()
             except OutOfMemoryError:
-                assert batch.suspend() == {0: None}
+                assert batch.suspend()[0].snapshot is None
             else:
                 break
     assert failing > 2, "a step has several places to fail at"

@@ -150,7 +150,7 @@ def test_the_settings_reach_the_losses() -> None:
     assert (weights.content, weights.style, weights.total_variation) == (7, 3, 0.5)
     assert (weights.content_reduction, weights.gram) == ("half_sum", "hw")
     assert weights.content_layers == {"relu4_2": 1} and weights.style_layers["relu5_1"] == 0.05
-    assert (weights.total_variation_form, weights.total_variation_pixels) == ("absolute_sum", "byte")
+    assert (weights.total_variation_form, weights.total_variation_pixels) == ("absolute_mean", "byte")
 
 
 @pytest.mark.slow

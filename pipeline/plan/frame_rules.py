@@ -1,7 +1,10 @@
 """Rules for single frames: how each starts, how many iterations it may take, and the target that it stops at."""
 
 from ..job.records import FrameRecord
+from ..paint.scales import divide, scale_sizes
 from ..paint.stopping import StopReason, StopRule
+from ..paint.task import Scale
+from ..pictures import Size
 from ..settings import Settings
 from .segments import Segments
 
@@ -24,8 +27,13 @@ def cold_start_rule(settings: Settings) -> StopRule:
     return StopRule(iterations.first, iterations.tolerance, iterations.interval)
 
 
+def cold_start_scales(settings: Settings, size: Size) -> tuple[tuple[Scale, ...], StopRule]:
+    """The smaller scales at which such a picture is painted first, and when it is finished at its own `size`."""
+    return divide(cold_start_rule(settings), size, scale_sizes(size, settings.scales.from_))
+
+
 def max_iterations(settings: Settings, passes: int, segments: Segments, index: int, shot: int) -> int:
-    """The most iterations that a frame takes in one pass."""
+    """The most iterations that a frame takes in one pass, or what those at its scales are worth at its own size."""
     if passes > 1:
         return settings.passes.iterations
     # A keyframe takes as many as a cold start, since much has changed since the previous keyframe.

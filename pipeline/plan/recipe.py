@@ -11,7 +11,7 @@ from ..motion.flo_files import FloFolder
 from ..presets import to_values
 from .inputs import Inputs
 
-ENGINE = 7
+ENGINE = 8
 """Raised when the same settings and content give other pictures than before."""
 
 

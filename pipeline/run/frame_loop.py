@@ -24,7 +24,7 @@ from ..errors import (
     StorageError,
     WorkerLostError,
 )
-from ..events import FrameDone, FrameFailed, FrameProgress, FrameStarted, Listener, Losses, Notice, StopSignal, TimeUse
+from ..events import FrameDone, FrameFailed, Listener, Losses, Notice, StopSignal, TimeUse
 from ..job.folder import CHECKPOINTS_NAME
 from ..job.job import Job
 from ..job.records import FrameRecord, FrameState
@@ -47,6 +47,7 @@ from .frame_tasks import FrameTasks
 from .in_flight import FrameInFlight, Painted
 from .painted_frames import PaintedFrames
 from .picture_writer import LossPlotter, PictureWriter
+from .progress_events import frame_progress, frame_started
 from .reader_slots import FlowEstimators, ReaderSlot, ReaderSlots
 from .saver import Saver
 from .time_keeper import TimeKeeper
@@ -288,10 +289,9 @@ class FrameLoop:
     def _submit(self, in_flight: FrameInFlight) -> None:
         device = self._executor.submit(in_flight.assignment)
         self._in_flight[in_flight.assignment.ticket] = dataclasses.replace(in_flight, device=device)
-        frame, task = in_flight.frame, in_flight.assignment.task
+        task = in_flight.assignment.task
         if isinstance(task, FrameTask):
-            size, start = size_of(task.content), self._tasks.start_name(task)
-            self._listener(FrameStarted(frame.index, frame.name, size, start, task.rule.iterations, device))
+            self._listener(frame_started(in_flight.frame.name, task, self._tasks.start_name(task), device))
 
     def _prefetch_next(self, slot: ReaderSlot, frame: FrameRecord, frame_bytes: int) -> None:
         """Begins to read what is painted after `frame`, and its flow, while `frame` is painted."""
@@ -473,10 +473,9 @@ class FrameLoop:
         self._time_recorded_at = self._clock()
 
     def _on_progress(self, ticket: int, iteration: int, losses: Losses) -> None:
-        in_flight = self._in_flight[ticket]
-        if isinstance(in_flight.assignment.task, FrameTask):
-            most = in_flight.assignment.task.rule.iterations
-            self._listener(FrameProgress(in_flight.frame.index, iteration, most, losses))
+        task = self._in_flight[ticket].assignment.task
+        if isinstance(task, FrameTask):
+            self._listener(frame_progress(task, iteration, losses))
         if self._stop.requested:
             self._stop_overdue_frames()
 

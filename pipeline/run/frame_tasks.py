@@ -13,9 +13,10 @@ from ..job.records import FrameRecord
 from ..motion.reader import FlowLink, MotionFrame
 from ..paint.stopping import StopRule
 from ..paint.task import FrameTask, PaintedReference, cold_task
+from ..pictures import size_of
 from ..plan.frame_rules import (
     CROSSFADE_PACE,
-    cold_start_rule,
+    cold_start_scales,
     max_iterations,
     reference_after,
     starts_cold,
@@ -94,7 +95,8 @@ class FrameTasks:
         settings = self._settings
         is_later = not frame.starts_shot and starts_cold(settings, frame.index, frame.shot)
         start = settings.start.next if is_later else settings.start.first
-        return cold_task(frame.index, motion_frame.content, start, cold_start_rule(settings), self._start_picture)
+        scales, rule = cold_start_scales(settings, size_of(motion_frame.content))
+        return cold_task(frame.index, motion_frame.content, start, rule, self._start_picture, scales)
 
     def _stop_rule(self, frame: FrameRecord, reference: float, warp_source: PaintedReference | None) -> StopRule:
         """When a frame with a warm start is finished."""

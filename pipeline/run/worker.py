@@ -3,29 +3,28 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from ..errors import ImpastoError, OutOfMemoryError
 from ..events import Losses
-from ..paint.batch import Batch, without_traceback
+from ..paint.batch import Batch, state_of, without_traceback
 from ..paint.devices import device_label
+from ..paint.painting_state import PaintingState
 from ..paint.task import FrameTask, PaintedFrame
-from ..pictures import Size, size_of
+from ..pictures import size_of
 from ..torch_settings import thread_limit
 from .executor import Assignment, MeasureTask, OnProgress, PainterSpec, Report
-
-Snapshot = Mapping[str, torch.Tensor]
-"""The state of an optimizer between two iterations."""
 
 
 class Worker:
     """Paints assignments in the order in which they come, as many pictures of one size in a batch as the job plans.
 
     Once `stop` is set, frames with a checkpoint save it after their iteration and report `Interrupted`. Where memory
-    runs out, the batch continues with half as many pictures, each from where it was.
+    runs out, the batch continues with half as many pictures, each from where it was. A picture that is painted at
+    several scales waits for each of them until the batch of another size is empty.
     """
 
     def __init__(self, spec: PainterSpec, device: torch.device, stop: threading.Event) -> None:
@@ -33,8 +32,8 @@ class Worker:
         self._threads = spec.threads
         self._widths = dict(spec.widths)
         self._stop = stop
-        self._waiting: deque[tuple[Assignment, Snapshot | None]] = deque()
-        """With the state of those that had to leave a batch that was too large."""
+        self._waiting: deque[tuple[Assignment, PaintingState | None]] = deque()
+        """With the state of pictures that are at a further scale, or had to leave a batch that was too large."""
         self._in_flight: dict[int, Assignment] = {}
         self._seconds: dict[int, float] = {}
         self._batch: Batch | None = None
@@ -70,15 +69,19 @@ class Worker:
         """Begins the assignments that wait, up to the first for which the batch has no room."""
         reports = []
         while self._waiting:
-            assignment, snapshot = self._waiting[0]
+            assignment, state = self._waiting[0]
             task = assignment.task
-            if isinstance(task, FrameTask) and not self._has_room(size_of(task.content)):
-                break
+            if isinstance(task, FrameTask):
+                if state is None:
+                    state = state_of(self._painter, task, assignment.checkpoint, self._width_of(task))
+                    self._waiting[0] = assignment, state
+                if not self._has_room(task, state):
+                    break
             self._waiting.popleft()
             began = time.perf_counter()
             self._seconds.setdefault(assignment.ticket, 0.0)
             is_measured = isinstance(task, MeasureTask)
-            result = self._measure(task) if isinstance(task, MeasureTask) else self._begin(assignment, snapshot)
+            result = self._measure(task) if isinstance(task, MeasureTask) else self._begin(assignment, state)
             self._seconds[assignment.ticket] += time.perf_counter() - began
             if is_measured and isinstance(result, OutOfMemoryError) and self._suspend_batch():
                 self._waiting.appendleft((assignment, None))
@@ -90,15 +93,16 @@ class Worker:
         assert self._batch is not None
         began, error = time.perf_counter(), None
         tickets = list(self._in_flight)
-        done: dict[int, PaintedFrame | ImpastoError] = {}
-        size, width = self._batch.size, self._batch.width
+        done: dict[int, PaintedFrame | PaintingState | ImpastoError] = {}
+        width = self._batch.width
+        tasks = [assignment.task for assignment in self._in_flight.values()]
         try:
             done = self._batch.step()
         except OutOfMemoryError as raised:
             error = without_traceback(raised)
         # A frame that is done may be one whose second try found no memory next to the others.
         short = [ticket for ticket, result in done.items() if isinstance(result, OutOfMemoryError)]
-        if (error is not None or short) and not self._halve_width(size):
+        if (error is not None or short) and not self._halve_width(tasks):
             done = done if error is None else dict.fromkeys(tickets, error)
             short = []
         for ticket in reversed(short):
@@ -106,54 +110,73 @@ class Worker:
             self._waiting.appendleft((self._in_flight.pop(ticket), None))
         for ticket in tickets:
             self._seconds[ticket] += (time.perf_counter() - began) / len(tickets)
-        return [self._report(self._in_flight.pop(ticket), result, width) for ticket, result in done.items()]
+        reports = []
+        for ticket, result in done.items():
+            assignment = self._in_flight.pop(ticket)
+            if isinstance(result, PaintingState):
+                self._waiting.append((assignment, result))
+            else:
+                reports.append(self._report(assignment, result, width))
+        return reports
 
-    def _has_room(self, size: Size) -> bool:
-        """Whether a picture of a size can begin. One of another size waits until the batch is empty."""
-        if self._batch is not None and self._batch.size == size:
+    def _width_of(self, task: FrameTask) -> int:
+        """The width of the batches of a picture, at all its scales."""
+        return self._widths.get(size_of(task.content), 1)
+
+    def _has_room(self, task: FrameTask, state: PaintingState) -> bool:
+        """Whether a picture can go on at its scale. One of another size waits until the batch is empty."""
+        if self._is_for(task, state):
+            assert self._batch is not None
             return self._batch.free_slots > 0
         return not self._in_flight
 
-    def _begin(self, assignment: Assignment, snapshot: Snapshot | None) -> ImpastoError | None:
-        """Begins a picture; returns the error where it could not."""
+    def _is_for(self, task: FrameTask, state: PaintingState) -> bool:
+        """Whether the batch is one for this scale of a picture."""
+        size, width = task.all_scales[state.scale].size, self._width_of(task)
+        return self._batch is not None and (self._batch.size, self._batch.width) == (size, width)
+
+    def _begin(self, assignment: Assignment, state: PaintingState | None) -> ImpastoError | None:
+        """Begins a picture, or its next scale; returns the error where it could not."""
         task, checkpoint, ticket = assignment.task, assignment.checkpoint, assignment.ticket
-        assert isinstance(task, FrameTask)
-        size = size_of(task.content)
+        assert isinstance(task, FrameTask) and state is not None
         if checkpoint is not None:
             checkpoint = replace(checkpoint, should_stop=self._stop.is_set)
         try:
-            if self._batch is None or self._batch.size != size:
+            if self._batch is None or not self._is_for(task, state):
                 self._batch = None
-                self._batch = Batch(self._painter, size, self._widths.get(size, 1))
-            self._batch.add(ticket, task, lambda *progress: self._on_progress(ticket, *progress), checkpoint, snapshot)
+                self._batch = Batch(self._painter, task.all_scales[state.scale].size, self._width_of(task))
+            self._batch.add(ticket, task, lambda *progress: self._on_progress(ticket, *progress), checkpoint, state)
         except ImpastoError as raised:
             error = without_traceback(raised)
         else:
             self._in_flight[ticket] = assignment
             return None
         if isinstance(error, OutOfMemoryError):
-            self._waiting.appendleft((assignment, snapshot))
-            if self._halve_width(size):
+            self._waiting.appendleft((assignment, state))
+            if self._halve_width([task]):
                 return None
             self._waiting.popleft()
         return error
 
-    def _halve_width(self, size: Size) -> bool:
-        """Has the batch go on with half as many pictures, each from where it was; False where it is but one."""
-        width = self._widths.get(size, 1)
-        if width > 1:
+    def _halve_width(self, tasks: Sequence[FrameTask | MeasureTask]) -> bool:
+        """Has the batch of these tasks go on with half as many pictures, each from where it was; False where it is
+        but one."""
+        wide = {
+            size_of(task.content): width for task in tasks if (width := self._widths.get(size_of(task.content), 1)) > 1
+        }
+        if wide:
             self._suspend_batch()
-            self._widths[size] = width // 2
+            self._widths |= {size: width // 2 for size, width in wide.items()}
         self._batch = None
         self._empty_cache()
-        return width > 1
+        return bool(wide)
 
     def _suspend_batch(self) -> bool:
         """Moves all pictures of the batch back to the queue, with their states; False where there is no batch."""
         if self._batch is None:
             return False
-        for ticket, snapshot in reversed(self._batch.suspend().items()):
-            self._waiting.appendleft((self._in_flight.pop(ticket), snapshot))
+        for ticket, state in reversed(self._batch.suspend().items()):
+            self._waiting.appendleft((self._in_flight.pop(ticket), state))
         self._batch = None
         self._empty_cache()
         return True
