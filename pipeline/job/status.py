@@ -120,7 +120,8 @@ def _seconds_left(job: Job, seconds_spent: float) -> float | None:
 
 def _stalled_seconds(job: Job) -> float | None:
     """How long ago the job last finished a frame, where that makes it stalled."""
-    ((seconds, iterations),) = job.store.read("SELECT TOTAL(seconds), TOTAL(iterations) FROM frames")
+    # At several scales a frame takes more iterations than its work, which counts those of small ones for less.
+    ((seconds, iterations),) = job.store.read("SELECT TOTAL(seconds), TOTAL(MIN(iterations, work)) FROM frames")
     ((most_work,),) = job.store.read("SELECT MAX(work) FROM frames WHERE state = 'pending'")
     if not iterations or most_work is None:
         return None  # Its pace is not known yet, or no frame is left to paint.
