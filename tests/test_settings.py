@@ -101,7 +101,7 @@ def test_the_defaults_of_the_fields_are_those_of_the_preset() -> None:
 def test_the_numbers_of_ruder2016() -> None:
     """content 5, style 100, TV 1e-3; 2000 iterations for the first frame, 1000 for the next, 1e-4 over 50."""
     settings = load_settings("ruder2016")
-    assert (settings.content.weight, settings.style.weight, settings.total_variation.weight) == (5, 100, 294)
+    assert (settings.content.weight, settings.style.weight, settings.total_variation.weight) == (5, 100, 0.001)
     assert settings.style.layers == RUDER_LAYERS and settings.content.layers == {"relu4_2": 1}
     iterations = settings.iterations
     assert (iterations.first, iterations.next) == (2000, 1000)
