@@ -309,7 +309,7 @@ def test_an_owner_that_has_gone_is_told(folder: Path) -> None:
 @pytest.mark.parametrize(("hours", "stalled"), [(0.02, False), (1.4, False), (1.6, True)])
 def test_a_job_that_finishes_nothing_is_told(folder: Path, hours: float, stalled: bool) -> None:
     """Frames of 30 minutes at most: 60 s for each of 10 iterations and 30 planned for the longest of those left."""
-    frames = [PlannedFrame(i, 0, f"frame {i}", f"frames/{i:06d}.png", work=30 if i == 1 else 2) for i in range(4)]
+    frames = [PlannedFrame(i, 0, f"frame {i}", f"frames/{i:06d}.png", work=30 if i == 1 else 10) for i in range(4)]
     with make(folder, frames=frames) as job:
         job.finish_frame(0, "ab" * 32, LOSSES, 10, "limit", None, 600.0)
     with other_process(folder):
