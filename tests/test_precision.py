@@ -274,7 +274,7 @@ def test_a_job_is_continued_in_its_precision_or_not_at_all(
     painted = request.output.read_bytes()
     request.output.unlink()
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: False)
-    with pytest.raises(DeviceError, match=r"cpu has no units for bf16, but for fp32: .* `force`"):
+    with pytest.raises(DeviceError, match=r"cpu has no units for bf16, but for fp32: .* `stylize\(force=True\)`"):
         resume(request.job_folder)
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
     resume(request.job_folder)
