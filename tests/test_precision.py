@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from impasto.choices import Precision
 from impasto.errors import DeviceError, Interrupted
 from impasto.paint import launcher, precision, stopping
 from impasto.paint.batch import Batch, paint_one
 from impasto.paint.checkpoint import Checkpoint
 from impasto.paint.encoder_weights import EncoderWeights
 from impasto.paint.painter import Painter
-from impasto.paint.precision import Precision, choose_precision, precisions_of
+from impasto.paint.precision import choose_precision, precisions_of
 from impasto.paint.stopping import StopReason, StopRule
 from impasto.paint.task import FrameTask, PaintedFrame
 from impasto.pictures import Size, size_of
