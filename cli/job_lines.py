@@ -94,15 +94,16 @@ def _time_rows(status: "JobStatus") -> list[tuple[str, str]]:
 
 
 def _device_rows(status: "JobStatus") -> list[tuple[str, str]]:
-    """The device that frames were painted on; of several, the frames and the speed of each."""
-    if len(status.devices) < 2:
-        return [("device", f"{item.device}, {status.precision}") for item in status.devices]
+    """The device that frames were painted on, with the precision; of several, the frames and the speed of each."""
+    names = [f"{item.device}, {status.precision}" for item in status.devices]
+    if len(names) < 2:
+        return [("device", name) for name in names]
     counts = [format_count(item.frame_count, "frame") for item in status.devices]
-    name_width, count_width = max(len(item.device) for item in status.devices), max(map(len, counts))
+    name_width, count_width = max(map(len, names)), max(map(len, counts))
     return [
         (
             "" if row else "devices",
-            f"{item.device:<{name_width}}  {count:>{count_width}}, {format_duration(item.seconds_per_frame)} each",
+            f"{name:<{name_width}}  {count:>{count_width}}, {format_duration(item.seconds_per_frame)} each",
         )
-        for row, (item, count) in enumerate(zip(status.devices, counts, strict=True))
+        for row, (name, count, item) in enumerate(zip(names, counts, status.devices, strict=True))
     ]

@@ -24,6 +24,8 @@ from .settings import Settings
 PRESET_FOLDER = Path(str(resources.files(f"{__package__}.configs")))
 """The folder of the presets, one YAML file each."""
 
+_MOST_DIFFERENCES_SHOWN = 5
+
 
 def preset_names() -> list[str]:
     """The presets in `configs/`, `default` first."""
@@ -133,6 +135,12 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
         for key in dict.fromkeys((*old, *new))
         if old.get(key) != new.get(key)
     ]
+
+
+def listed(lines: Sequence[str]) -> str:
+    """The lines of `differences` in one, for a message; of many the first."""
+    more = len(lines) - _MOST_DIFFERENCES_SHOWN
+    return "; ".join((*lines[:_MOST_DIFFERENCES_SHOWN], *([f"and {more} more"] if more > 0 else ())))
 
 
 def _read_values(config: str, seen: tuple[Path, ...]) -> dict[str, Any]:

@@ -26,6 +26,18 @@ from typing import Any, Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from .choices import (
+    ContentReduction,
+    FlowMethodSetting,
+    GramNormalization,
+    Padding,
+    PixelUnit,
+    Pooling,
+    PrecisionSetting,
+    TotalVariationForm,
+    VariableKind,
+)
+
 
 class Section(BaseModel):
     """A group of settings: immutable, finite, and without unknown keys."""
@@ -53,10 +65,10 @@ class EncoderSettings(Section):
         description="Weights of VGG-19: bundled (the original ones), torchvision (retrained; downloaded once), or a "
         ".pth or .safetensors file.",
     )
-    pooling: Literal["max", "average"] = Field(
+    pooling: Pooling = Field(
         "max", description="Pooling between the blocks: max as trained, or average (Gatys et al. 2016: smoother)."
     )
-    padding: Literal["zeros", "replicate"] = Field(
+    padding: Padding = Field(
         "zeros",
         description="Padding of the first convolution: zeros as trained, or replicate, which avoids a visible border.",
     )
@@ -69,7 +81,7 @@ class ContentSettings(Section):
     layers: dict[str, float] = Field(
         {"relu4_2": 1.0}, min_length=1, description="Layers whose features are compared, each with its weight, from 0."
     )
-    reduction: Literal["mean", "half_sum"] = Field(
+    reduction: ContentReduction = Field(
         "mean", description="Squared differences as their mean, or as half their sum (Gatys et al. 2016, eq. 1)."
     )
 
@@ -83,7 +95,7 @@ class StyleSettings(Section):
         min_length=1,
         description="Layers whose Gram matrices are compared, each with its weight, from 0.",
     )
-    gram: Literal["chw", "hw"] = Field(
+    gram: GramNormalization = Field(
         "chw", description="Divisor of a Gram matrix: channels · height · width (chw), or height · width (hw)."
     )
     scale: float = Field(
@@ -99,12 +111,12 @@ class TotalVariationSettings(Section):
     """The total variation loss: how smooth the result is."""
 
     weight: float = Field(294.0, ge=0, le=1e12, description="Weight γ of the total variation loss.")
-    form: Literal["absolute_sum", "absolute_mean", "squared_sum"] = Field(
+    form: TotalVariationForm = Field(
         "absolute_mean",
         description="Differences of neighbouring pixels: sum of absolutes, mean of absolutes, or half the sum of "
         "squares. The share of a mean does not depend on the size of the picture.",
     )
-    pixels: Literal["byte", "normalized"] = Field(
+    pixels: PixelUnit = Field(
         "byte", description="Unit of the pixels in this loss: 0 to 255 (byte), or ImageNet-normalised."
     )
 
@@ -113,7 +125,7 @@ class OptimizerSettings(Section):
     """The optimizer that minimises the objective over the pixels."""
 
     method: Literal["lbfgs", "adam"] = Field("lbfgs", description="The optimizer: L-BFGS or Adam.")
-    variable: Literal["bounded", "free"] = Field(
+    variable: VariableKind = Field(
         "bounded",
         description="Variable that is optimised: bounded (pixels are a sine of it and stay within the gamut), or free "
         "(normalised pixels, clamped only when saved).",
@@ -233,7 +245,7 @@ class StartSettings(Section):
 class FlowSettings(Section):
     """Where the optical flow of a video or sequence comes from."""
 
-    method: Literal["auto", "dis", "raft", "files"] = Field(
+    method: FlowMethodSetting = Field(
         "auto",
         description="dis (OpenCV, needs no weights), raft (torchvision's network), files (.flo, see flow.folder), or "
         "auto: files if a folder is given, raft on a GPU if its weights are downloaded already, else dis.",
@@ -312,7 +324,7 @@ class Settings(Section):
         le=65_536,
         description="The longer side is reduced to so many pixels, never enlarged; none keeps the content's size.",
     )
-    precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
+    precision: PrecisionSetting = Field(
         "auto",
         description="Precision of the encoder's features: fp32, tf32 (GPUs), bf16 (half the time or less, with the "
         "last iterations exact), or auto: bf16 where the device has units for it, else fp32.",

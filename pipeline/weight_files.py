@@ -30,7 +30,8 @@ def download_path(name: str) -> Path:
 def download_state_dict(weights: Downloadable, path: Path, network: str, remedy: str) -> Mapping[str, Any]:
     """torchvision's weights of `network`, from `path` in its cache or else from its server.
 
-    Raises `WeightsError` if the download fails, with `remedy` in its message, or if the file is corrupted.
+    Raises `WeightsError` if the download fails, or if the file is corrupted. The message has `remedy`, which says what
+    to use instead, after the one that also helps a job which was begun with these weights.
     """
     try:
         if path.is_file() and not hash_file(path).startswith(path.stem.rpartition("-")[2]):
@@ -42,7 +43,8 @@ def download_state_dict(weights: Downloadable, path: Path, network: str, remedy:
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise_if_out_of_memory(error)
         raise WeightsError(
-            f"torchvision's {network} weights could not be downloaded ({_first_line(error)}): {remedy}"
+            f"torchvision's {network} weights could not be downloaded ({_first_line(error)}): "
+            f"put the file at {path}, or {remedy}"
         ) from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         raise_if_out_of_memory(error)

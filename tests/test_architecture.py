@@ -69,6 +69,17 @@ def test_the_package_refers_to_itself_relatively(path: Path) -> None:
                 assert alias.name.partition(".")[0] not in ("impasto", "pipeline", "cli", "samples", "tests")
 
 
+def test_the_words_of_a_setting_are_spelled_once() -> None:
+    """Else a word that is added to the setting is lacking where the setting leads."""
+    places: dict[str, list[str]] = {}
+    for name, path in SOURCES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal":
+                places.setdefault(ast.unparse(node.slice), []).append(name)
+    ours = {words: found for words, found in places.items() if {"choices", "settings"} & set(found)}
+    assert ours and all(len(found) == 1 for found in ours.values()), ours
+
+
 LIGHT = ("errors", "events", "out_of_memory", "__version__")
 """What costs no torch."""
 

@@ -530,9 +530,10 @@ def test_status_tells_where_frames_were_painted(here: Path) -> None:
         assert losses is not None
         job.finish_frame(1, "ab" * 32, losses, 7, "limit", None, 20, device="10.0.0.3 cuda:0 (A model)")
     lines = impasto("status", "o.mp4.impasto").out.splitlines()
-    place = next(place for place, line in enumerate(lines) if line.startswith("  devices  cpu (1 thread) "))
+    start = f"  devices  cpu (1 thread), {precision} "
+    place = next(place for place, line in enumerate(lines) if line.startswith(start))
     assert "  2 frames, " in lines[place]
-    assert lines[place + 1] == "           10.0.0.3 cuda:0 (A model)   1 frame, 20.0 s each"
+    assert lines[place + 1] == f"           10.0.0.3 cuda:0 (A model), {precision}   1 frame, 20.0 s each"
     record = impasto("status", "o.mp4.impasto", "--json").records[0]
     assert [item["device"] for item in record["devices"]] == ["cpu (1 thread)", "10.0.0.3 cuda:0 (A model)"]
     assert record["devices"][1] == {**record["devices"][1], "frame_count": 1, "seconds_per_frame": 20}

@@ -447,7 +447,7 @@ def torch_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_torchvision_weights_without_a_network(torch_home: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    refused("torchvision", "could not be downloaded", "`encoder.weights=bundled`", torch_home.name)
+    refused("torchvision", "could not be downloaded", f"put the file at {torch_home}", "`encoder.weights=bundled`")
     assert not torch_home.exists()
     # `--json` promises nothing but JSON on the standard output.
     assert capfd.readouterr().out == ""

@@ -421,7 +421,7 @@ class TestRaft:
     @pytest.mark.parametrize(
         ("failure", "message"),
         [
-            (urllib.error.URLError("no network"), "could not be downloaded"),
+            (urllib.error.URLError("no network"), r"could not be downloaded .*: put the file at .*\.pth, or "),
             (RuntimeError("invalid hash value\nand more"), "corrupted"),
         ],
     )

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from impasto.choices import Precision
 from impasto.errors import DeviceError, Interrupted
 from impasto.paint import launcher, precision, stopping
 from impasto.paint.batch import Batch, paint_one
 from impasto.paint.checkpoint import Checkpoint
 from impasto.paint.encoder_weights import EncoderWeights
 from impasto.paint.painter import Painter
-from impasto.paint.precision import Precision, choose_precision, precisions_of
+from impasto.paint.precision import choose_precision, precisions_of
 from impasto.paint.stopping import StopReason, StopRule
 from impasto.paint.task import FrameTask, PaintedFrame
 from impasto.pictures import Size, size_of
@@ -274,7 +275,7 @@ def test_a_job_is_continued_in_its_precision_or_not_at_all(
     painted = request.output.read_bytes()
     request.output.unlink()
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: False)
-    with pytest.raises(DeviceError, match=r"cpu has no units for bf16, but for fp32: .* `force`"):
+    with pytest.raises(DeviceError, match=r"cpu has no units for bf16, but for fp32: .* `stylize\(force=True\)`"):
         resume(request.job_folder)
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
     resume(request.job_folder)

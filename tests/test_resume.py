@@ -39,6 +39,7 @@ from impasto.job.verification import find_problems
 from impasto.media import images, video_reader
 from impasto.paint.encoder_weights import bundled_path
 from impasto.paint.precision import precisions_of
+from impasto.plan.recipe import ENGINE
 from impasto.plan.request import FrameRange, Request
 from impasto.run.job_run import resume, stylize
 from impasto.storage import TEMPORARY_MARK
@@ -658,6 +659,28 @@ def test_a_job_of_another_version_is_left_alone(material: Path, tmp_path: Path) 
     assert tree(tmp_path) == before
     stylize(film(material, tmp_path, force=True))
     same_as_whole(tmp_path, material / "whole-film")
+
+
+def test_a_version_that_paints_otherwise_or_has_other_settings_is_named(material: Path, tmp_path: Path) -> None:
+    asked = film(material, tmp_path)
+    killed_at(asked, "done 2")
+    with Job.open(asked.job_folder) as job:
+        recipe, invocation = job.recipe, job.invocation
+        recipe["engine"] -= 1
+        for settings in (recipe["settings"], invocation["settings"]):
+            settings["brush"] = 3
+            del settings["style"]["scale"]
+        job.store.set_meta({"recipe": json.dumps(recipe), "invocation": json.dumps(invocation)})
+    before = tree(tmp_path)
+    for again in (lambda: stylize(asked), lambda: resume(asked.job_folder)):
+        with pytest.raises(
+            JobMismatchError, match=r"another version .*: finish it with that version, .* start over"
+        ) as caught:
+            again()
+        engine, *settings = caught.value.differences
+        assert engine == f"engine: {ENGINE - 1} → {ENGINE}"
+        assert settings == ["settings.style.scale is new", "there is no settings.brush any more"]
+    assert tree(tmp_path) == before
 
 
 def test_the_job_folder_was_moved(material: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import filelock
 from .. import storage
 from ..errors import ImpastoError, JobError, JobMismatchError
 from ..events import Losses, TimeUse
-from ..presets import differences
+from ..presets import differences, listed
 from .folder import (
     CHECKPOINTS_NAME,
     FRAMES_NAME,
@@ -51,8 +51,6 @@ from .store import (
 
 COPY_SECONDS = 60.0
 """How often a job at work copies its store. Frames painted since are painted again when a damaged store is restored."""
-
-_MOST_DIFFERENCES_SHOWN = 5
 
 _FOLDER_KEY = "folder"
 """The row of `meta` with the absolute path of the job folder, from which a move is seen."""
@@ -283,12 +281,10 @@ class Job:
         files.update(new)
         different = differences(own, recipe)
         if different:
-            shown = "; ".join(different[:_MOST_DIFFERENCES_SHOWN])
-            more = len(different) - _MOST_DIFFERENCES_SHOWN
             raise JobMismatchError(
-                f"the job in {self.folder} was made with other settings or content ({shown}"
-                f"{f'; and {more} more' if more > 0 else ''}): "
-                "repeat the command as it was, choose another `output`, or start over with `stylize(force=True)`",
+                f"the job in {self.folder} was made with other settings or content ({listed(different)}): repeat the "
+                "command as it was, with its files as they were, choose another `output`, or start over with "
+                "`stylize(force=True)`",
                 different,
             )
         if new:

@@ -86,7 +86,7 @@ def _torchvision_raft(model: Literal["large", "small"]) -> tuple[Any, Path]:
 def _state_dict(weights: str, model: Literal["large", "small"]) -> Mapping[str, Any]:
     if weights == "torchvision":
         known, path = _torchvision_raft(model)
-        return download_state_dict(known, path, "RAFT", f"use the flow without weights, or give the file {path.name}")
+        return download_state_dict(known, path, "RAFT", "set flow.method=dis, which has no weights")
     if not may_be_file(Path(weights)):
         raise WeightsError(f"no flow weights at {weights}: give torchvision, or a .pth, .pt or .safetensors file")
     return read_state_dict(Path(weights), "flow weights")

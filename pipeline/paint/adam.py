@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import torch
 
+from ..choices import VariableKind
 from .batch_math import are_finite, per_picture
 from .minimizer import BatchObjective, Minimizer, StepListener
 from .stopping import StopReason, StopRule, code_of
-from .variables import VariableKind
 
 
 class Adam(Minimizer):

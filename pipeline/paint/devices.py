@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import torch
 
+from ..choices import Precision
 from ..errors import DeviceError, ImpastoError, OutOfMemoryError
 from ..out_of_memory import is_out_of_memory
 from ..pictures import Size
 from ..torch_settings import reproducible
-from .precision import Precision
 
 
 def pick_devices(name: str) -> tuple[torch.device, ...]:

@@ -8,18 +8,15 @@ and features at the borders are exact too.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from ..choices import Padding, Pooling
 from ..errors import SettingsError
 from ..layers import LAYERS, deepest, require_layer
 from .encoder_weights import EncoderWeights
-
-Pooling = Literal["max", "average"]
-Padding = Literal["zeros", "replicate"]
 
 
 class Encoder(nn.Module):

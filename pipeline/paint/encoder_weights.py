@@ -82,9 +82,8 @@ def torchvision_path() -> Path:
 def _from_torchvision() -> EncoderWeights:
     from torchvision.models import VGG19_Weights
 
-    path = torchvision_path()
-    remedy = f"use `encoder.weights=bundled`, or give the file {path.name} as `encoder.weights=FILE`"
-    state = download_state_dict(VGG19_Weights.IMAGENET1K_V1, path, "VGG-19", remedy)
+    weights, path = VGG19_Weights.IMAGENET1K_V1, torchvision_path()
+    state = download_state_dict(weights, path, "VGG-19", "use `encoder.weights=bundled`")
     return _from_torchvision_state(state, "torchvision")
 
 

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 
 import torch
 
+from ..choices import VariableKind
 from .batch_math import are_finite, inner_products, per_picture
 from .curvature_pairs import CurvaturePairs
 from .minimizer import BatchObjective, Minimizer, StepListener
 from .preconditioner import make_whitening
 from .stopping import StopReason, StopRule, code_of
-from .variables import VariableKind
 
 FIRST_STEP = 0.1
 """Root mean square of the first step, a gradient step, in units of the variable (radians)."""

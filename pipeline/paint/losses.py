@@ -5,14 +5,11 @@ temporal loss by Ruder, Dosovitskiy and Brox 2016. `objective.py` weights and su
 or images of a batch and returns B values, one for each picture: none of them depends on another picture.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-ContentReduction = Literal["mean", "half_sum"]
-GramNormalization = Literal["chw", "hw"]
-TotalVariationForm = Literal["absolute_sum", "absolute_mean", "squared_sum"]
-PixelUnit = Literal["byte", "normalized"]
+from ..choices import ContentReduction, GramNormalization, TotalVariationForm
 
 
 def gram_matrix(features: torch.Tensor, normalization: GramNormalization = "chw") -> torch.Tensor:

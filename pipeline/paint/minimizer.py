@@ -16,12 +16,13 @@ from typing import Protocol
 
 import torch
 
+from ..choices import VariableKind
 from ..events import Losses
 from .launcher import Launcher
 from .objective import LossTerms
 from .readback import Readback
 from .stopping import REASONS, Outcome, RuleState, StopRule
-from .variables import VariableKind, make_variable
+from .variables import make_variable
 
 
 class BatchObjective(Protocol):

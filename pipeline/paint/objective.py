@@ -11,13 +11,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ..choices import ContentReduction, GramNormalization, PixelUnit, TotalVariationForm
 from ..pictures import denormalize, normalize
 from .encoder import Encoder
 from .losses import (
-    ContentReduction,
-    GramNormalization,
-    PixelUnit,
-    TotalVariationForm,
     content_loss,
     gram_matrix,
     style_loss,

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from ..choices import Precision
 from ..errors import OutOfMemoryError, UsageError
 from ..events import Losses
 from ..layers import LAYERS, require_size, smallest_side
@@ -25,7 +26,7 @@ from .devices import computing
 from .encoder import Encoder
 from .encoder_weights import EncoderWeights
 from .objective import LossWeights, Objective, Targets, content_targets, style_targets
-from .precision import Precision, choose_precision
+from .precision import choose_precision
 from .task import FrameTask
 from .warped_paintings import temporal_reference, warped_start
 

@@ -13,14 +13,11 @@ measured in `fp32`.
 """
 
 import os
-from typing import Literal
 
 import torch
 
+from ..choices import Precision, PrecisionSetting
 from ..errors import DeviceError
-
-Precision = Literal["fp32", "tf32", "bf16"]
-PrecisionSetting = Literal["auto", "fp32", "tf32", "bf16"]
 
 _TENSOR_CORES = (8, 0)
 """Compute capability from which GPUs have matrix units for TF32 and bf16."""

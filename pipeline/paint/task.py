@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 import torch
 
+from ..choices import Precision
 from ..events import Losses
 from ..pictures import Size, resize, size_of
 from .checkpoint import digest
 from .devices import device_label
-from .precision import Precision
 from .stopping import StopReason, StopRule
 
 StartKind = Literal["content", "matched", "noise", "given", "warped"]

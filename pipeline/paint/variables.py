@@ -4,13 +4,10 @@ Both kinds map between z, images (B×3×H×W in [0, 1]) and pixels (B×3×H×W, 
 takes them).
 """
 
-from typing import Literal
-
 import torch
 
+from ..choices import VariableKind
 from ..pictures import denormalize, normalize
-
-VariableKind = Literal["bounded", "free"]
 
 GAMUT_MARGIN = 0.4 / 255
 """Distance from black and white that a bounded variable starts with: at the ends the slope of the sine is 0.

@@ -14,13 +14,12 @@ from typing import Any, Self
 
 import torch
 
+from ..choices import FlowMethod, Precision
 from ..job.folder import file_problem
 from ..media.color import VideoColor
 from ..media.timing import Timing
 from ..paint.colors import ColorStatistics
-from ..paint.precision import Precision
 from ..pictures import Size
-from .flow_method import FlowMethod
 from .segments import Segments
 
 

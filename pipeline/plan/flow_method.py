@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 
+from ..choices import FlowMethod
 from ..errors import InputError
 from ..motion.flo_files import FloFolder
 from ..motion.raft import has_raft_weights
@@ -13,9 +13,6 @@ from ..pictures import Size
 from ..settings import FlowSettings, Settings
 from .frame_rules import starts_cold
 from .segments import Segments
-
-FlowMethod = Literal["dis", "raft", "files"]
-"""How optical flow is had: an algorithm, a network, or `.flo` files."""
 
 
 def choose_flow_method(flow: FlowSettings, device: torch.device) -> FlowMethod:

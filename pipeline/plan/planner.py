@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..choices import Precision
 from ..errors import InputError
 from ..events import Listener, Notice, StopSignal
 from ..job.records import PlannedFrame, names_by_text, not_kept_lines
@@ -13,7 +14,7 @@ from ..media.content import Content, ContentKind
 from ..media.find_content import missing_numbers, passed_over
 from ..media.image_folders import HIDDEN
 from ..media.images import require_sides
-from ..paint.precision import Precision, choose_precision
+from ..paint.precision import choose_precision
 from ..pictures import Size, fit_within, size_of
 from ..settings import Settings
 from .batch_widths import batch_widths, size_order

@@ -2,17 +2,22 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import storage
+from ..errors import JobMismatchError
+from ..job.job import Job
 from ..motion.flo_files import FloFolder
-from ..presets import to_values
+from ..presets import listed, to_values
+from ..settings import Settings
 from .inputs import Inputs
 
 ENGINE = 8
 """Raised when the same settings and content give other pictures than before."""
+
+_DECIDING_NOTHING = ("description", "tuned_for")
 
 
 def make_recipe(
@@ -45,10 +50,34 @@ def make_recipe(
     }
 
 
+def require_same_version(job: Job) -> None:
+    """Raises `JobMismatchError` for a job of a version that paints otherwise or has other settings, which no command of
+    this version continues."""
+    recipe = job.recipe
+    engine, own, now = recipe.get("engine"), _setting_names(recipe["settings"]), _setting_names(to_values(Settings()))
+    different = [] if engine == ENGINE else [f"engine: {engine} → {ENGINE}"]
+    different += [f"settings.{name} is new" for name in now if name not in own]
+    different += [f"there is no settings.{name} any more" for name in own if name not in now]
+    if different:
+        raise JobMismatchError(
+            f"the job in {job.folder} was made by another version of impasto ({listed(different)}): finish it with "
+            "that version, choose another `output`, or start over with `stylize(force=True)`",
+            different,
+        )
+
+
+def _setting_names(settings: Mapping[str, Any]) -> list[str]:
+    """The settings that decide the result, as `name` or `section.name`."""
+    names: list[str] = []
+    for name, values in settings.items():
+        names += [f"{name}.{key}" for key in values] if isinstance(values, Mapping) else [name]
+    return [name for name in names if name not in _DECIDING_NOTHING]
+
+
 def _hashed_settings(inputs: Inputs, weights_sha256: str, hash_of: Callable[[Path], str]) -> dict[str, Any]:
-    """The settings with hashes instead of paths, without `description` and `tuned_for`."""
+    """The settings with hashes instead of paths, without those that decide nothing."""
     settings, flow = to_values(inputs.settings), inputs.settings.flow
-    for key in ("description", "tuned_for"):
+    for key in _DECIDING_NOTHING:
         settings.pop(key)
     settings["encoder"]["weights"] = weights_sha256
     if inputs.start_picture is not None:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
+from ..choices import Precision
 from ..job.records import FrameRecord, PlannedFrame
 from ..paint.devices import device_label
-from ..paint.precision import Precision
 from .frame_plan import FramePlan
 from .frame_rules import max_iterations
 from .inputs import Inputs

@@ -11,13 +11,14 @@ from typing import Protocol, Self
 import numpy as np
 import torch
 
+from ..choices import Precision
 from ..errors import ImpastoError
 from ..events import Losses
 from ..paint.checkpoint import Checkpoint
 from ..paint.colors import ColorStatistics
 from ..paint.encoder_weights import EncoderWeights
 from ..paint.painter import Painter
-from ..paint.precision import Precision, require_precision
+from ..paint.precision import require_precision
 from ..paint.task import FrameTask, PaintedFrame
 from ..pictures import Size
 from ..settings import Settings

@@ -23,7 +23,7 @@ from ..plan.execution_plan import ExecutionPlan
 from ..plan.inputs import Inputs, read_inputs
 from ..plan.moved_inputs import find_inputs
 from ..plan.planner import plan_execution, plan_frames
-from ..plan.recipe import make_recipe
+from ..plan.recipe import make_recipe, require_same_version
 from ..plan.request import Request
 from ..plan.targets import (
     check_comparisons_are_free,
@@ -87,6 +87,7 @@ def resume(
     # What is read to find the inputs is not read again.
     hashes, weights_loader = storage.FileHashes(), functools.lru_cache(1)(weights_loader)
     with Job.read(job) as existing:
+        require_same_version(existing)
         values = find_inputs(existing, hashes, weights_loader, content, styles)
     other = {"device": device or values["device"], "executor": executor or values["executor"]}
     other["address"] = address or (values["address"] if other["executor"] == "ray" else None)
@@ -148,6 +149,7 @@ class JobRun:
         recipe = make_recipe(self.inputs, weights.sha256, self.hashes.of)
         job = Job.open(request.job_folder)
         try:
+            require_same_version(job)
             # A photo that could not be read may have been replaced by one that can.
             photos = self.inputs.content.kind is ContentKind.PHOTOS
             if self.moves_output:
@@ -193,7 +195,8 @@ class JobRun:
         iterations, chain_count = iterations_left(inputs, segments, pending), count_chains(segments, pending)
         devices = worker_devices(inputs, plan.threads, iterations * plan.mean_pixels, chain_count)
         for device in devices if pending and request.executor != "ray" else ():
-            remedy = f"the job was begun in {plan.precision}: continue it on such a device, or begin anew with `force`"
+            begun = f"the job was begun in {plan.precision}"
+            remedy = f"{begun}: continue it on such a device, or start over with `stylize(force=True)`"
             require_precision(plan.precision, device, remedy)
         self._report_start(job, plan, devices, frames, iterations, len(pending))
         if not pending:
@@ -270,7 +273,7 @@ class JobRun:
         if job.is_cleaned:
             written = job.comparisons
             if not written or not all(path.exists() for path in written):
-                text = "the job's frames were cleaned away: for `compare` start over with `force`"
+                text = "the job's frames were cleaned away: for `compare` start over with `stylize(force=True)`"
                 notify(job, self.listener, text)
         elif not (failed and self.inputs.to_video):
             write_comparisons(job, self.inputs, plan, self.listener, self.stop)

@@ -8,6 +8,7 @@ from typing import Self
 
 import torch
 
+from ..choices import FlowMethod
 from ..job.folder import FLOW_NAME
 from ..job.job import Job
 from ..media.content import Content
@@ -19,7 +20,6 @@ from ..motion.flow import FlowEstimator
 from ..motion.flow_pool import FlowPool
 from ..motion.raft import RaftFlow
 from ..motion.reader import MotionReader
-from ..plan.flow_method import FlowMethod
 from ..plan.resources import physical_memory_bytes, usable_cores
 from ..settings import Settings
 

@@ -73,7 +73,7 @@ def _frames_to_paint_again(job: Job, frames: Sequence[FrameRecord], listener: Li
             if frame.path.exists() and not is_inside:
                 raise OutputError(
                     f"{frame.path} has changed since this job wrote it, and is kept: "
-                    "move it away to have it painted again, or start over with `force`"
+                    "move it away to have it painted again, or start over with `stylize(force=True)`"
                 )
             found.append(frame)
             notify(job, listener, f"{frame.path} {problem}: it is painted again")
@@ -89,7 +89,8 @@ def _reconcile_output(job: Job, output: Path) -> None:
     if written is not None and written.sha256 is not None and file_problem(output, written.sha256):
         if output.exists():
             raise OutputError(
-                f"output {output} has changed since this job wrote it: move it away, or start over with `force`"
+                f"output {output} has changed since this job wrote it: move it away, or start over with "
+                "`stylize(force=True)`"
             )
         job.reopen_output()
     # Frames that are painted again get the same bits, so a complete output stays valid.

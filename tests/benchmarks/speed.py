@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from impasto.choices import Precision
 from impasto.errors import OutOfMemoryError
 from impasto.media.images import write_image
 from impasto.media.timing import Timing
@@ -23,7 +24,7 @@ from impasto.paint.devices import computing, device_label, pick_device
 from impasto.paint.encoder_weights import load_weights
 from impasto.paint.objective import LossTerms, Objective
 from impasto.paint.painter import Painter
-from impasto.paint.precision import Precision, precisions_of
+from impasto.paint.precision import precisions_of
 from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask
 from impasto.pictures import Size, resize, to_tensor
