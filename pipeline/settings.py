@@ -119,6 +119,13 @@ class TotalVariationSettings(Section):
     pixels: PixelUnit = Field(
         "byte", description="Unit of the pixels in this loss: 0 to 255 (byte), or ImageNet-normalised."
     )
+    dots: float = Field(
+        0.0,
+        ge=0,
+        le=1e12,
+        description="Weight of the loss of dots, a part of this loss: the mean square of how far single pixels stand "
+        "out from all eight neighbours, in 0 to 255; 0 turns it off.",
+    )
 
 
 class OptimizerSettings(Section):

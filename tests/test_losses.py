@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from impasto.layers import CHANNELS_PER_BLOCK, CONVOLUTIONS
 from impasto.paint.encoder import Encoder
 from impasto.paint.encoder_weights import EncoderWeights
-from impasto.paint.losses import content_loss, gram_matrix, style_loss, temporal_loss, total_variation
+from impasto.paint.losses import content_loss, dot_loss, gram_matrix, style_loss, temporal_loss, total_variation
 from impasto.paint.objective import (
     LossTerms,
     LossWeights,
@@ -53,6 +53,7 @@ def make_weights(**changes: object) -> LossWeights:
         "total_variation": 0.001,
         "total_variation_form": "squared_sum",
         "total_variation_pixels": "byte",
+        "dots": 0.0,
     }
     return LossWeights(**(values | changes))  # type: ignore[arg-type]
 
@@ -100,6 +101,39 @@ def test_a_picture_of_one_row_or_column_has_a_total_variation(form: str) -> None
     expected = {"absolute_sum": 6.0, "absolute_mean": 0.5, "squared_sum": 3.0}[form]
     assert total_variation(row, form).item() == expected  # type: ignore[arg-type]
     assert total_variation(row.transpose(2, 3), form).item() == expected  # type: ignore[arg-type]
+
+
+def test_the_dots_of_a_picture_are_single_values_above_or_below_all_eight_neighbours() -> None:
+    flat = torch.full((1, 3, 7, 9), 0.5)
+    bright, dark, line, pair = (flat.clone() for _ in range(4))
+    bright[0, 1, 3, 4] += 0.25
+    dark[0, 2, 1, 1] -= 0.5
+    line[0, :, 3] += 0.25
+    pair[0, :, 3, 4] += 0.25
+    pair[0, :, 4, 5] += 0.25
+    border = flat.clone()
+    border[0, :, 0, 4] += 0.25
+    values = 3 * 5 * 7
+    expected = [0, 0.25**2 / values, 0.5**2 / values, 0, 0, 0]
+    assert dot_loss(torch.cat((flat, bright, dark, line, pair, border))).tolist() == pytest.approx(expected)
+
+
+def test_the_dots_of_noise_are_those_of_a_search_of_every_neighbourhood() -> None:
+    image = uniform(1, 3, 8, 9, seed=5)
+    values = []
+    for channel in image[0]:
+        for row in range(1, 7):
+            for column in range(1, 8):
+                around = channel[row - 1 : row + 2, column - 1 : column + 2].flatten()
+                others = torch.cat((around[:4], around[5:]))
+                value = around[4]
+                values.append(max(value - others.max(), others.min() - value, value * 0) ** 2)
+    assert dot_loss(image).item() == pytest.approx(torch.stack(values).mean().item(), rel=1e-12)
+
+
+def test_a_picture_without_inner_pixels_has_no_dots() -> None:
+    assert dot_loss(uniform(2, 3, 2, 9)).tolist() == [0, 0]
+    assert dot_loss(uniform(2, 3, 1, 1)).tolist() == [0, 0]
 
 
 # --- content and style ------------------------------------------------------------------------------------------------
@@ -217,6 +251,14 @@ def test_the_terms_are_the_weighted_parts() -> None:
     assert terms.total.item() == pytest.approx((3 * content + 40 * style + 0.001 * variation).item(), rel=1e-10)
 
 
+def test_the_loss_of_dots_joins_the_total_variation() -> None:
+    image = uniform(1, 3, 12, 10, seed=2)
+    without, with_dots = (make_objective(make_weights(dots=dots), image, [image])(normalize(image)) for dots in (0, 7))
+    difference = with_dots.total_variation - without.total_variation
+    assert difference.item() == pytest.approx(7 * dot_loss(image * 255).item(), rel=1e-9)
+    assert with_dots.total.item() == (with_dots.content + with_dots.style + with_dots.total_variation).item()
+
+
 def test_total_variation_in_normalized_pixels() -> None:
     image = uniform(1, 3, 8, 8, seed=2)
     weights = make_weights(
@@ -235,8 +277,9 @@ def test_total_variation_in_normalized_pixels() -> None:
         make_weights(),
         make_weights(content_reduction="half_sum", gram="hw", total_variation_form="absolute_sum"),
         make_weights(total_variation=5.0, total_variation_form="absolute_mean", total_variation_pixels="normalized"),
+        make_weights(dots=2000.0),
     ],
-    ids=["mean", "paper", "textbook"],
+    ids=["mean", "paper", "textbook", "dots"],
 )
 def test_the_gradient_is_that_of_finite_differences(weights: LossWeights) -> None:
     objective = make_objective(weights, uniform(1, 3, 8, 8, seed=1), [uniform(1, 3, 8, 8, seed=2)])

@@ -145,9 +145,10 @@ def test_layers_of_weight_zero_are_not_computed(make_painter: Callable[..., Pain
 
 
 def test_the_settings_reach_the_losses() -> None:
-    settings = load_settings("gatys2016", ["content.weight=7", "total_variation.weight=0.5", "style.weight=3"])
+    overrides = ["content.weight=7", "total_variation={weight: 0.5, dots: 6}", "style.weight=3"]
+    settings = load_settings("gatys2016", overrides)
     weights = loss_weights(settings)
-    assert (weights.content, weights.style, weights.total_variation) == (7, 3, 0.5)
+    assert (weights.content, weights.style, weights.total_variation, weights.dots) == (7, 3, 0.5, 6)
     assert (weights.content_reduction, weights.gram) == ("half_sum", "hw")
     assert weights.content_layers == {"relu4_2": 1} and weights.style_layers["relu5_1"] == 0.05
     assert (weights.total_variation_form, weights.total_variation_pixels) == ("absolute_mean", "byte")

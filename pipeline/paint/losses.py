@@ -87,6 +87,30 @@ def total_variation(images: torch.Tensor, form: TotalVariationForm = "absolute_s
     return (dx.square().sum(1) + dy.square().sum(1)) / 2
 
 
+def dot_loss(images: torch.Tensor) -> torch.Tensor:
+    """How far single values stand out, B values: the mean square of how far those of B×3×H×W images, in any unit, are
+    above or below all eight neighbours in their channel, which have none at the border.
+
+    Lines, edges and dots of two pixels have a loss of 0. The losses of features hardly change where single pixels stand
+    out.
+    """
+    inner = images[:, :, 1:-1, 1:-1]
+    if not inner.numel():
+        return images.new_zeros(len(images))
+    above = (inner - _largest_neighbour(images)).clamp(min=0)
+    below = (-inner - _largest_neighbour(-images)).clamp(min=0)
+    return (above.square() + below.square()).flatten(1).mean(1)
+
+
+def _largest_neighbour(images: torch.Tensor) -> torch.Tensor:
+    """The largest of the eight neighbours of each value that has them, B×3×(H−2)×(W−2)."""
+    up, middle, down = images[:, :, :-2], images[:, :, 1:-1], images[:, :, 2:]
+    beside = torch.maximum(up, down)
+    columns = torch.maximum(beside, middle)
+    sides = torch.maximum(columns[..., :-2], columns[..., 2:])
+    return torch.maximum(sides, beside[..., 1:-1])
+
+
 def temporal_loss(images: torch.Tensor, reference: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Mean over pixels and channels of `weight` · squared difference, B values (Ruder et al. 2016, eq. 8).
 

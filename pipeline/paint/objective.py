@@ -1,6 +1,6 @@
 """The objective of a batch of pictures: the losses of `losses.py`, weighted and summed.
 
-L = α·content + β·style + γ·total variation + temporal loss. `content_targets` and `style_targets` compute what the
+L = α·content + β·style + γ·total variation + dots + temporal. `content_targets` and `style_targets` compute what the
 losses compare with, once for a content and once for a style. `LossWeights` holds the plain numbers;
 `painter.loss_weights` makes it from the settings.
 """
@@ -16,6 +16,7 @@ from ..pictures import denormalize, normalize
 from .encoder import Encoder
 from .losses import (
     content_loss,
+    dot_loss,
     gram_matrix,
     style_loss,
     temporal_loss,
@@ -41,6 +42,7 @@ class LossTerms:
     content: torch.Tensor
     style: torch.Tensor
     total_variation: torch.Tensor
+    """With the loss of dots."""
     temporal: torch.Tensor
 
     @property
@@ -62,6 +64,7 @@ class LossWeights:
     total_variation: float
     total_variation_form: TotalVariationForm
     total_variation_pixels: PixelUnit
+    dots: float
 
     @property
     def layers(self) -> frozenset[str]:
@@ -178,7 +181,7 @@ class Objective(nn.Module):
         return LossTerms(
             self.weights.content * self._content_loss(features, pixels),
             self.weights.style * self._style_loss(features, pixels),
-            self._total_variation(pixels),
+            self._total_variation(pixels) + self._dot_loss(pixels),
             self._temporal_loss(pixels),
         )
 
@@ -202,6 +205,11 @@ class Objective(nn.Module):
             return pixels.new_zeros(len(pixels))
         images = pixels if weights.total_variation_pixels == "normalized" else denormalize(pixels) * 255
         return weights.total_variation * total_variation(images, weights.total_variation_form)
+
+    def _dot_loss(self, pixels: torch.Tensor) -> torch.Tensor:
+        if not self.weights.dots:
+            return pixels.new_zeros(len(pixels))
+        return self.weights.dots * dot_loss(denormalize(pixels) * 255)
 
     def _temporal_loss(self, pixels: torch.Tensor) -> torch.Tensor:
         result, temporal = pixels.new_zeros(len(pixels)), self.targets.temporal

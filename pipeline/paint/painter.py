@@ -47,6 +47,7 @@ def loss_weights(settings: Settings) -> LossWeights:
         total_variation=settings.total_variation.weight,
         total_variation_form=settings.total_variation.form,
         total_variation_pixels=settings.total_variation.pixels,
+        dots=settings.total_variation.dots,
     )
 
 
