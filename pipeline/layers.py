@@ -46,6 +46,11 @@ def deepest(layers: Iterable[str]) -> str:
     return max((require_layer(name) for name in layers), key=LAYERS.index)
 
 
+def block_of(name: str) -> int:
+    """The block of layers that a layer is in, from 1."""
+    return int(require_layer(name).removeprefix("conv").removeprefix("relu").removeprefix("pool").split("_")[0])
+
+
 def smallest_side(layers: Iterable[str]) -> int:
     """Smallest side, in pixels, of a picture that has at least one feature at the deepest of `layers`."""
     end = LAYERS.index(deepest(layers)) + 1

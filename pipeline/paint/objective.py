@@ -19,11 +19,10 @@ from .losses import (
     PixelUnit,
     TotalVariationForm,
     content_loss,
-    gram_matrix,
-    style_loss,
     temporal_loss,
     total_variation,
 )
+from .statistics import Moments, Statistics, StyleTarget, make_target, moments_of
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,7 @@ class LossWeights:
     total_variation: float
     total_variation_form: TotalVariationForm
     total_variation_pixels: PixelUnit
+    statistics: Statistics = "gram"
 
     @property
     def layers(self) -> frozenset[str]:
@@ -79,20 +79,21 @@ def style_targets(
     blend: Sequence[float],
     layers: Sequence[str],
     gram: GramNormalization,
-) -> dict[str, torch.Tensor]:
-    """Target Gram matrices, 1×C×C for each layer: the weighted mean of those of the styles.
+    statistics: Statistics = "gram",
+) -> dict[str, StyleTarget]:
+    """The target of each layer, by the weighted mean of the moments of the styles.
 
     `styles` are 1×3×h×w images in [0, 1] of any sizes, `blend` their weights, of any sum. The distance to a mean of
     Gram matrices has the same gradient as the weighted sum of the distances to each, at the cost of one.
     """
     total = sum(blend)
-    targets: dict[str, torch.Tensor] = {}
+    means: dict[str, Moments] = {}
     for image, weight in zip(styles, blend, strict=True):
         features = encoder(normalize(image))
         for name in layers:
-            part = gram_matrix(features[name], gram) * (weight / total)
-            targets[name] = targets[name] + part if name in targets else part
-    return targets
+            part = moments_of(features[name], statistics, gram).times(weight / total)
+            means[name] = means[name].plus(part) if name in means else part
+    return {name: make_target(name, moments, statistics, gram) for name, moments in means.items()}
 
 
 @torch.no_grad()
@@ -105,10 +106,10 @@ def content_targets(encoder: Encoder, content: torch.Tensor, layers: Sequence[st
 @dataclass
 class Targets:
     """What the pictures of a batch are compared with: targets from `content_targets` (B×C×h×w for each layer) and
-    `style_targets` (1×C×C), and the references of the temporal loss."""
+    `style_targets`, and the references of the temporal loss."""
 
     content: dict[str, torch.Tensor]
-    style: dict[str, torch.Tensor]
+    style: dict[str, StyleTarget]
     temporal: TemporalReference = field(default_factory=lambda: TemporalReference((), ()))
     temporal_weights: torch.Tensor | None = None
     """B weights of the temporal loss; None where no picture has one."""
@@ -193,9 +194,10 @@ class Objective(nn.Module):
         return sum(terms, start=pixels.new_zeros(len(pixels)))
 
     def _style_loss(self, features: Mapping[str, torch.Tensor], pixels: torch.Tensor) -> torch.Tensor:
+        weights = self.weights
         terms = (
-            weight * style_loss(gram_matrix(features[name], self.weights.gram), self.targets.style[name])
-            for name, weight in self.weights.style_layers.items()
+            weight * self.targets.style[name].loss(moments_of(features[name], weights.statistics, weights.gram))
+            for name, weight in weights.style_layers.items()
         )
         return sum(terms, start=pixels.new_zeros(len(pixels)))
 

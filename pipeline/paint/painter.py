@@ -26,11 +26,12 @@ from .encoder import Encoder
 from .encoder_weights import EncoderWeights
 from .objective import LossWeights, Objective, Targets, content_targets, style_targets
 from .precision import Precision, choose_precision
+from .statistics import StyleTarget
 from .task import FrameTask
 from .warped_paintings import temporal_reference, warped_start
 
 STYLE_CACHE_SIZE = 12
-"""Sizes of the reduced style whose Gram matrices are kept, a megabyte each on the device. A film needs one, a folder
+"""Sizes of the reduced style whose statistics are kept, two megabytes each on the device. A film needs one, a folder
 of photos several."""
 
 
@@ -46,6 +47,7 @@ def loss_weights(settings: Settings) -> LossWeights:
         total_variation=settings.total_variation.weight,
         total_variation_form=settings.total_variation.form,
         total_variation_pixels=settings.total_variation.pixels,
+        statistics=settings.style.statistics,
     )
 
 
@@ -115,7 +117,7 @@ class Painter:
         self._weights = loss_weights(settings)
         self._styles = list(styles)
         self._blend = list(blend)
-        self._style_cache: OrderedDict[tuple[Size, ...], dict[str, torch.Tensor]] = OrderedDict()
+        self._style_cache: OrderedDict[tuple[Size, ...], dict[str, StyleTarget]] = OrderedDict()
         self._content_colors = None if content_colors is None else content_colors.to(device)
         encoder = functools.partial(
             Encoder, weights, self._weights.layers, settings.encoder.pooling, settings.encoder.padding
@@ -173,8 +175,8 @@ class Painter:
         terms = objective(normalize(to_tensor(image, self.device)))
         return Losses(terms.content.item(), terms.style.item(), terms.total_variation.item(), terms.temporal.item())
 
-    def _style_targets(self, content: Size) -> dict[str, torch.Tensor]:
-        """The style's Gram matrices for a content of this size, computed once for each size of the reduced style."""
+    def _style_targets(self, content: Size) -> dict[str, StyleTarget]:
+        """The style's statistics for a content of this size, computed once for each size of the reduced style."""
         layers = self._weights.style_layers
         sizes = tuple(reduced_style_size(self.settings.style, content, size_of(style)) for style in self._styles)
         if sizes not in self._style_cache:
@@ -186,8 +188,8 @@ class Painter:
         self._style_cache.move_to_end(sizes)
         return self._style_cache[sizes]
 
-    def _encode_styles(self, sizes: Sequence[Size]) -> dict[str, torch.Tensor]:
-        """The Gram matrices of the styles, reduced to these sizes. Raises `OutOfMemoryError`."""
+    def _encode_styles(self, sizes: Sequence[Size]) -> dict[str, StyleTarget]:
+        """The statistics of the styles, reduced to these sizes. Raises `OutOfMemoryError`."""
         try:
             reduced = [resize(style, size) for style, size in zip(self._styles, sizes, strict=True)]
             return style_targets(
@@ -196,6 +198,7 @@ class Painter:
                 self._blend,
                 tuple(self._weights.style_layers),
                 self._weights.gram,
+                self._weights.statistics,
             )
         except Exception as error:
             if not is_out_of_memory(error):
