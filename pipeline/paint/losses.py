@@ -95,13 +95,18 @@ def _products(flat: torch.Tensor) -> torch.Tensor:
     return flat @ flat.transpose(1, 2)
 
 
-def content_loss(features: torch.Tensor, target: torch.Tensor, reduction: ContentReduction = "mean") -> torch.Tensor:
+def content_loss(
+    features: torch.Tensor, target: torch.Tensor, reduction: ContentReduction = "mean", positions: int | None = None
+) -> torch.Tensor:
     """Squared distance of B×C×H×W features to those of the content, B values.
 
-    `mean` over all entries, or `half_sum`: half the sum (Gatys et al. 2016, eq. 1).
+    `mean` over all entries, or `half_sum`: half the sum (Gatys et al. 2016, eq. 1). Features that are part of a picture
+    of so many `positions` give their share of its loss.
     """
     squared = (features.to(target.dtype) - target).square().flatten(1)
-    return squared.mean(1) if reduction == "mean" else squared.sum(1) / 2
+    if reduction == "half_sum":
+        return squared.sum(1) / 2
+    return squared.mean(1) if positions is None else squared.sum(1) / (positions * target.shape[1])
 
 
 def style_loss(gram: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -50,6 +50,15 @@ class Moments:
         means = None if self.means is None or other.means is None else self.means + other.means
         return Moments(self.products + other.products, means)
 
+    def with_gradient(self) -> "Moments":
+        """The same values, by which a loss can be differentiated."""
+        means = None if self.means is None else self.means.detach().requires_grad_(True)
+        return Moments(self.products.detach().requires_grad_(True), means)
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return (self.products,) if self.means is None else (self.products, self.means)
+
     def times(self, factor: float) -> "Moments":
         return Moments(self.products * factor, None if self.means is None else self.means * factor)
 
