@@ -7,6 +7,7 @@ Padding = Literal["zeros", "replicate"]
 
 ContentReduction = Literal["mean", "half_sum"]
 GramNormalization = Literal["chw", "hw"]
+Statistics = Literal["gram", "gram_moments", "wasserstein"]
 TotalVariationForm = Literal["absolute_sum", "absolute_mean", "squared_sum"]
 PixelUnit = Literal["byte", "normalized"]
 

@@ -46,10 +46,27 @@ def deepest(layers: Iterable[str]) -> str:
     return max((require_layer(name) for name in layers), key=LAYERS.index)
 
 
+def block_of(name: str) -> int:
+    """The block of layers that a layer is in, from 1."""
+    return int(require_layer(name).removeprefix("conv").removeprefix("relu").removeprefix("pool").split("_")[0])
+
+
+def stride(name: str) -> int:
+    """Pixels from one feature of a layer to the next."""
+    end = LAYERS.index(require_layer(name)) + 1
+    return int(2 ** sum(before.startswith("pool") for before in LAYERS[:end]))
+
+
+def reach(name: str) -> int:
+    """How far the features of a layer see beyond the pixels that they stand for, in pixels: feature i of stride s
+    depends on those of [s·i − reach, s·(i + 1) + reach). Every convolution sees one feature further on each side."""
+    end = LAYERS.index(require_layer(name)) + 1
+    return sum(stride(before) for before in LAYERS[:end] if before.startswith("conv"))
+
+
 def smallest_side(layers: Iterable[str]) -> int:
     """Smallest side, in pixels, of a picture that has at least one feature at the deepest of `layers`."""
-    end = LAYERS.index(deepest(layers)) + 1
-    return int(2 ** sum(name.startswith("pool") for name in LAYERS[:end]))
+    return stride(deepest(layers))
 
 
 def require_size(

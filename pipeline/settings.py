@@ -34,6 +34,7 @@ from .choices import (
     PixelUnit,
     Pooling,
     PrecisionSetting,
+    Statistics,
     TotalVariationForm,
     VariableKind,
 )
@@ -93,7 +94,14 @@ class StyleSettings(Section):
     layers: dict[str, float] = Field(
         {f"relu{block}_1": 1.0 for block in range(1, 6)},
         min_length=1,
-        description="Layers whose Gram matrices are compared, each with its weight, from 0.",
+        description="Layers whose statistics are compared, each with its weight, from 0.",
+    )
+    statistics: Statistics = Field(
+        "gram",
+        description="What is compared of a layer: its Gram matrix (gram); that, and mean and standard deviation of "
+        "each channel, the three weighing about alike at the start (gram_moments); or the Gaussians of mean and "
+        "covariance, by their squared Wasserstein distance (wasserstein), which is multiplied by 32, 8, 2, 1/2 and 1/8 "
+        "in the five blocks of layers.",
     )
     gram: GramNormalization = Field(
         "chw", description="Divisor of a Gram matrix: channels · height · width (chw), or height · width (hw)."

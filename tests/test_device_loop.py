@@ -18,6 +18,7 @@ from impasto.paint.lbfgs import Lbfgs
 from impasto.paint.minimizer import Minimizer
 from impasto.paint.objective import Objective, Targets, TemporalReference
 from impasto.paint.painter import loss_weights
+from impasto.paint.statistics import Moments, Statistics, StyleTarget, make_target
 from impasto.presets import load_settings
 
 CHANNELS = {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512}
@@ -45,11 +46,20 @@ class OnDevice(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("method", [Lbfgs, Adam])
-@pytest.mark.parametrize("preset", ["default", "d2l"])
-def test_an_iteration_asks_nothing_of_the_host(method: type[Minimizer], preset: str, weights: EncoderWeights) -> None:
-    settings = load_settings(preset)
+@pytest.mark.parametrize(
+    ("preset", "statistics"),
+    [("default", "gram"), ("default", "gram_moments"), ("default", "wasserstein"), ("d2l", "gram")],
+)
+def test_an_iteration_asks_nothing_of_the_host(
+    method: type[Minimizer], preset: str, statistics: Statistics, weights: EncoderWeights
+) -> None:
+    settings = load_settings(preset, [f"style.statistics={statistics}"])
     numbers, width = loss_weights(settings), 2
-    styles = {name: meta(1, CHANNELS[f"relu{name[4:]}"], CHANNELS[f"relu{name[4:]}"]) for name in numbers.style_layers}
+    styles: dict[str, StyleTarget] = {}
+    for name in numbers.style_layers:
+        channels = CHANNELS[f"relu{name[4:]}"]
+        means = None if statistics == "gram" else meta(1, channels)
+        styles[name] = make_target(name, Moments(meta(1, channels, channels), means), statistics, numbers.gram)
     reference = TemporalReference((meta(width, 3, 48, 64),), (meta(width, 1, 48, 64),))
     content = {name: meta(width, 512, 6, 8) for name in numbers.content_layers}
     targets = Targets(content, styles, reference, meta(width), width)

@@ -12,16 +12,30 @@ import torch
 from ..choices import ContentReduction, GramNormalization, TotalVariationForm
 
 
-def gram_matrix(features: torch.Tensor, normalization: GramNormalization = "chw") -> torch.Tensor:
+def gram_matrix(
+    features: torch.Tensor, normalization: GramNormalization = "chw", positions: int | None = None
+) -> torch.Tensor:
     """Gram matrices of B×C×H×W features, B×C×C: inner products of channels over all positions.
 
     Gatys et al. 2016, eq. 3, divided by C·H·W (`chw`; Johnson et al. 2016, eq. 3) or by H·W (`hw`), so that pictures
-    of different sizes can be compared.
+    of different sizes can be compared. Features that are part of a picture of so many `positions` give their part of
+    its sum.
     """
-    _, channels, height, width = features.shape
-    divisor = height * width * (channels if normalization == "chw" else 1)
-    gram: torch.Tensor = _Gram.apply(features.flatten(2), divisor)
+    gram: torch.Tensor = _Gram.apply(features.flatten(2), _divisor(features, normalization, positions))
     return gram
+
+
+def gram_and_means(
+    features: torch.Tensor, normalization: GramNormalization = "chw", positions: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`gram_matrix` of B×C×H×W features, and the mean of each channel (B×C)."""
+    divisor = _divisor(features, normalization, positions)
+    gram, means = _GramAndMeans.apply(features.flatten(2), divisor, positions or features[0, 0].numel())
+    return gram, means
+
+
+def _divisor(features: torch.Tensor, normalization: GramNormalization, positions: int | None) -> int:
+    return (positions or features[0, 0].numel()) * (features.shape[1] if normalization == "chw" else 1)
 
 
 class _Gram(torch.autograd.Function):
@@ -35,11 +49,7 @@ class _Gram(torch.autograd.Function):
     def forward(ctx: Any, flat: torch.Tensor, divisor: float) -> torch.Tensor:
         ctx.save_for_backward(flat)
         ctx.divisor = divisor
-        if flat.dtype == torch.bfloat16:
-            if flat.is_cuda:
-                return torch.bmm(flat, flat.transpose(1, 2), torch.float32).div_(divisor)
-            flat = flat.float()
-        return (flat @ flat.transpose(1, 2)).div_(divisor)
+        return _products(flat).div_(divisor)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
@@ -52,13 +62,48 @@ class _Gram(torch.autograd.Function):
         return symmetric @ flat, None
 
 
-def content_loss(features: torch.Tensor, target: torch.Tensor, reduction: ContentReduction = "mean") -> torch.Tensor:
+class _GramAndMeans(torch.autograd.Function):
+    """`_Gram` and Σ f / n, with one product in the backward pass for both: ∂L/∂F = (E + Eᵀ)·F / d + e / n."""
+
+    @staticmethod
+    def forward(ctx: Any, flat: torch.Tensor, divisor: float, positions: int) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.save_for_backward(flat)
+        ctx.divisor, ctx.positions = divisor, positions
+        sums = flat.sum(2, dtype=torch.float32 if flat.dtype == torch.bfloat16 else flat.dtype)
+        return _products(flat).div_(divisor), sums.div_(positions)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (flat,) = ctx.saved_tensors
+        of_gram, of_means = gradients
+        symmetric = ((of_gram + of_gram.transpose(1, 2)) / ctx.divisor).to(flat.dtype)
+        constant = (of_means / ctx.positions).to(flat.dtype)
+        if flat.stride(1) == 1:
+            return torch.baddbmm(constant.unsqueeze(1), flat.transpose(1, 2), symmetric).transpose(1, 2), None, None
+        return torch.baddbmm(constant.unsqueeze(2), symmetric, flat), None, None
+
+
+def _products(flat: torch.Tensor) -> torch.Tensor:
+    """F·Fᵀ of B×C×N features, in single precision at least."""
+    if flat.dtype == torch.bfloat16:
+        if flat.is_cuda:
+            return torch.bmm(flat, flat.transpose(1, 2), torch.float32)
+        flat = flat.float()
+    return flat @ flat.transpose(1, 2)
+
+
+def content_loss(
+    features: torch.Tensor, target: torch.Tensor, reduction: ContentReduction = "mean", positions: int | None = None
+) -> torch.Tensor:
     """Squared distance of B×C×H×W features to those of the content, B values.
 
-    `mean` over all entries, or `half_sum`: half the sum (Gatys et al. 2016, eq. 1).
+    `mean` over all entries, or `half_sum`: half the sum (Gatys et al. 2016, eq. 1). Features that are part of a picture
+    of so many `positions` give their share of its loss.
     """
     squared = (features.to(target.dtype) - target).square().flatten(1)
-    return squared.mean(1) if reduction == "mean" else squared.sum(1) / 2
+    if reduction == "half_sum":
+        return squared.sum(1) / 2
+    return squared.mean(1) if positions is None else squared.sum(1) / (positions * target.shape[1])
 
 
 def style_loss(gram: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -5,23 +5,25 @@ losses compare with, once for a content and once for a style. `LossWeights` hold
 `painter.loss_weights` makes it from the settings.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..choices import ContentReduction, GramNormalization, PixelUnit, TotalVariationForm
-from ..pictures import denormalize, normalize
+from ..choices import ContentReduction, GramNormalization, PixelUnit, Statistics, TotalVariationForm
+from ..pictures import Size, denormalize, normalize
 from .encoder import Encoder
 from .losses import (
     content_loss,
     dot_loss,
-    gram_matrix,
-    style_loss,
     temporal_loss,
     total_variation,
 )
+from .statistics import Moments, StyleTarget, make_target, moments_of
+from .tiles import Tile, feature_size, tiles_of
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class LossWeights:
     total_variation_form: TotalVariationForm
     total_variation_pixels: PixelUnit
     dots: float
+    statistics: Statistics = "gram"
 
     @property
     def layers(self) -> frozenset[str]:
@@ -79,36 +82,82 @@ def style_targets(
     blend: Sequence[float],
     layers: Sequence[str],
     gram: GramNormalization,
-) -> dict[str, torch.Tensor]:
-    """Target Gram matrices, 1×C×C for each layer: the weighted mean of those of the styles.
+    statistics: Statistics = "gram",
+    tile: int | None = None,
+) -> dict[str, StyleTarget]:
+    """The target of each layer, by the weighted mean of the moments of the styles.
 
     `styles` are 1×3×h×w images in [0, 1] of any sizes, `blend` their weights, of any sum. The distance to a mean of
-    Gram matrices has the same gradient as the weighted sum of the distances to each, at the cost of one.
+    Gram matrices has the same gradient as the weighted sum of the distances to each, at the cost of one. With `tile`
+    they are encoded in tiles of that side.
     """
     total = sum(blend)
-    targets: dict[str, torch.Tensor] = {}
+    means: dict[str, Moments] = {}
     for image, weight in zip(styles, blend, strict=True):
-        features = encoder(normalize(image))
+        for name, whole in _moments(encoder, normalize(image), layers, statistics, gram, tile).items():
+            part = whole.times(weight / total)
+            means[name] = means[name].plus(part) if name in means else part
+    return {name: make_target(name, moments, statistics, gram) for name, moments in means.items()}
+
+
+def _moments(
+    encoder: Encoder,
+    pixels: torch.Tensor,
+    layers: Iterable[str],
+    statistics: Statistics,
+    gram: GramNormalization,
+    tile: int | None,
+) -> dict[str, Moments]:
+    """The moments of pictures at some layers."""
+    if tile is None:
+        features = encoder(pixels)
+        return {name: moments_of(features[name], statistics, gram) for name in layers}
+    sums: dict[str, Moments] = {}
+    for part in _tiles(pixels, tile, encoder):
+        features = encoder(part.crop(pixels))
         for name in layers:
-            part = gram_matrix(features[name], gram) * (weight / total)
-            targets[name] = targets[name] + part if name in targets else part
-    return targets
+            positions = math.prod(feature_size(_size(pixels), name))
+            own = moments_of(part.own_features(features[name], name), statistics, gram, positions)
+            sums[name] = sums[name].plus(own) if name in sums else own
+    return sums
+
+
+def _tiles(pixels: torch.Tensor, tile: int, encoder: Encoder) -> tuple[Tile, ...]:
+    return tiles_of(_size(pixels), tile, encoder.layers)
+
+
+def _size(pixels: torch.Tensor) -> Size:
+    return pixels.shape[-2], pixels.shape[-1]
 
 
 @torch.no_grad()
-def content_targets(encoder: Encoder, content: torch.Tensor, layers: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Features of the content (B×3×H×W in [0, 1]) at `layers`, B×C×h×w each."""
-    features = encoder(normalize(content))
-    return {name: features[name] for name in layers}
+def content_targets(
+    encoder: Encoder, content: torch.Tensor, layers: Sequence[str], tile: int | None = None
+) -> dict[str, torch.Tensor]:
+    """Features of the content (B×3×H×W in [0, 1]) at `layers`, B×C×h×w each; with `tile`, computed in tiles of that
+    side."""
+    pixels = normalize(content)
+    if tile is None:
+        features = encoder(pixels)
+        return {name: features[name] for name in layers}
+    targets: dict[str, torch.Tensor] = {}
+    for part in _tiles(pixels, tile, encoder):
+        features = encoder(part.crop(pixels))
+        for name in layers:
+            own = part.own_features(features[name], name)
+            if name not in targets:
+                targets[name] = own.new_empty((*own.shape[:2], *feature_size(_size(pixels), name)))
+            part.place(targets[name], name).copy_(own)
+    return targets
 
 
 @dataclass
 class Targets:
     """What the pictures of a batch are compared with: targets from `content_targets` (B×C×h×w for each layer) and
-    `style_targets` (1×C×C), and the references of the temporal loss."""
+    `style_targets`, and the references of the temporal loss."""
 
     content: dict[str, torch.Tensor]
-    style: dict[str, torch.Tensor]
+    style: dict[str, StyleTarget]
     temporal: TemporalReference = field(default_factory=lambda: TemporalReference((), ()))
     temporal_weights: torch.Tensor | None = None
     """B weights of the temporal loss; None where no picture has one."""
@@ -154,22 +203,24 @@ class Targets:
 class Objective(nn.Module):
     """The objective of one batch: `objective(pixels)` returns its `LossTerms`.
 
-    `pixels` are B×3×H×W, ImageNet-normalised RGB, as the encoder takes them.
+    `pixels` are B×3×H×W, ImageNet-normalised RGB, as the encoder takes them. With `tile`, the encoder sees no more than
+    a tile of that side and its margin at a time: the same losses, but for rounding (`_FeatureLosses`).
     """
 
-    def __init__(self, encoder: Encoder, weights: LossWeights, targets: Targets) -> None:
+    def __init__(self, encoder: Encoder, weights: LossWeights, targets: Targets, tile: int | None = None) -> None:
         super().__init__()
         self.encoder = encoder
         self.weights = weights
         self.targets = targets
+        self.tile = tile
 
     def empty_batch(self, width: int) -> "Objective":
         """An objective for `width` pictures of this one's size and style; see `Targets.set_slot`."""
-        return Objective(self.encoder, self.weights, self.targets.empty_batch(width))
+        return Objective(self.encoder, self.weights, self.targets.empty_batch(width), self.tile)
 
     def with_encoder(self, encoder: Encoder) -> "Objective":
         """The objective of the same pictures by another encoder; it shares the targets."""
-        return Objective(encoder, self.weights, self.targets)
+        return Objective(encoder, self.weights, self.targets, self.tile)
 
     def set_temporal_reference(self, reference: TemporalReference, weight: float) -> None:
         """Adds the temporal loss, times `weight`, to the objective of a single picture."""
@@ -177,27 +228,42 @@ class Objective(nn.Module):
         self.targets.temporal_weights = reference.images[0].new_tensor([weight]) if reference.images else None
 
     def forward(self, pixels: torch.Tensor) -> LossTerms:
-        features = self.encoder(pixels)
-        return LossTerms(
-            self.weights.content * self._content_loss(features, pixels),
-            self.weights.style * self._style_loss(features, pixels),
-            self._total_variation(pixels) + self._dot_loss(pixels),
-            self._temporal_loss(pixels),
-        )
+        content, style = self._whole_losses(pixels) if self.tile is None else self._tiled_losses(pixels)
+        variation = self._total_variation(pixels) + self._dot_loss(pixels)
+        return LossTerms(content, style, variation, self._temporal_loss(pixels))
 
-    def _content_loss(self, features: Mapping[str, torch.Tensor], pixels: torch.Tensor) -> torch.Tensor:
-        terms = (
-            weight * content_loss(features[name], self.targets.content[name], self.weights.content_reduction)
-            for name, weight in self.weights.content_layers.items()
-        )
-        return sum(terms, start=pixels.new_zeros(len(pixels)))
+    def _whole_losses(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weighted content and style loss."""
+        weights, features = self.weights, self.encoder(pixels)
+        content = self.content_loss(features, pixels)
+        moments = {name: moments_of(features[name], weights.statistics, weights.gram) for name in weights.style_layers}
+        return content, self.style_loss(moments, pixels)
 
-    def _style_loss(self, features: Mapping[str, torch.Tensor], pixels: torch.Tensor) -> torch.Tensor:
-        terms = (
-            weight * style_loss(gram_matrix(features[name], self.weights.gram), self.targets.style[name])
-            for name, weight in self.weights.style_layers.items()
-        )
-        return sum(terms, start=pixels.new_zeros(len(pixels)))
+    def _tiled_losses(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        has_gradient = torch.is_grad_enabled() and pixels.requires_grad
+        both, content, style = _FeatureLosses.apply(pixels, self, has_gradient)
+        # The gradient is that of the sum; its value is in the terms already.
+        return content + (both - both.detach()), style
+
+    def content_loss(
+        self, features: Mapping[str, torch.Tensor], pixels: torch.Tensor, part: Tile | None = None
+    ) -> torch.Tensor:
+        """The weighted content loss, or the share in it of a part of the pictures, whose own features these are."""
+        weights = self.weights
+        terms = []
+        for name, weight in weights.content_layers.items():
+            target, positions = self.targets.content[name], None
+            if part is not None:
+                positions = target[0, 0].numel()
+                target = part.place(target, name)
+            terms.append(weight * content_loss(features[name], target, weights.content_reduction, positions))
+        return weights.content * sum(terms, start=pixels.new_zeros(len(pixels)))
+
+    def style_loss(self, moments: Mapping[str, Moments], pixels: torch.Tensor) -> torch.Tensor:
+        """The weighted style loss by the moments of whole pictures."""
+        weights = self.weights
+        terms = (weight * self.targets.style[name].loss(moments[name]) for name, weight in weights.style_layers.items())
+        return weights.style * sum(terms, start=pixels.new_zeros(len(pixels)))
 
     def _total_variation(self, pixels: torch.Tensor) -> torch.Tensor:
         weights = self.weights
@@ -219,3 +285,67 @@ class Objective(nn.Module):
             for reference, mask in zip(temporal.images, temporal.weights, strict=True):
                 result = result + self.targets.temporal_weights * temporal_loss(image, reference * 255, mask)
         return result
+
+
+class _FeatureLosses(torch.autograd.Function):
+    """The sum of content and style loss (B values), and each of them, in tiles; the gradient is that of the sum.
+
+    The style loss is a function of sums over the picture. A first pass gathers them over all tiles; the gradient E of
+    the loss by the sums follows. A second pass evaluates each tile again, and differentiates ⟨E, its part of the sums⟩
+    plus its share of the content loss by the pixels of the padded tile: what its own features depend on. These
+    gradients add up to that of the whole.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, pixels: torch.Tensor, objective: Objective, has_gradient: bool
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        weights, tile = objective.weights, objective.tile
+        assert tile is not None
+        pixels = pixels.detach()
+        moments = _moments(objective.encoder, pixels, weights.style_layers, weights.statistics, weights.gram, tile)
+        with torch.enable_grad():
+            sums = {name: each.with_gradient() for name, each in moments.items()}
+            style = objective.style_loss(sums, pixels)
+            inputs = [tensor for each in sums.values() for tensor in each.tensors]
+            slopes = torch.autograd.grad(style.sum(), inputs) if inputs and has_gradient else ()
+        gradient, content = torch.zeros_like(pixels) if has_gradient else None, pixels.new_zeros(len(pixels))
+        for part in _tiles(pixels, tile, objective.encoder):
+            content += _add_tile(objective, pixels, part, slopes, gradient)
+        ctx.save_for_backward(gradient)
+        style = style.detach()
+        ctx.mark_non_differentiable(content, style)
+        return content + style, content, style
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * gradients[0].view(-1, 1, 1, 1), None, None
+
+
+def _add_tile(
+    objective: Objective,
+    pixels: torch.Tensor,
+    part: Tile,
+    slopes: Sequence[torch.Tensor],
+    gradient: torch.Tensor | None,
+) -> torch.Tensor:
+    """The share of a tile in the content loss (B values); adds the gradient of its part to that of the picture."""
+    weights, size = objective.weights, _size(pixels)
+    with torch.set_grad_enabled(gradient is not None):
+        crop = part.crop(pixels).clone().requires_grad_(gradient is not None)
+        features = {name: part.own_features(each, name) for name, each in objective.encoder(crop).items()}
+        content = objective.content_loss(features, crop, part)
+        if gradient is None:
+            return content
+        sums = [
+            tensor
+            for name in weights.style_layers
+            for tensor in moments_of(
+                features[name], weights.statistics, weights.gram, math.prod(feature_size(size, name))
+            ).tensors
+        ]
+        surrogate = sum(((slope * each).sum() for slope, each in zip(slopes, sums, strict=True)), start=content.sum())
+        (own,) = torch.autograd.grad(surrogate, crop)
+    part.crop(gradient).add_(own)
+    return content.detach()

@@ -27,11 +27,12 @@ from .encoder import Encoder
 from .encoder_weights import EncoderWeights
 from .objective import LossWeights, Objective, Targets, content_targets, style_targets
 from .precision import choose_precision
+from .statistics import StyleTarget
 from .task import FrameTask
 from .warped_paintings import temporal_reference, warped_start
 
 STYLE_CACHE_SIZE = 12
-"""Sizes of the reduced style whose Gram matrices are kept, a megabyte each on the device. A film needs one, a folder
+"""Sizes of the reduced style whose statistics are kept, two megabytes each on the device. A film needs one, a folder
 of photos several."""
 
 
@@ -48,6 +49,7 @@ def loss_weights(settings: Settings) -> LossWeights:
         total_variation_form=settings.total_variation.form,
         total_variation_pixels=settings.total_variation.pixels,
         dots=settings.total_variation.dots,
+        statistics=settings.style.statistics,
     )
 
 
@@ -93,8 +95,10 @@ class Painter:
 
     `styles` are H×W×3 uint8 pictures of any sizes and `blend` their weights, of any sum. `content_colors` are the
     statistics of the film that the frames belong to, so that colours are matched alike in all of them; None, for
-    photos, matches each by its own. `make_minimizer` replaces the optimizer that the settings name. `precision` is by
-    default what the settings mean on the device. Raises `DeviceError` for a precision that the device lacks.
+    photos, matches each by its own. `tiles` are the sides of the tiles in which pictures of some sizes are evaluated,
+    to save memory; others are evaluated whole. `make_minimizer` replaces the optimizer that the settings name.
+    `precision` is by default what the settings mean on the device. Raises `DeviceError` for a precision that the device
+    lacks.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class Painter:
         content_colors: ColorStatistics | None = None,
         make_minimizer: optimizers.MakeMinimizer | None = None,
         precision: Precision | None = None,
+        tiles: Mapping[Size, int] | None = None,
     ) -> None:
         self.settings = settings
         self.device = device
@@ -115,9 +120,10 @@ class Painter:
             optimizers.make_minimizer, settings.optimizer
         )
         self._weights = loss_weights(settings)
+        self._tiles = dict(tiles or {})
         self._styles = list(styles)
         self._blend = list(blend)
-        self._style_cache: OrderedDict[tuple[Size, ...], dict[str, torch.Tensor]] = OrderedDict()
+        self._style_cache: OrderedDict[tuple[object, ...], dict[str, StyleTarget]] = OrderedDict()
         self._content_colors = None if content_colors is None else content_colors.to(device)
         encoder = functools.partial(
             Encoder, weights, self._weights.layers, settings.encoder.pooling, settings.encoder.padding
@@ -128,8 +134,11 @@ class Painter:
 
     def objective(self, content: np.ndarray) -> Objective:
         """The objective of a picture of `content` (H×W×3 uint8), without temporal loss."""
-        targets = content_targets(self.encoder, to_tensor(content, self.device), tuple(self._weights.content_layers))
-        return Objective(self.encoder, self._weights, Targets(targets, self._style_targets(size_of(content))))
+        layers, tile = tuple(self._weights.content_layers), self._tiles.get(size_of(content))
+        targets = content_targets(self.encoder, to_tensor(content, self.device), layers, tile)
+        return Objective(
+            self.encoder, self._weights, Targets(targets, self._style_targets(size_of(content), tile)), tile
+        )
 
     def objectives(self, exact: Objective) -> tuple[Objective, ...]:
         """The objective of each stage of the optimisation: that of the fast encoder, if there is one, and the exact."""
@@ -175,21 +184,22 @@ class Painter:
         terms = objective(normalize(to_tensor(image, self.device)))
         return Losses(terms.content.item(), terms.style.item(), terms.total_variation.item(), terms.temporal.item())
 
-    def _style_targets(self, content: Size) -> dict[str, torch.Tensor]:
-        """The style's Gram matrices for a content of this size, computed once for each size of the reduced style."""
+    def _style_targets(self, content: Size, tile: int | None) -> dict[str, StyleTarget]:
+        """The style's statistics for a content of this size, computed once for each size of the reduced style."""
         layers = self._weights.style_layers
         sizes = tuple(reduced_style_size(self.settings.style, content, size_of(style)) for style in self._styles)
-        if sizes not in self._style_cache:
+        key = (tile, *sizes)
+        if key not in self._style_cache:
             for size in sizes if layers else ():
                 require_size(size, layers, "the style")
-            self._style_cache[sizes] = self._encode_styles(sizes)
+            self._style_cache[key] = self._encode_styles(sizes, tile)
             while len(self._style_cache) > STYLE_CACHE_SIZE:
                 self._style_cache.popitem(last=False)
-        self._style_cache.move_to_end(sizes)
-        return self._style_cache[sizes]
+        self._style_cache.move_to_end(key)
+        return self._style_cache[key]
 
-    def _encode_styles(self, sizes: Sequence[Size]) -> dict[str, torch.Tensor]:
-        """The Gram matrices of the styles, reduced to these sizes. Raises `OutOfMemoryError`."""
+    def _encode_styles(self, sizes: Sequence[Size], tile: int | None) -> dict[str, StyleTarget]:
+        """The statistics of the styles, reduced to these sizes. Raises `OutOfMemoryError`."""
         try:
             reduced = [resize(style, size) for style, size in zip(self._styles, sizes, strict=True)]
             return style_targets(
@@ -198,6 +208,8 @@ class Painter:
                 self._blend,
                 tuple(self._weights.style_layers),
                 self._weights.gram,
+                self._weights.statistics,
+                tile,
             )
         except Exception as error:
             if not is_out_of_memory(error):
