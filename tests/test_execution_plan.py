@@ -16,6 +16,7 @@ PHOTOS = ExecutionPlan(
     precision="bf16",
     environment={"device": "cpu", "torch": "2.11"},
     widths={(48, 64): 4, (64, 48): 2},
+    tiles={(3024, 4032): 512},
     size_order=(1, 0, 2),
     replaced_files={"/there/ü.png": "00"},
 )

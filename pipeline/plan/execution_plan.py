@@ -125,6 +125,10 @@ class ExecutionPlan:
     widths: Mapping[Size, int] = field(default_factory=dict)
     """How many pictures of a size are painted side by side, by (height, width); 1 where a size is missing."""
 
+    tiles: Mapping[Size, int] = field(default_factory=dict)
+    """The side of the tiles in which pictures of a size are evaluated, by (height, width); whole where a size is
+    missing."""
+
     size_order: tuple[int, ...] = ()
     """Indices of photos in the order in which they are painted, so that those of one size follow each other; empty
     where they are painted in the order of the content."""
@@ -156,6 +160,7 @@ class ExecutionPlan:
         """Plain JSON values, read by `from_values`."""
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         values["widths"] = [[*size, width] for size, width in self.widths.items()]
+        values["tiles"] = [[*size, side] for size, side in self.tiles.items()]
         values["film"] = None if self.film is None else self.film.to_values()
         return values
 
@@ -170,6 +175,7 @@ class ExecutionPlan:
             precision=values["precision"],
             environment=values["environment"],
             widths={(height, width): count for height, width, count in values["widths"]},
+            tiles={(height, width): side for height, width, side in values.get("tiles", ())},
             size_order=tuple(values["size_order"]),
             replaced_files=values["replaced_files"],
             film=None if film is None else FilmPlan.from_values(film),

@@ -29,7 +29,8 @@ class PainterSpec:
     """Everything that pictures depend on besides their tasks; every worker makes the same `Painter` from it.
 
     The last bits of a picture depend on `threads`, over which sums are split on a CPU, and on `widths`, the batch width
-    of each size for which it is more than one.
+    of each size for which it is more than one, and on `tiles`, the side of the tiles of each size that is not evaluated
+    whole.
     """
 
     settings: Settings
@@ -40,6 +41,7 @@ class PainterSpec:
     threads: int
     precision: Precision
     widths: Mapping[Size, int] = field(default_factory=dict)
+    tiles: Mapping[Size, int] = field(default_factory=dict)
 
     @property
     def max_width(self) -> int:
@@ -57,6 +59,7 @@ class PainterSpec:
             device,
             self.content_colors,
             precision=self.precision,
+            tiles=self.tiles,
         )
 
 

@@ -257,7 +257,15 @@ class JobRun:
         widths = plan.widths if began_on_cpu == (inputs.devices[0].type == "cpu") else {}
         colors = None if plan.film is None else plan.film.color_statistics
         return PainterSpec(
-            inputs.settings, weights, inputs.styles, inputs.blend, colors, plan.threads, plan.precision, widths
+            inputs.settings,
+            weights,
+            inputs.styles,
+            inputs.blend,
+            colors,
+            plan.threads,
+            plan.precision,
+            widths,
+            plan.tiles,
         )
 
     def _report_environment(self, job: Job, plan: ExecutionPlan) -> None:
