@@ -3,7 +3,19 @@
 import importlib
 import sys
 
-NAMES = ("objective", "speed", "peer", "memory", "temporal", "fuzz", "faults", "schedule", "scaling", "segments")
+NAMES = (
+    "objective",
+    "speed",
+    "peer",
+    "memory",
+    "stills",
+    "temporal",
+    "fuzz",
+    "faults",
+    "schedule",
+    "scaling",
+    "segments",
+)
 
 
 def main() -> None:
