@@ -128,7 +128,7 @@ class TotalVariationSettings(Section):
         "byte", description="Unit of the pixels in this loss: 0 to 255 (byte), or ImageNet-normalised."
     )
     dots: float = Field(
-        0.0,
+        2000.0,
         ge=0,
         le=1e12,
         description="Weight of the loss of dots, a part of this loss: the mean square of how far single pixels stand "

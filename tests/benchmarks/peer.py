@@ -48,7 +48,7 @@ LOSS = {
             f"relu{block}_1": 10 / channels**2 for block, channels in enumerate((64, 128, 256, 512, 512), start=1)
         },
     },
-    "total_variation": {"weight": 0},
+    "total_variation": {"weight": 0, "dots": 0},
 }
 
 
