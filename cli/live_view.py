@@ -51,6 +51,8 @@ class LiveView(View):
         self._file_bar = self._progress.add_task("", total=None, visible=False, note="")
         """Of the content that is read, or the video that is written."""
         self._frame_bars: dict[int, TaskID] = {}
+        self._notes: dict[int, str] = {}
+        """What is shown beside the bar of a frame, before its scale is known."""
         self._losses: Losses | None = None
         self._device = ""
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self.rendered, transient=True)
@@ -82,8 +84,7 @@ class LiveView(View):
             case FrameProgress():
                 self._losses = event.losses
                 if event.index in self._frame_bars:
-                    done = event.iteration if event.work is None else event.work
-                    self._progress.update(self._frame_bars[event.index], completed=done)
+                    self._advance_frame(event)
             case FrameDone():
                 self._progress.advance(self._job_bar)
                 self._remove_frame(event.index)
@@ -140,12 +141,21 @@ class LiveView(View):
         self._remove_frame(event.index)
         self._frame_bars[event.index] = self._progress.add_task("", total=None, note="")
         note = f"{width}×{height}, start: {event.start}{device}"
+        self._notes[event.index] = printable(note)
         total = event.iterations if event.work is None else event.work
         self._update_bar(self._frame_bars[event.index], event.name, 0, total, note)
+
+    def _advance_frame(self, event: FrameProgress) -> None:
+        bar = self._frame_bars[event.index]
+        self._progress.update(bar, completed=event.iteration if event.work is None else event.work)
+        if event.size is not None:
+            height, width = event.size
+            self._progress.update(bar, note=escape(f"at {width}×{height} of {self._notes[event.index]}"))
 
     def _remove_frame(self, index: int) -> None:
         if index in self._frame_bars:
             self._progress.remove_task(self._frame_bars.pop(index))
+            del self._notes[index]
 
     def _update_bar(self, bar: TaskID, label: str, done: int, total: float | None, note: str) -> None:
         self._progress.update(

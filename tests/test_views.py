@@ -107,6 +107,38 @@ def test_equal_iterations_give_the_exact_time_left() -> None:
     assert pace.frame_seconds == pytest.approx((60 + 20 + 20) / 3)
 
 
+def at_scale(iteration: int, work: float, size: tuple[int, int]) -> FrameProgress:
+    """A frame of 20 iterations at a quarter of its 48×64 pixels, and 5 at its own size."""
+    return FrameProgress(0, iteration, 25, LOSSES, work, size)
+
+
+def test_iterations_of_a_small_scale_count_for_less(paper: Console) -> None:
+    clock = Clock()
+    pace, plain = Pace(clock), PlainView(paper, clock)
+    live = LiveView(Console(file=io.StringIO(), force_terminal=True, width=100), clock)
+    start, began = FrameStarted(0, "frame 0", (48, 64), "content", 25, "", 10.0), clock.now
+    with live:
+        for view in (pace, plain, live):
+            view(started(10))
+            view(start)
+        for iteration in range(1, 26):
+            is_small = iteration <= 20
+            clock.now += 1.0 if is_small else 4.0
+            event = at_scale(
+                iteration, iteration / 4 if is_small else iteration - 15, (24, 32) if is_small else (48, 64)
+            )
+            for view in (pace, plain, live):
+                view(event)
+            if iteration >= 2:
+                assert pace.seconds_left == pytest.approx(40 - (clock.now - began))
+            if iteration == 20:
+                file = io.StringIO()
+                Console(file=file, width=100).print(live.rendered())
+                (line,) = (line for line in file.getvalue().splitlines() if "frame 0" in line)
+                assert "5/10" in line and line.rstrip().endswith("at 32×24 of 64×48, start: content")
+    assert written(paper)[-1] == "frame 0: iteration 23/25 (at 64×48), objective 3.001k"
+
+
 def test_a_frame_that_stops_early_gives_its_time_back() -> None:
     clock = Clock()
     pace = Pace(clock)
