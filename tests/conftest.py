@@ -1,9 +1,12 @@
 """What the tests share: small pictures and clips from the samples, the bundled weights, tiny settings."""
 
 import collections
+import dataclasses
+import functools
 import signal
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from impasto.paint import encoder_weights
 from impasto.paint.encoder_weights import EncoderWeights, load_weights
 from impasto.pictures import resize
 from impasto.presets import load_settings
@@ -65,6 +69,25 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def _one_thread_is_plenty() -> None:
     """Pictures of 64 pixels are not worth more, and the machine may be busy."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _weights_are_made_once() -> Iterator[None]:
+    """Of the bundled file, whose hash is checked each time: hundreds of jobs in one process load it."""
+    make = encoder_weights._from_bundled_state
+    made: dict[str, EncoderWeights] = {}
+
+    @functools.wraps(make)
+    def make_once(state: Mapping[str, Any], source: str, sha256: str) -> EncoderWeights:
+        if sha256 != encoder_weights._BUNDLED_SHA256:
+            return make(state, source, sha256)
+        if sha256 not in made:
+            made[sha256] = make(state, source, sha256)
+        return dataclasses.replace(made[sha256], source=source)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(encoder_weights, "_from_bundled_state", make_once)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -456,9 +456,7 @@ def test_the_network_for_the_flow_is_there_once(material: Path) -> None:
     estimators = functools.partial(FlowEstimators, make_raft=make_raft)
     write_clip(material / "cut.mp4", footage(6))
     more = ("shots.cuts=[2, 4]", "flow.method=raft", f"flow.weights={material / 'style.png'}")
-    job = dataclasses.replace(
-        asked(material, "flow", "cut.mp4", executor="inline", batch=3), settings=settings(*SLOW, *more)
-    )
+    job = dataclasses.replace(asked(material, "flow", "cut.mp4", executor="inline", batch=3), settings=settings(*more))
     JobRun(read_inputs(job), loop_factory=functools.partial(FrameLoop, make_estimators=estimators)).run()
     assert widths(job) == [[48, 64, 3]] and made == [str(material / "style.png")]
 
@@ -473,7 +471,7 @@ def test_photos_of_a_batch_are_read_once_by_one_reader(material: Path, monkeypat
 
     read_image_and_alpha = decoding.read_image_and_alpha
     monkeypatch.setattr(decoding, "read_image_and_alpha", read)
-    stylize(asked(material, "read", executor="inline", batch=3))
+    stylize(dataclasses.replace(asked(material, "read", executor="inline", batch=3), settings=settings()))
     painting = [(name, thread) for name, thread in reads if thread != threading.get_ident()]
     assert sorted(name for name, _ in painting) == [f"{number}.png" for number in range(7)]
     assert len({thread for _, thread in painting}) == 1
@@ -487,7 +485,7 @@ def test_flow_of_processes_paints_the_same_film(material: Path, more: tuple[str,
     for processes in (0, 2):
         job = dataclasses.replace(
             asked(material, f"flow-{processes}", "cut.mp4", executor="inline"),
-            settings=settings(*SLOW, "shots.cuts=[4]", *more),
+            settings=settings("shots.cuts=[4]", *more),
         )
         estimators = functools.partial(FlowEstimators, processes=processes)
         JobRun(read_inputs(job), loop_factory=functools.partial(FrameLoop, make_estimators=estimators)).run()

@@ -176,15 +176,15 @@ def test_a_film_is_the_film_also_when_it_goes_on_elsewhere(material: Path, tmp_p
     assert len(list(read_frames(spread.output))) == 8
 
 
-def test_no_cluster_is_one_line(material: Path, tmp_path: Path) -> None:
+def test_no_cluster_is_one_line(tmp_path: Path, content_file: Path, style_file: Path) -> None:
     with pytest.raises(DeviceError, match=r"no Ray cluster at 127\.0\.0\.1:1 ") as error:
-        stylize(asked(material, tmp_path, executor="ray", address="127.0.0.1:1"))
+        stylize(request(content_file, style_file, tmp_path / "out.png", executor="ray", address="127.0.0.1:1"))
     assert "\n" not in str(error.value)
 
 
-def test_an_address_goes_with_ray(material: Path, tmp_path: Path) -> None:
+def test_an_address_goes_with_ray(tmp_path: Path, content_file: Path, style_file: Path) -> None:
     with pytest.raises(UsageError, match="`address` is that of a Ray cluster"):
-        stylize(asked(material, tmp_path, address="127.0.0.1:1"))
+        stylize(request(content_file, style_file, tmp_path / "out.png", address="127.0.0.1:1"))
 
 
 def test_the_package_is_shipped_under_its_own_name() -> None:

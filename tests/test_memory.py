@@ -1,5 +1,6 @@
 """Memory: what painting takes, what is free, and one line where there is not enough, in every command."""
 
+import inspect
 import json
 import resource
 import subprocess
@@ -14,6 +15,7 @@ from PIL import Image
 from impasto.errors import InputError, OutOfMemoryError
 from impasto.media import images
 from impasto.out_of_memory import is_out_of_memory, out_of_memory_error
+from impasto.paint import encoder_weights
 from impasto.paint.encoder_weights import EncoderWeights, load_weights
 from impasto.paint.painter import Painter
 from impasto.plan.memory import _container_free, cpu_memory_free, worker_bytes
@@ -138,7 +140,9 @@ def test_no_file_is_to_blame_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Image, "open", short)
     with pytest.raises(InputError, match="not enough memory to decode it"):
         images.read_image(tmp_path / "image.png")
-    monkeypatch.setattr(torch.Tensor, "long", short)
+    make = inspect.unwrap(encoder_weights._from_bundled_state)
+    monkeypatch.setattr(encoder_weights, "_from_bundled_state", make)
+    monkeypatch.setattr(torch.Tensor, "index_select", short)
     with pytest.raises(OutOfMemoryError, match="can't allocate memory"):
         load_weights("bundled")
     monkeypatch.setattr(torch, "load", short)

@@ -385,7 +385,7 @@ def test_a_frame_that_is_lost_in_a_stop_has_not_failed(material: Path, tmp_path:
 
 # --- frames that are put away -----------------------------------------------------------------------------------------
 
-LONG = ("iterations={first: 40, next: 30, target: none, tolerance: 0, next_tolerance: 0}",)
+LONG = ("iterations={first: 16, next: 16, target: none, tolerance: 0, next_tolerance: 0}",)
 
 
 def stopping(index: int, iteration: int, stop: StopSignal) -> Callable[[Event], None]:

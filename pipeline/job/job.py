@@ -37,6 +37,7 @@ from .lock import acquire_lock
 from .records import FrameRecord, FrameState, OutputRecord, PlannedFrame, names_by_text
 from .relocation import Relocation
 from .repair import OWNER_KEY, open_to_read, repair_store
+from .rows import UNPAINTED, frame_record, output_from_text, output_to_text, planned_row
 from .schema import COMPARISONS, NOT_KEPT
 from .store import (
     READ_TIMEOUT_SECONDS,
@@ -60,14 +61,6 @@ _EARLIER_KEY = "earlier_outputs"
 
 _TIME_USE_KEY = "time_use"
 """The row of `meta` with where the time went."""
-
-_UNPAINTED: dict[str, object] = dict.fromkeys(
-    (
-        *("sha256", "content", "style", "total_variation", "iterations", "stop", "retried"),
-        *("seconds", "device", "reference", "error"),
-    )
-)
-"""The columns that are empty until a frame is done; `sources` is not one of them, see `FrameRecord`."""
 
 
 class Job:
@@ -137,7 +130,7 @@ class Job:
             temporary = storage.temporary_beside(folder / STORE_NAME)
             with translated_errors(folder):
                 lost = ({"text": to_text(text), "name": to_text(name)} for text, name in dict.fromkeys(not_kept))
-                create_store(temporary, meta, map(_planned_row, frames), lost)
+                create_store(temporary, meta, map(planned_row, frames), lost)
             storage.move(temporary, folder / STORE_NAME)
             return cls._owned(folder, lock, copy_seconds=copy_seconds)
         except BaseException:
@@ -345,26 +338,26 @@ class Job:
         """Makes frames pending again: those whose files are missing or have changed, and those that failed."""
         with self.store.transaction():
             for frame in frames:
-                changes = {"state": FrameState.PENDING.value, **_UNPAINTED}
+                changes = {"state": FrameState.PENDING.value, **UNPAINTED}
                 self.store.update_frame(frame.pass_number, frame.index, changes)
 
     def expect_output(self, output: OutputRecord) -> None:
         """Records the output just before it gets its name, so that the next run recognises it after a crash."""
-        self.store.set_meta({"expected_output": _output_to_text(output)})
+        self.store.set_meta({"expected_output": output_to_text(output)})
 
     @property
     def expected_output(self) -> OutputRecord | None:
         """The output that was last about to get its name."""
-        return _output_from_text(self.store.meta("expected_output"))
+        return output_from_text(self.store.meta("expected_output"))
 
     def finish_output(self, output: OutputRecord) -> None:
         """Records that the output is complete under its name."""
-        self.store.set_meta({"output": _output_to_text(output)})
+        self.store.set_meta({"output": output_to_text(output)})
 
     @property
     def output(self) -> OutputRecord | None:
         """The output that is complete under its name; None until there is one."""
-        return _output_from_text(self.store.meta("output"))
+        return output_from_text(self.store.meta("output"))
 
     def reopen_output(self) -> None:
         """Takes back `finish_output`: the output is missing."""
@@ -475,26 +468,7 @@ class Job:
         return dict(json.loads(self.store.meta(key) or "{}"))
 
     def _record(self, row: sqlite3.Row) -> FrameRecord:
-        has_losses = row["content"] is not None
-        return FrameRecord(
-            pass_number=row["pass"],
-            index=row["idx"],
-            shot=row["shot"],
-            name=from_text(row["name"]),
-            path=self.folder / self._moved(from_text(row["path"])),
-            pts=row["pts"],
-            state=FrameState(row["state"]),
-            sha256=row["sha256"],
-            losses=Losses(row["content"], row["style"], row["total_variation"]) if has_losses else None,
-            iterations=row["iterations"],
-            stop=row["stop"],
-            retried=row["retried"],
-            seconds=row["seconds"],
-            device=row["device"],
-            reference=row["reference"],
-            sources=None if row["sources"] is None else tuple(json.loads(row["sources"])),
-            error=None if row["error"] is None else from_text(row["error"]),
-        )
+        return frame_record(row, self.folder / self._moved(from_text(row["path"])))
 
 
 def _forget_name(own: dict[str, Any], other: Mapping[str, Any]) -> None:
@@ -503,30 +477,6 @@ def _forget_name(own: dict[str, Any], other: Mapping[str, Any]) -> None:
     files, others = content.get("files", {}), now.get("files", {})
     if len(files) == len(others) == 1 and list(files.values()) == list(others.values()):
         own["content"] = {**content, "files": dict(others), "order": now.get("order")}
-
-
-def _planned_row(frame: PlannedFrame) -> dict[str, object]:
-    return {
-        "pass": frame.pass_number,
-        "idx": frame.index,
-        "shot": frame.shot,
-        "name": to_text(frame.name),
-        "path": to_text(frame.path),
-        "pts": frame.pts,
-        "work": frame.work,
-        "state": FrameState.PENDING.value,
-    }
-
-
-def _output_to_text(output: OutputRecord) -> str:
-    return json.dumps({"sha256": output.sha256, "substituted": output.substituted})
-
-
-def _output_from_text(text: str | None) -> OutputRecord | None:
-    if text is None:
-        return None
-    values = json.loads(text)
-    return OutputRecord(values["sha256"], tuple(values["substituted"]))
 
 
 def _now() -> str:
