@@ -25,6 +25,7 @@ FLAGS = {
     "image_format": "--format",
     "iterations": "--iterations",
     "job": "--job",
+    "memory": "--memory",
     "mode='photos'": "--photos",
     "mode='sequence'": "--sequence",
     "output": "--output",

@@ -20,13 +20,14 @@ def print_dry_run(plan: "DryRun") -> None:
         segments = f", {format_count(plan.segment_count, 'segment')}" if plan.segment_count else ""
         frames, shots = format_count(plan.frame_count, "frame"), format_count(plan.shot_count, "shot")
         content = f"{plan.kind}, {frames} in {shots}{segments}"
+    tiles = "" if plan.tile is None else f" in tiles of {plan.tile} pixels"
     rows = [
         ("content", content),
         ("size", f"{width}×{height}"),
         ("output", short_path(plan.output)),
         ("job", short_path(plan.job)),
         ("disk", f"at most {format_bytes(plan.disk_bytes)}; {format_bytes(plan.disk_free_bytes)} free"),
-        ("memory", f"about {format_bytes(plan.memory_bytes)}; {format_bytes(plan.memory_free_bytes)} free"),
+        ("memory", f"about {format_bytes(plan.memory_bytes)}{tiles}; {format_bytes(plan.memory_free_bytes)} free"),
         ("device", plan.device),
         (
             "time",

@@ -69,6 +69,15 @@ BatchOption = Annotated[
         rich_help_panel=DEVICES_PANEL,
     ),
 ]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="AMOUNT",
+        help="Memory that painting may take, as 6GB or 5.5GiB: of each GPU, or of all workers on a CPU together. "
+        "Pictures that need more are painted in tiles. Default: four fifths of what is free.",
+        rich_help_panel=DEVICES_PANEL,
+    ),
+]
 SegmentsOption = Annotated[
     str,
     typer.Option(

@@ -29,6 +29,7 @@ from .options import (
     JobArgument,
     JobOption,
     JsonOption,
+    MemoryOption,
     OutputOption,
     PhotosOption,
     PixelFormatOption,
@@ -65,6 +66,7 @@ def stylize(
     executor: ExecutorOption = "auto",
     address: AddressOption = None,
     batch: BatchOption = "auto",
+    memory: MemoryOption = None,
     sequence: SequenceOption = False,
     photos: PhotosOption = False,
     frames: FramesOption = None,
@@ -95,7 +97,7 @@ def stylize(
 
         decoding.warm_up()  # The decoder starts while torch is imported.
         from ..media.codecs import Encoding
-        from ..plan.request import FrameRange, Request
+        from ..plan.request import FrameRange, Request, parse_memory
 
         request = Request(
             content=tuple(content),
@@ -107,6 +109,7 @@ def stylize(
             executor=executor,
             address=address,
             batch=parse_count("--batch", batch),
+            memory=None if memory is None else parse_memory(memory),
             segments=parse_count("--segments", segments),
             video_stream=video_stream,
             mode="sequence" if sequence else "photos" if photos else "auto",

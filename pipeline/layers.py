@@ -51,6 +51,11 @@ def block_of(name: str) -> int:
     return int(require_layer(name).removeprefix("conv").removeprefix("relu").removeprefix("pool").split("_")[0])
 
 
+def channels(name: str) -> int:
+    """The number of a layer's channels."""
+    return CHANNELS_PER_BLOCK[block_of(name) - 1]
+
+
 def stride(name: str) -> int:
     """Pixels from one feature of a layer to the next."""
     end = LAYERS.index(require_layer(name)) + 1

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from impasto.out_of_memory import is_out_of_memory, out_of_memory_error
 from impasto.paint import encoder_weights
 from impasto.paint.encoder_weights import EncoderWeights, load_weights
 from impasto.paint.painter import Painter
+from impasto.pictures import Size
 from impasto.plan.memory import _container_free, cpu_memory_free, worker_bytes
+from impasto.plan.tile_sides import SIDES, tile_for
 from impasto.presets import load_settings
 from tests.conftest import TINY
 
@@ -110,23 +113,65 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_dry_run_tells_the_memory_of_a_large_picture(folder: Path) -> None:
-    """Measured on a part of it: the whole would take more than this process may have."""
-    done = dry_run(folder, 6 << 30, "--json")
+    """Measured on a part of it: the whole would take more than this process may have. So it is painted in tiles."""
+    done = dry_run(folder, 8 << 30, "--json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout.splitlines()[-1])
-    assert record["memory_bytes"] > record["memory_free_bytes"] > 0
-    assert record["memory_bytes"] > 2000 * 1600 * 2000
+    assert record["tile"] in SIDES
+    assert 2e9 < record["memory_bytes"] < record["memory_free_bytes"]
     assert record["seconds"] > record["seconds_per_iteration"] > 0
+
+
+def test_too_little_memory_for_the_smallest_tiles_is_refused(folder: Path) -> None:
+    done = dry_run(folder, None, "--memory", "1500MB")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    found = re.fullmatch(
+        r"impasto: photo.png of 2000×1600 pixels takes (\d\.\d) GB of memory, and 1.5 GB may be used: paint it with "
+        r"--size (\d+), or more --memory",
+        line,
+    )
+    assert found is not None, line
+    assert 256 < int(found[2]) < 2000 and float(found[1]) > 1.5
+
+
+def test_tiles_are_as_large_as_fit() -> None:
+    settings = load_settings("default")
+
+    def bytes_of(size: Size, tile: int | None) -> int:
+        return worker_bytes(settings, size, [(600, 800)], is_film=False, tile=tile)
+
+    photo = (3024, 4032)
+    needed = [bytes_of(photo, side) for side in SIDES[:-1]]
+    assert needed == sorted(needed) and needed[-1] < bytes_of(photo, None)
+    for side, least, more in zip(SIDES, needed, (*needed[1:], bytes_of(photo, None)), strict=False):
+        assert tile_for(photo, more - 1, bytes_of) == side or least == more
+    assert tile_for(photo, bytes_of(photo, None), bytes_of) is None
+    assert tile_for(photo, 0, bytes_of) == SIDES[0]
+    assert tile_for((200, 256), 0, bytes_of) is None  # Tiles would be no smaller.
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+@pytest.mark.parametrize("overrides", [[], [("optimizer.method", "adam")], [("content.layers", {"relu1_1": 1})]])
+def test_more_is_kept_of_layers_near_the_input_and_of_lbfgs(kind: str, overrides: list[tuple[str, object]]) -> None:
+    default, changed = (load_settings("default", list(own)) for own in ([], overrides))
+    of_default, of_changed = (
+        worker_bytes(each, (1500, 2000), [], is_film=False, tile=256, kind=kind) for each in (default, changed)
+    )
+    names = [name for name, _ in overrides]
+    assert ("content.layers" in names) == (of_changed > of_default)
+    assert ("optimizer.method" in names) == (of_changed < of_default)
 
 
 @pytest.mark.parametrize("limit", [1 << 29, 2 << 30, 3200 << 20, 3600 << 20])
 def test_too_little_memory_is_one_line(folder: Path, limit: int) -> None:
-    """Also where C++ would end the process as it loads torch (3.2 GB), or the weights find no room (3.6 GB)."""
+    """Also where C++ would end the process as it loads torch (3.2 GB), or the weights find no room (3.6 GB); or where
+    the smallest tiles are too large."""
     done = dry_run(folder, limit)
-    assert done.returncode in (0, 1), done.stderr
+    assert done.returncode in (0, 1, 2), done.stderr
     if done.returncode:
         (line,) = done.stderr.splitlines()
-        assert line.startswith("impasto: not enough memory")
+        assert line.startswith("impasto: not enough memory" if done.returncode == 1 else "impasto: photo.png of 2000")
 
 
 SHORT = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"

@@ -11,7 +11,7 @@ import pytest
 from impasto.cli.flags import FLAGS, event_with_flags, with_flags
 from impasto.errors import SettingsError, UsageError
 from impasto.events import FrameFailed, Notice
-from impasto.plan.request import FrameRange, Request
+from impasto.plan.request import FrameRange, Request, parse_memory
 from impasto.presets import load_settings
 
 PIPELINE = Path(__file__).resolve().parent.parent / "pipeline"
@@ -34,6 +34,7 @@ def request(**changes: Any) -> Request:
         ({"segments": -1}, "`segments` -1 is out of range: a whole number from 1, or none for automatic"),
         ({"batch": True}, "`batch` True is out of range: a whole number from 1, or none for automatic"),
         ({"segments": "2"}, "`segments` '2' is out of range: a whole number from 1, or none for automatic"),
+        ({"memory": 0}, "`memory` 0 is out of range: a whole number from 1, or none for automatic"),
         ({"mode": "film"}, "`mode` 'film' is not one of auto, sequence, photos"),
         ({"rate": Fraction(0)}, "`rate` 0 is out of range: over 0, at most 1000"),
         ({"rate": Fraction(2001, 2)}, "`rate` 2001/2 is out of range: over 0, at most 1000"),
@@ -69,6 +70,20 @@ def test_fields_become_flags(text: str, shown: str | None) -> None:
     assert with_flags(text) == shown
     assert event_with_flags(Notice(text)) == Notice(shown)
     assert event_with_flags(FrameFailed(0, "a", text)) == FrameFailed(0, "a", shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("6GB", 6 * 10**9), ("1.5 GiB", 3 << 29), (" 800mb", 800 * 10**6), ("7kB", 7000), ("2KiB", 2048)],
+)
+def test_amounts_of_memory_have_units(text: str, count: int) -> None:
+    assert parse_memory(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "6", "GB", "-1GB", "0GB", "6 apples", "1e3GB", "6GBs", "٣GB", "0.0001kB"])
+def test_what_is_no_amount_of_memory_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not an amount of memory: write 6GB, 800MB"):
+        parse_memory(text)
 
 
 def messages() -> set[str]:

@@ -29,6 +29,7 @@ def job_request(
     frames: "str | FrameRange | None",
     rate: Fraction | float | str | None,
     job: StrPath | None,
+    memory: int | str | None,
     encoding: "Encoding | None",
     **fields: Any,
 ) -> "Request":
@@ -37,7 +38,7 @@ def job_request(
     Raises `UsageError` and its kinds.
     """
     from ..media.codecs import Encoding
-    from ..plan.request import FrameRange, Request
+    from ..plan.request import FrameRange, Request, parse_memory
 
     if not isinstance(frames, str | FrameRange | None):
         raise UsageError(f"frames is a {type(frames).__name__}: give 'A:B' or a FrameRange")
@@ -53,6 +54,7 @@ def job_request(
         frames=FrameRange() if frames is None else FrameRange.parse(frames) if isinstance(frames, str) else frames,
         rate=None if rate is None else _rate(rate),
         job=None if job is None else as_path(job, "job"),
+        memory=parse_memory(memory) if isinstance(memory, str) else memory,
         encoding=encoding or Encoding(),
         **fields,
     )

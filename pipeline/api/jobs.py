@@ -30,6 +30,7 @@ def stylize(
     executor: str = "auto",
     address: str | None = None,
     batch: int | None = None,
+    memory: int | str | None = None,
     segments: int | None = None,
     video_stream: int | None = None,
     mode: "Mode" = "auto",
@@ -56,6 +57,8 @@ def stylize(
     device: "auto" (every GPU, else the CPU), "cpu", "cuda", or some of them as "cuda:0,cuda:1".
     executor: "auto", "inline" (in this process), "processes" or "ray"; `address` is that of a Ray cluster.
     batch: pictures of one size that a device paints side by side; None decides by rule.
+    memory: what painting may take, as "6GB" or a number of bytes; None takes a share of what is free. Larger pictures
+        are painted in tiles.
     segments: parts in which each long shot is painted at the same time; None decides by the devices.
     video_stream: the stream of pictures to paint, by its index in the file, of a video with several; None takes the
         one that players show.
@@ -96,6 +99,7 @@ def dry_run(
     executor: str = "auto",
     address: str | None = None,
     batch: int | None = None,
+    memory: int | str | None = None,
     segments: int | None = None,
     video_stream: int | None = None,
     mode: "Mode" = "auto",

@@ -58,8 +58,8 @@ def check_space(
         free = free_bytes(folder)
         if size > free:
             raise StorageError(
-                f"the paintings and the output take up to {_megabytes(size)} in {folder}, and "
-                f"{_megabytes(free)} are free there: free some, paint fewer `frames` or at a smaller `size`, or "
+                f"the paintings and the output take up to {in_units(size)} in {folder}, and "
+                f"{in_units(free)} are free there: free some, paint fewer `frames` or at a smaller `size`, or "
                 "name another `output` or `job`"
             )
 
@@ -82,7 +82,8 @@ def _video_bytes(inputs: Inputs, pixels: int) -> int:
     return 3 * pixels // (2 if is_lossless else 8)
 
 
-def _megabytes(size: int) -> str:
+def in_units(size: float) -> str:
+    """Bytes as text, in powers of 1000: `12.3 MB`."""
     if size < 1e6:
         return f"{size / 1e3:.1f} kB"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -24,7 +24,8 @@ from .flow_method import choose_flow_method
 from .frame_plan import FramePlan
 from .inputs import Inputs
 from .targets import hash_replaced_files, picture_comparison_path
-from .workers import environment_of, gpu_worker_count, thread_count
+from .tile_sides import plan_tiles
+from .workers import environment_of, gpu_worker_count, planned_devices, thread_count
 
 
 def plan_frames(inputs: Inputs, listener: Listener, stop: StopSignal, worker_count: int | None = None) -> FramePlan:
@@ -42,15 +43,16 @@ def plan_frames(inputs: Inputs, listener: Listener, stop: StopSignal, worker_cou
 
 
 def plan_execution(inputs: Inputs, plan: FramePlan) -> ExecutionPlan:
-    """Decides how the frames are painted."""
-    widths = batch_widths(inputs, plan)
+    """Decides how the frames are painted. Raises `InputError` for pictures that do not fit into memory."""
+    widths, threads = batch_widths(inputs, plan), thread_count(inputs, plan)
     return ExecutionPlan(
-        threads=thread_count(inputs, plan),
+        threads=threads,
         precision=_precision(inputs),
         mean_pixels=plan.mean_pixels,
         flow_method=choose_flow_method(inputs.settings.flow, inputs.devices[0]),
         environment=environment_of(inputs.devices[0]),
         widths=widths,
+        tiles=plan_tiles(inputs, plan, widths, len(planned_devices(inputs, plan, threads))),
         size_order=size_order(inputs, plan, widths),
         replaced_files=hash_replaced_files(inputs, plan.frames),
         film=plan.film,

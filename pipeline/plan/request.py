@@ -22,6 +22,8 @@ from ..settings import Settings
 EXECUTORS = ("auto", "inline", "processes", "ray")
 """How frames are handed to devices; `auto` takes `processes` where several workers are faster, else `inline`."""
 
+_UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+
 MOST_RATE = 1000
 """The highest frame rate, in frames a second, that a video is written with."""
 
@@ -60,6 +62,14 @@ class FrameRange:
         return range(frame_count)[self.start : self.stop]
 
 
+def parse_memory(text: str) -> int:
+    """The bytes of a text as `6GB`, `1.5 GiB` or `800MB`. Raises `UsageError`."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?) *([kmg]i?b)", text.strip().lower(), re.ASCII)
+    if match is None or not (count := int(float(match[1]) * _UNITS[match[2]])):
+        raise UsageError(f"`memory` {text!r} is not an amount of memory: write 6GB, 800MB or 5.5GiB")
+    return count
+
+
 @dataclass(frozen=True)
 class Request:
     """What is to be painted, how and where.
@@ -94,6 +104,10 @@ class Request:
     batch: int | None = None
     """The most pictures that a device paints side by side; None for as many as are worth their memory on a GPU, and
     one on a CPU."""
+
+    memory: int | None = None
+    """Bytes that all workers on a CPU may take together, or each GPU; None for a share of what is free. Pictures for
+    which it is too little are painted in tiles."""
 
     segments: int | None = None
     """Segments that each shot is divided into; None for as many as its devices gain by."""
@@ -138,7 +152,7 @@ class Request:
             raise UsageError(f"`executor` {self.executor!r} is not one of {', '.join(EXECUTORS)}")
         if self.address is not None and self.executor != "ray":
             raise UsageError("`address` is that of a Ray cluster: it goes with `executor='ray'`")
-        for name, count in (("batch", self.batch), ("segments", self.segments)):
+        for name, count in (("batch", self.batch), ("segments", self.segments), ("memory", self.memory)):
             if count is not None and (type(count) is not int or count < 1):
                 raise UsageError(f"`{name}` {count!r} is out of range: a whole number from 1, or none for automatic")
         if self.video_stream is not None and (type(self.video_stream) is not int or self.video_stream < 0):
@@ -178,6 +192,7 @@ class Request:
             "executor": self.executor,
             "address": self.address,
             "batch": self.batch,
+            "memory": self.memory,
             "segments": self.segments,
             "video_stream": self.video_stream,
             "mode": self.mode,
@@ -202,6 +217,7 @@ class Request:
             executor=values["executor"],
             address=values["address"],
             batch=values["batch"],
+            memory=values.get("memory"),
             segments=values.get("segments"),
             video_stream=values["video_stream"],
             mode=values["mode"],

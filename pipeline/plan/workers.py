@@ -37,7 +37,8 @@ def thread_count(inputs: Inputs, plan: FramePlan) -> int:
     total = sum(chain.work for chain in chains)
     if inputs.request.executor == "inline" or total < PROCESSES_FROM:
         return torch.get_num_threads()
-    memory = MEMORY_SHARE * physical_memory_bytes()
+    # Not what is free: that changes from run to run.
+    memory = inputs.request.memory or MEMORY_SHARE * physical_memory_bytes()
     return best_threads(total, critical_path(chains), plan.mean_pixels, torch.get_num_threads(), memory)
 
 
@@ -56,6 +57,12 @@ def worker_devices(inputs: Inputs, threads: int, work: float, chain_count: int) 
     else:
         devices = [first] * max(1, usable_cores() // threads)
     return devices[: max(1, chain_count)]
+
+
+def planned_devices(inputs: Inputs, plan: FramePlan, threads: int) -> list[torch.device]:
+    """A device for each worker of a job of which nothing is painted yet."""
+    work = iterations_left(inputs, plan.segments, plan.frames) * plan.mean_pixels
+    return worker_devices(inputs, threads, work, count_chains(plan.segments, plan.frames))
 
 
 def iterations_left(inputs: Inputs, segments: Segments, frames: Sequence[FrameRecord | PlannedFrame]) -> int:

@@ -1,12 +1,11 @@
 """What a job would do, how long it would take, how much memory and disk space: measured, with nothing written."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from .. import storage
 from ..errors import InputError
@@ -24,7 +23,7 @@ from ..plan.batch_widths import batch_widths
 from ..plan.disk_space import disk_needed
 from ..plan.frame_plan import FramePlan
 from ..plan.inputs import Inputs, read_inputs
-from ..plan.memory import cpu_memory_free, cpu_memory_needed, gpu_memory_free, gpu_memory_needed
+from ..plan.memory import memory_free, memory_needed
 from ..plan.planner import plan_frames
 from ..plan.request import Request
 from ..plan.scheduler import makespan
@@ -34,7 +33,8 @@ from ..plan.targets import (
     check_output_is_free,
     check_paintings_are_free,
 )
-from ..plan.workers import count_chains, describe_devices, iterations_left, thread_count, worker_devices
+from ..plan.tile_sides import plan_tiles
+from ..plan.workers import describe_devices, planned_devices, thread_count
 from ..plan.writable import check_can_be_written
 from ..torch_settings import thread_limit
 
@@ -78,7 +78,11 @@ class DryRun:
     are."""
 
     memory_free_bytes: int
-    """Of this machine, container or process, whichever has the least; or on the fullest GPU."""
+    """What the request names; else of this machine, container or process, whichever has the least; or on the fullest
+    GPU."""
+
+    tile: int | None
+    """The side of the smallest tiles in which pictures are evaluated; None where all are painted whole."""
 
     seconds_per_iteration: float
     """Measured on a part of the first frame, with the threads of one worker."""
@@ -127,15 +131,14 @@ def _dry_run(inputs: Inputs, plan: FramePlan, weights_loader: WeightsLoader) -> 
     size = size_of(content)
     require_size(size, inputs.settings.layers, name)
     threads = thread_count(inputs, plan)
-    work = iterations_left(inputs, plan.segments, plan.frames) * plan.mean_pixels
-    devices = worker_devices(inputs, threads, work, count_chains(plan.segments, plan.frames))
+    devices, widths = planned_devices(inputs, plan, threads), batch_widths(inputs, plan)
+    tiles = plan_tiles(inputs, plan, widths, len(devices))
     with thread_limit(threads, inputs.devices[0]):
         painter = _painter(inputs, weights_loader(inputs.settings.encoder.weights))
         sample = part_of(content, MEASURED_PIXELS[painter.device.type])
         seconds_per_pixel = iteration_seconds(painter, sample, 3 if _pixels(sample) <= QUICK_PIXELS else 1) / _pixels(
             sample
         )
-    memory, memory_free = _memory(inputs, plan, devices)
     needed = disk_needed(inputs, plan)
     return DryRun(
         kind=str(inputs.content.kind),
@@ -146,8 +149,9 @@ def _dry_run(inputs: Inputs, plan: FramePlan, weights_loader: WeightsLoader) -> 
         iterations=sum(frame.work for frame in plan.frames),
         disk_bytes=sum(needed.values()),
         disk_free_bytes=min(storage.free_bytes(folder) for folder in needed),
-        memory_bytes=memory,
-        memory_free_bytes=memory_free,
+        memory_bytes=memory_needed(inputs, plan, widths, tiles, len(devices)),
+        memory_free_bytes=request.memory or memory_free(devices, len(devices)),
+        tile=min(tiles.values(), default=None),
         seconds_per_iteration=seconds_per_pixel * _pixels(content),
         seconds=seconds_per_pixel * makespan(plan.chains(), len(devices)),
         device=describe_devices(devices, threads, painter.precision),
@@ -162,13 +166,6 @@ def _painter(inputs: Inputs, weights: EncoderWeights) -> Painter:
     """A painter to take the time with: that of an iteration does not depend on the size of the style."""
     styles = [part_of(style, QUICK_PIXELS) for style in inputs.styles]
     return Painter(inputs.settings, weights, styles, inputs.blend, inputs.devices[0])
-
-
-def _memory(inputs: Inputs, plan: FramePlan, devices: Sequence[torch.device]) -> tuple[int, int]:
-    """(Memory that is needed, memory that is free), in bytes."""
-    if devices[0].type == "cpu":
-        return cpu_memory_needed(inputs, plan, len(devices)), cpu_memory_free(len(devices))
-    return gpu_memory_needed(plan, batch_widths(inputs, plan)), gpu_memory_free(devices)
 
 
 def part_of(array: np.ndarray, pixels: int) -> np.ndarray:
