@@ -228,7 +228,7 @@ class ScaleSettings(Section):
     one."""
 
     from_: int | None = Field(
-        256,
+        None,
         alias="from",
         ge=32,
         le=65_536,

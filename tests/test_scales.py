@@ -90,12 +90,12 @@ def test_a_small_picture_predicts_a_large_one() -> None:
     assert scale_sizes((200, 4000), 256) == scale_sizes((200, 4000), 1280), "a panorama begins larger"
 
 
-@pytest.mark.parametrize(("preset", "several"), [("default", True), ("draft", True), ("high", True), ("d2l", False)])
-def test_presets_of_books_and_papers_have_one_scale(preset: str, several: bool) -> None:
+@pytest.mark.parametrize("preset", ["default", "d2l"])
+def test_a_picture_has_one_scale_unless_it_is_asked_for(preset: str) -> None:
     scales, rule = cold_start_scales(load_settings(preset), (768, 1024))
-    assert bool(scales) == several
-    if not several:
-        assert rule.iterations == load_settings(preset).iterations.first
+    assert not scales and rule.iterations == load_settings(preset).iterations.first
+    scales, rule = cold_start_scales(load_settings(preset, ["scales.from=256"]), (768, 1024))
+    assert len(scales) == 4 and rule.iterations < load_settings(preset).iterations.first
 
 
 # --- one picture ------------------------------------------------------------------------------------------------------
