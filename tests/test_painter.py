@@ -133,7 +133,7 @@ def test_painting_lowers_the_objective_of_the_file(
 
 
 def test_a_style_painted_in_itself_costs_nothing(make_painter: Callable[..., Painter], style_array: np.ndarray) -> None:
-    losses = make_painter("total_variation.weight=0").measure(style_array, style_array)
+    losses = make_painter("total_variation={weight: 0, dots: 0}").measure(style_array, style_array)
     assert losses.content == 0 and losses.total_variation == 0
     assert losses.style == pytest.approx(0, abs=1e-6 * make_painter().measure(255 - style_array, style_array).style)
 
