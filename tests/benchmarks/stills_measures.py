@@ -18,6 +18,7 @@ from impasto.paint.encoder import Encoder
 from impasto.paint.encoder_weights import EncoderWeights, load_weights
 from impasto.paint.objective import LossWeights, style_targets
 from impasto.paint.painter import loss_weights
+from impasto.paint.statistics import moments_of
 from impasto.pictures import normalize, size_of, to_tensor
 from impasto.presets import load_settings
 from impasto.report.appearance import luma
@@ -112,7 +113,7 @@ def style_loss(result: np.ndarray, style: np.ndarray) -> float:
     encoder = _encoder(layers)
     targets = style_targets(encoder, [to_tensor(style)], [1.0], layers, weights.gram)
     terms = [
-        weight * losses.style_loss(losses.gram_matrix(features, weights.gram), targets[name]).item()
+        weight * targets[name].loss(moments_of(features, weights.statistics, weights.gram)).item()
         for (name, features), weight in zip(_features(result, layers), weights.style_layers.values(), strict=True)
     ]
     return weights.style * sum(terms)
