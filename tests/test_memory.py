@@ -14,14 +14,18 @@ import torch
 from PIL import Image
 
 from impasto.errors import InputError, OutOfMemoryError
+from impasto.events import StopSignal, ignore
 from impasto.media import images
 from impasto.out_of_memory import is_out_of_memory, out_of_memory_error
 from impasto.paint import encoder_weights
 from impasto.paint.encoder_weights import EncoderWeights, load_weights
 from impasto.paint.painter import Painter
 from impasto.pictures import Size
+from impasto.plan.inputs import read_inputs
 from impasto.plan.memory import _container_free, cpu_memory_free, worker_bytes
-from impasto.plan.tile_sides import SIDES, tile_for
+from impasto.plan.planner import plan_frames
+from impasto.plan.request import Request
+from impasto.plan.tile_sides import SIDES, plan_tiles, tile_for
 from impasto.presets import load_settings
 from tests.conftest import TINY
 
@@ -149,6 +153,16 @@ def test_tiles_are_as_large_as_fit() -> None:
     assert tile_for(photo, bytes_of(photo, None), bytes_of) is None
     assert tile_for(photo, 0, bytes_of) == SIDES[0]
     assert tile_for((200, 256), 0, bytes_of) is None  # Tiles would be no smaller.
+
+
+def test_the_larger_scales_of_a_picture_are_painted_in_tiles_as_well(folder: Path) -> None:
+    chosen = load_settings("default", ["scales.from=256"])
+    whole = worker_bytes(chosen, (1158, 1448), [], is_film=False)
+    photo, style, output = folder / "photo.png", folder / "style.png", folder / "o.png"
+    inputs = read_inputs(Request((photo,), (style,), output, chosen, device="cpu", memory=whole - 1))
+    plan = plan_frames(inputs, ignore, StopSignal())
+    assert set(plan_tiles(inputs, plan, {}, 1)) == {(1600, 2000), (1158, 1448)}
+    assert plan_tiles(inputs, plan, {(1600, 2000): 2}, 1) == {}, "side by side they are whole"
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from ..errors import InputError
+from ..paint.scales import scale_sizes
 from ..pictures import Size, fit_within, size_of
 from ..settings import Settings
 from .disk_space import in_units
@@ -59,11 +60,13 @@ def plan_tiles(inputs: Inputs, plan: FramePlan, widths: Mapping[Size, int], work
 
     names = {size: frame.name for frame, size in zip(reversed(plan.frames), reversed(plan.sizes), strict=True)}
     tiles = {}
-    for size, name in names.items():
-        tile = None if widths.get(size, 1) > 1 else tile_for(size, free, bytes_of)
-        if tile is not None:
-            _require_room(name, size, bytes_of(size, tile), free, bytes_of)
-            tiles[size] = tile
+    for own, name in names.items():
+        # At its smaller scales as well, the largest of which are hardly smaller.
+        for size in () if widths.get(own, 1) > 1 else (own, *scale_sizes(own, inputs.settings.scales.from_)):
+            tile = tile_for(size, free, bytes_of)
+            if tile is not None:
+                _require_room(name, size, bytes_of(size, tile), free, bytes_of)
+                tiles[size] = tile
     return tiles
 
 
