@@ -142,12 +142,11 @@ class LiveView(View):
         self._frame_bars[event.index] = self._progress.add_task("", total=None, note="")
         note = f"{width}×{height}, start: {event.start}{device}"
         self._notes[event.index] = printable(note)
-        total = event.iterations if event.work is None else event.work
-        self._update_bar(self._frame_bars[event.index], event.name, 0, total, note)
+        self._update_bar(self._frame_bars[event.index], event.name, 0, event.work, note)
 
     def _advance_frame(self, event: FrameProgress) -> None:
         bar = self._frame_bars[event.index]
-        self._progress.update(bar, completed=event.iteration if event.work is None else event.work)
+        self._progress.update(bar, completed=event.work)
         if event.size is not None:
             height, width = event.size
             self._progress.update(bar, note=escape(f"at {width}×{height} of {self._notes[event.index]}"))

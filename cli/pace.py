@@ -36,13 +36,12 @@ class Pace:
                 self._planned = event.iterations_left
                 self._last_tick = now
             case FrameStarted():
-                self._in_flight[event.index] = _either(event.work, event.iterations), 0
+                self._in_flight[event.index] = event.work, 0
             case FrameProgress():
-                planned, before = self._in_flight.get(event.index, (event.iterations, 0))
-                done = _either(event.work, event.iteration)
+                planned, done = self._in_flight.get(event.index, (event.iterations, 0))
                 # A second try counts its iterations from 1 again.
-                self._spent_iterations += max(done - before, 0)
-                self._in_flight[event.index] = planned, done
+                self._spent_iterations += max(event.work - done, 0)
+                self._in_flight[event.index] = planned, event.work
                 self._ticks += 1
                 self._tick(now)
             case FrameDone():
@@ -68,7 +67,3 @@ class Pace:
         if self._last_tick is not None:
             self._spent_seconds += now - self._last_tick
         self._last_tick = now
-
-
-def _either(work: float | None, iterations: int) -> float:
-    return iterations if work is None else work

@@ -88,9 +88,9 @@ class FrameStarted:
     start: str
     iterations: int
     """The most that it may take, at all its scales together."""
+    work: float
+    """What they are worth in iterations at its size."""
     device: str = ""
-    work: float | None = None
-    """What they are worth in iterations at its size; None where all of them are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +105,8 @@ class FrameProgress:
     iterations: int
     losses: Losses
     """At the scale that is painted."""
-    work: float | None = None
-    """What the iterations so far are worth at the size of the frame; None where all of them are at that size."""
+    work: float
+    """What the iterations so far are worth at the size of the frame."""
     size: tuple[int, int] | None = None
     """(height, width) of the scale that is painted; None where there is one only."""
 

@@ -31,6 +31,7 @@ from impasto.run.executor import Assignment, PainterSpec
 from impasto.run.job_run import resume, stylize
 from impasto.run.worker import Worker
 from tests.conftest import TINY
+from tests.test_painter import same
 from tests.test_run import footage, of_kind, request, settings
 
 CPU = torch.device("cpu")
@@ -46,10 +47,6 @@ def painter(weights: EncoderWeights, style_array: np.ndarray) -> Painter:
 @pytest.fixture
 def task(content_array: np.ndarray) -> FrameTask:
     return FrameTask(0, content_array, "content", StopRule(3), scales=SCALES)
-
-
-def same(a: PaintedFrame, b: PaintedFrame) -> bool:
-    return np.array_equal(a.image, b.image) and dataclasses.replace(a, image=b.image) == b
 
 
 # --- sizes and iterations ---------------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from impasto.choices import Padding, Pooling, Statistics
 from impasto.layers import LAYERS, reach, stride
 from impasto.paint.batch import paint_one
 from impasto.paint.encoder import Encoder
 from impasto.paint.encoder_weights import EncoderWeights
 from impasto.paint.objective import LossWeights, Objective, Targets, content_targets, style_targets
 from impasto.paint.painter import Painter
-from impasto.paint.statistics import Statistics
 from impasto.paint.stopping import StopRule
 from impasto.paint.task import FrameTask
 from impasto.paint.tiles import margin_of, tiles_of
@@ -99,7 +99,7 @@ def objectives(
     ],
 )
 def test_losses_and_gradients_of_tiles_are_those_of_the_whole(
-    statistics: Statistics, pooling: str, padding: str, reduction: str, size: tuple[int, int]
+    statistics: Statistics, pooling: Pooling, padding: Padding, reduction: str, size: tuple[int, int]
 ) -> None:
     """In double precision: nothing is left of the tiles, at no border. Sizes are no multiples of the stride."""
     weights = make_weights(
@@ -108,7 +108,7 @@ def test_losses_and_gradients_of_tiles_are_those_of_the_whole(
         content_layers={"relu3_1": 1.0, "pool1": 0.5},
         style_layers={"relu1_1": 1.0, "conv2_2": 0.7, "relu3_1": 2.0},
     )
-    encoder = Encoder(small_weights(5), weights.layers, pooling, padding).double()  # type: ignore[arg-type]
+    encoder = Encoder(small_weights(5), weights.layers, pooling, padding).double()
     styles = [uniform(1, 3, 70, 45, seed=2), uniform(1, 3, 31, 90, seed=3) ** 2]
     whole, tiled = objectives(encoder, weights, uniform(1, 3, *size, seed=1), styles, 32)
     for name, target in whole.targets.content.items():

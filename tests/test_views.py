@@ -49,11 +49,11 @@ def started(iterations: int, frames: int = 3, done: int = 0, kind: str = "video"
 
 
 def begun(index: int, iterations: int) -> FrameStarted:
-    return FrameStarted(index, f"frame {index}", (48, 64), "content", iterations)
+    return FrameStarted(index, f"frame {index}", (48, 64), "content", iterations, iterations)
 
 
 def progress(index: int, iteration: int, iterations: int = 10) -> FrameProgress:
-    return FrameProgress(index, iteration, iterations, LOSSES)
+    return FrameProgress(index, iteration, iterations, LOSSES, iteration)
 
 
 def finished(index: int, iterations: int, seconds: float = 1.0) -> FrameDone:
@@ -116,7 +116,7 @@ def test_iterations_of_a_small_scale_count_for_less(paper: Console) -> None:
     clock = Clock()
     pace, plain = Pace(clock), PlainView(paper, clock)
     live = LiveView(Console(file=io.StringIO(), force_terminal=True, width=100), clock)
-    start, began = FrameStarted(0, "frame 0", (48, 64), "content", 25, "", 10.0), clock.now
+    start, began = FrameStarted(0, "frame 0", (48, 64), "content", 25, 10.0), clock.now
     with live:
         for view in (pace, plain, live):
             view(started(10))
@@ -261,7 +261,7 @@ def test_each_of_several_frames_under_way_is_heard_of_by_its_own_name(paper: Con
     clock = Clock()
     view = PlainView(paper, clock)
     for index in (0, 1):
-        view(FrameStarted(index, f"photo {index}.jpg", (48, 64), "content", 100))
+        view(FrameStarted(index, f"photo {index}.jpg", (48, 64), "content", 100, 100))
     for index in (0, 1):
         clock.now += 31
         view(progress(index, 5, 100))
@@ -315,7 +315,7 @@ def test_json_with_a_name_that_is_not_utf_8(capsysbinary: pytest.CaptureFixture[
 
 def test_json_has_no_numbers_that_json_does_not_know(capsys: pytest.CaptureFixture[str], paper: Console) -> None:
     nothing = Losses(float("nan"), float("inf"), 0.0)
-    JsonView(paper, Clock())(FrameProgress(0, 1, 2, nothing))
+    JsonView(paper, Clock())(FrameProgress(0, 1, 2, nothing, 1))
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
@@ -345,7 +345,7 @@ def every_event() -> list[Event]:
         begun(0, 10),
         *(progress(0, iteration) for iteration in range(1, 11)),
         finished(0, 10),
-        FrameStarted(1, "[/x] 100%", (48, 64), "my [/start].png", 10),
+        FrameStarted(1, "[/x] 100%", (48, 64), "my [/start].png", 10, 10),
         FrameFailed(1, "[/x]", "[/y]"),
         Assembling(Path("[/o].mp4"), 3, 3),
         ended(failed=("[/x]: y",)),

@@ -56,7 +56,7 @@ def paint_one(
 
 def state_of(painter: Painter, task: FrameTask, checkpoint: Checkpoint | None, width: int = 1) -> PaintingState:
     """Where a task is that has not begun in this process: at its checkpoint, where that fits, or at its beginning."""
-    if checkpoint is not None:
+    if checkpoint is not None and checkpoint.path.exists():  # Most have none, and a digest hashes the whole task.
         tensors = checkpoint.load(task_digest(task, painter.device, painter.precision, width))
         if tensors is not None:
             return PaintingState.from_tensors(tensors)

@@ -55,7 +55,7 @@ class _Gram(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
         (flat,) = ctx.saved_tensors
         (gradient,) = gradients
-        symmetric = ((gradient + gradient.transpose(1, 2)) / ctx.divisor).to(flat.dtype)
+        symmetric = _symmetrised(gradient, ctx.divisor, flat)
         if flat.stride(1) == 1:
             # Features with their channels last: the gradient is laid out so too, or whatever adds to it is slow.
             return (flat.transpose(1, 2) @ symmetric).transpose(1, 2), None
@@ -76,11 +76,16 @@ class _GramAndMeans(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (flat,) = ctx.saved_tensors
         of_gram, of_means = gradients
-        symmetric = ((of_gram + of_gram.transpose(1, 2)) / ctx.divisor).to(flat.dtype)
+        symmetric = _symmetrised(of_gram, ctx.divisor, flat)
         constant = (of_means / ctx.positions).to(flat.dtype)
         if flat.stride(1) == 1:
             return torch.baddbmm(constant.unsqueeze(1), flat.transpose(1, 2), symmetric).transpose(1, 2), None, None
         return torch.baddbmm(constant.unsqueeze(2), symmetric, flat), None, None
+
+
+def _symmetrised(gradient: torch.Tensor, divisor: float, flat: torch.Tensor) -> torch.Tensor:
+    """(E + Eᵀ) / d in the precision of the features."""
+    return ((gradient + gradient.transpose(1, 2)) / divisor).to(flat.dtype)
 
 
 def _products(flat: torch.Tensor) -> torch.Tensor:

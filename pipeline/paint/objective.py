@@ -114,16 +114,20 @@ def _moments(
         return {name: moments_of(features[name], statistics, gram) for name in layers}
     sums: dict[str, Moments] = {}
     for part in _tiles(pixels, tile, encoder):
-        features = encoder(part.crop(pixels))
+        features = _own_features(encoder, part, part.crop(pixels))
         for name in layers:
-            positions = math.prod(feature_size(_size(pixels), name))
-            own = moments_of(part.own_features(features[name], name), statistics, gram, positions)
+            own = moments_of(features[name], statistics, gram, math.prod(feature_size(_size(pixels), name)))
             sums[name] = sums[name].plus(own) if name in sums else own
     return sums
 
 
 def _tiles(pixels: torch.Tensor, tile: int, encoder: Encoder) -> tuple[Tile, ...]:
     return tiles_of(_size(pixels), tile, encoder.layers)
+
+
+def _own_features(encoder: Encoder, part: Tile, crop: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The features of a tile's own part, given its padded pixels."""
+    return {name: part.own_features(features, name) for name, features in encoder(crop).items()}
 
 
 def _size(pixels: torch.Tensor) -> Size:
@@ -142,9 +146,9 @@ def content_targets(
         return {name: features[name] for name in layers}
     targets: dict[str, torch.Tensor] = {}
     for part in _tiles(pixels, tile, encoder):
-        features = encoder(part.crop(pixels))
+        features = _own_features(encoder, part, part.crop(pixels))
         for name in layers:
-            own = part.own_features(features[name], name)
+            own = features[name]
             if name not in targets:
                 targets[name] = own.new_empty((*own.shape[:2], *feature_size(_size(pixels), name)))
             part.place(targets[name], name).copy_(own)
@@ -334,7 +338,7 @@ def _add_tile(
     weights, size = objective.weights, _size(pixels)
     with torch.set_grad_enabled(gradient is not None):
         crop = part.crop(pixels).clone().requires_grad_(gradient is not None)
-        features = {name: part.own_features(each, name) for name, each in objective.encoder(crop).items()}
+        features = _own_features(objective.encoder, part, crop)
         content = objective.content_loss(features, crop, part)
         if gradient is None:
             return content

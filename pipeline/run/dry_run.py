@@ -136,9 +136,8 @@ def _dry_run(inputs: Inputs, plan: FramePlan, weights_loader: WeightsLoader) -> 
     with thread_limit(threads, inputs.devices[0]):
         painter = _painter(inputs, weights_loader(inputs.settings.encoder.weights))
         sample = part_of(content, MEASURED_PIXELS[painter.device.type])
-        seconds_per_pixel = iteration_seconds(painter, sample, 3 if _pixels(sample) <= QUICK_PIXELS else 1) / _pixels(
-            sample
-        )
+        count = 3 if _pixels(sample) <= QUICK_PIXELS else 1
+        seconds_per_pixel = iteration_seconds(painter, sample, count) / _pixels(sample)
     needed = disk_needed(inputs, plan)
     return DryRun(
         kind=str(inputs.content.kind),

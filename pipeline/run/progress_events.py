@@ -8,7 +8,7 @@ from ..pictures import size_of
 def frame_started(name: str, task: FrameTask, start: str, device: str) -> FrameStarted:
     """A task is handed to a device; `start` is the kind of its initial picture."""
     most = task.max_iterations
-    return FrameStarted(task.index, name, size_of(task.content), start, most, device, task.work_after(most))
+    return FrameStarted(task.index, name, size_of(task.content), start, most, task.work_after(most), device)
 
 
 def frame_progress(task: FrameTask, iteration: int, losses: Losses) -> FrameProgress:

@@ -40,10 +40,10 @@ PAIRS = (
 )
 
 ROWS: dict[str, tuple[str, ...]] = {
-    "one scale": ("scales.from=none",),
-    "coarse to fine: the default": (),
-    "and gram_moments": ("style.statistics=gram_moments",),
-    "and wasserstein": ("style.statistics=wasserstein",),
+    "one scale: the default": (),
+    "coarse to fine": ("scales.from=256",),
+    "and gram_moments": ("scales.from=256", "style.statistics=gram_moments"),
+    "and wasserstein": ("scales.from=256", "style.statistics=wasserstein"),
 }
 
 THUMBNAIL = 480
