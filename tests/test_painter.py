@@ -162,11 +162,11 @@ def test_all_weights_times_a_factor_paint_the_same_picture(
     plain = settings_with()
     for power in (-20, 20, 30):
         factor = 2.0**power
+        sections = {name: getattr(plain, name) for name in ("content", "style", "total_variation")}
+        updates = {name: {"weight": section.weight * factor} for name, section in sections.items()}
+        updates["total_variation"]["dots"] = plain.total_variation.dots * factor
         scaled = plain.model_copy(
-            update={
-                name: getattr(plain, name).model_copy(update={"weight": getattr(plain, name).weight * factor})
-                for name in ("content", "style", "total_variation")
-            }
+            update={name: section.model_copy(update=updates[name]) for name, section in sections.items()}
         )
         task = FrameTask(0, content_array, "content", StopRule(20))
         expected = paint_one(Painter(plain, weights, [style_array], [1.0], CPU), task)
