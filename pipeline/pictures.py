@@ -97,6 +97,18 @@ def resize(array: np.ndarray, size: Size) -> np.ndarray:
     return np.asarray(Image.fromarray(array).resize((width, height), Image.Resampling.LANCZOS))
 
 
+def enlarge(picture: np.ndarray, content: np.ndarray) -> np.ndarray:
+    """`picture` at the size of `content`, with what of that its own size is too small to show.
+
+    Both are H×W×3 uint8. What is added is a level of the content's Laplacian pyramid (Burt and Adelson 1983): the
+    reduced content itself is enlarged to the content.
+    """
+    size = size_of(content)
+    blurred = resize(resize(content, size_of(picture)), size)
+    detail = content.astype(np.int16) - blurred
+    return np.clip(resize(picture, size) + detail, 0, 255).astype(np.uint8)
+
+
 def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
     """B×C×H×W convolved with a Gaussian of standard deviation `sigma` pixels; borders are replicated."""
     import torch

@@ -13,9 +13,11 @@ from impasto.pictures import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     denormalize,
+    enlarge,
     fit_within,
     normalize,
     resize,
+    size_of,
     to_array,
     to_tensor,
 )
@@ -113,6 +115,15 @@ def test_resize_is_the_lanczos_of_pillow_and_leaves_the_same_size_alone() -> Non
     assert reduced.shape == (12, 16, 3) and reduced.dtype == np.uint8
     assert np.array_equal(reduced, np.asarray(Image.fromarray(array).resize((16, 12), Image.Resampling.LANCZOS)))
     assert (resize(np.full((30, 40, 3), 77, np.uint8), (7, 90)) == 77).all()
+
+
+def test_an_enlarged_picture_has_the_detail_of_the_content(content_array: np.ndarray) -> None:
+    height, width = size_of(content_array)
+    reduced = resize(content_array, (height // 2, width // 2))
+    assert np.array_equal(enlarge(reduced, content_array), content_array)
+    flat = np.full((40, 60, 3), 90, np.uint8)
+    assert np.array_equal(enlarge(reduced, np.full_like(content_array, 255)), resize(reduced, (height, width)))
+    assert np.array_equal(enlarge(flat[:20, :30], flat), flat)
 
 
 @pytest.mark.parametrize(

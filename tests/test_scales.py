@@ -26,7 +26,7 @@ from impasto.paint.stopping import FINISH_SHARE, StopRule
 from impasto.paint.task import FrameTask, PaintedFrame, Scale
 from impasto.pictures import resize
 from impasto.plan.frame_rules import cold_start_scales
-from impasto.presets import load_settings
+from impasto.presets import load_settings, preset_names
 from impasto.run.executor import Assignment, PainterSpec
 from impasto.run.job_run import resume, stylize
 from impasto.run.worker import Worker
@@ -87,12 +87,16 @@ def test_a_small_picture_predicts_a_large_one() -> None:
     assert scale_sizes((200, 4000), 256) == scale_sizes((200, 4000), 1280), "a panorama begins larger"
 
 
-@pytest.mark.parametrize("preset", ["default", "d2l"])
-def test_a_picture_has_one_scale_unless_it_is_asked_for(preset: str) -> None:
-    scales, rule = cold_start_scales(load_settings(preset), (768, 1024))
-    assert not scales and rule.iterations == load_settings(preset).iterations.first
-    scales, rule = cold_start_scales(load_settings(preset, ["scales.from=256"]), (768, 1024))
-    assert len(scales) == 4 and rule.iterations < load_settings(preset).iterations.first
+@pytest.mark.parametrize("preset", preset_names())
+def test_presets_of_our_own_paint_a_large_picture_from_coarse_to_fine(preset: str) -> None:
+    chosen = load_settings(preset)
+    scales, rule = cold_start_scales(chosen, (768, 1024))
+    if preset in ("default", "high", "draft"):
+        assert len(scales) == 4 and rule.iterations < chosen.iterations.first
+    else:
+        assert not scales and rule.iterations == chosen.iterations.first
+    scales, rule = cold_start_scales(chosen, (192, 256))
+    assert not scales and rule.iterations == chosen.iterations.first, "a small picture has one scale"
 
 
 # --- one picture ------------------------------------------------------------------------------------------------------
@@ -105,7 +109,7 @@ def by_hand(painter: Painter, task: FrameTask) -> PaintedFrame:
         content = resize(task.content, size)
         part = FrameTask(task.index, content, task.start, rule)
         if painted is not None:
-            part = FrameTask(task.index, content, "given", rule, resize(painted.image, size), warm=True)
+            part = FrameTask(task.index, content, "enlarged", rule, painted.image, warm=True)
         painted = paint_one(painter, part)
         trace += painted.trace
     assert painted is not None

@@ -18,7 +18,7 @@ from ..pictures import Size, to_array, to_tensor
 from . import initial
 from .checkpoint import Checkpoint
 from .devices import computing
-from .lbfgs import FIRST_STEP, WARM_FIRST_STEP
+from .lbfgs import ENLARGED_FIRST_STEP, FIRST_STEP, WARM_FIRST_STEP
 from .minimizer import Minimizer
 from .objective import Objective
 from .painter import Painter
@@ -161,7 +161,7 @@ class Batch:
             self._minimizer = painter.make_minimizer(painter.objectives(self._objective), gray, None, self._on_step)
         if self._objective.targets.set_slot(slot, single.targets):
             self._minimizer.objective_changed()
-        self._minimizer.begin(slot, start[0], task.rule, WARM_FIRST_STEP if task.warm else FIRST_STEP)
+        self._minimizer.begin(slot, start[0], task.rule, _first_step(task))
         return self._minimizer
 
     def step(self) -> dict[int, PaintedFrame | PaintingState | ImpastoError]:
@@ -259,6 +259,12 @@ class Batch:
             if picture.checkpoint is not None and not outcomes:
                 picture.checkpoint.raise_if_stopped()
         return outcomes[0]
+
+
+def _first_step(task: FrameTask) -> float:
+    if task.start == "enlarged":
+        return ENLARGED_FIRST_STEP
+    return WARM_FIRST_STEP if task.warm else FIRST_STEP
 
 
 def _snapshot(picture: BatchSlot, minimizer: Minimizer, slot: int) -> dict[str, torch.Tensor]:

@@ -34,6 +34,9 @@ FIRST_STEP = 0.1
 WARM_FIRST_STEP = 0.003
 """The same for a warm start, where a longer step would only be rejected."""
 
+ENLARGED_FIRST_STEP = 0.01
+"""The same for a start that is a smaller painting, enlarged: what is finer than that is still to be painted."""
+
 SUFFICIENT_DECREASE = 1e-4
 """c₁ of Armijo's condition (eq. 3.4)."""
 

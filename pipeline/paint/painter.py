@@ -18,7 +18,7 @@ from ..errors import OutOfMemoryError, UsageError
 from ..events import Losses
 from ..layers import LAYERS, require_size, smallest_side
 from ..out_of_memory import is_out_of_memory
-from ..pictures import Size, fit_within, normalize, resize, size_of, to_tensor
+from ..pictures import Size, enlarge, fit_within, normalize, resize, size_of, to_tensor
 from ..settings import Settings, StyleSettings
 from . import initial, optimizers
 from .colors import ColorStatistics, color_statistics
@@ -166,6 +166,9 @@ class Painter:
                 if task.given is None or task.given.shape != task.content.shape:
                     raise ValueError("a task with a given start needs a picture of the content's shape")
                 return to_tensor(task.given, self.device)
+            case "enlarged":
+                assert task.given is not None
+                return to_tensor(enlarge(task.given, task.content), self.device)
             case "warped":
                 return warped_start(task, self.device, self._style_colors.to(self.device), self._content_colors)
 

@@ -15,7 +15,7 @@ from .checkpoint import digest
 from .devices import device_label
 from .stopping import StopReason, StopRule
 
-StartKind = Literal["content", "matched", "noise", "given", "warped"]
+StartKind = Literal["content", "matched", "noise", "given", "warped", "enlarged"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class FrameTask:
     start: StartKind
     rule: StopRule
     given: np.ndarray | None = None
-    """The picture to start from where `start` is `given` (a saved frame, or a file); of the content's shape."""
+    """The picture to start from: where `start` is `given`, a saved frame or a file, of the content's shape; where it is
+    `enlarged`, the painting of the scale before."""
     warm: bool = False
     """Whether the start is a painting of nearly the same content."""
     warp_source: PaintedReference | None = None
@@ -89,7 +90,7 @@ class FrameTask:
         scale = self.all_scales[number]
         part = replace(self, content=resize(self.content, scale.size), rule=scale.rule, scales=())
         if painting is not None:
-            return replace(part, start="given", given=resize(painting, scale.size), warm=True)
+            return replace(part, start="enlarged", given=painting, warm=True)
         return part if self.given is None else replace(part, given=resize(self.given, scale.size))
 
     def scale_after(self, iteration: int) -> Scale:

@@ -40,10 +40,10 @@ PAIRS = (
 )
 
 ROWS: dict[str, tuple[str, ...]] = {
-    "one scale: the default": (),
-    "coarse to fine": ("scales.from=256",),
-    "and gram_moments": ("scales.from=256", "style.statistics=gram_moments"),
-    "and wasserstein": ("scales.from=256", "style.statistics=wasserstein"),
+    "one scale": ("scales.from=none",),
+    "coarse to fine": (),
+    "gram_moments": ("style.statistics=gram_moments",),
+    "wasserstein": ("style.statistics=wasserstein",),
 }
 
 THUMBNAIL = 480
