@@ -106,7 +106,8 @@ def enlarge(picture: np.ndarray, content: np.ndarray) -> np.ndarray:
     size = size_of(content)
     blurred = resize(resize(content, size_of(picture)), size)
     detail = content.astype(np.int16) - blurred
-    return np.clip(resize(picture, size) + detail, 0, 255).astype(np.uint8)
+    enlarged: np.ndarray = np.clip(resize(picture, size) + detail, 0, 255).astype(np.uint8)
+    return enlarged
 
 
 def blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
