@@ -29,7 +29,8 @@ def make_whitening(like: torch.Tensor, exponent: float) -> Whitening:
     gain = (gain / gain.mean()).sqrt()
 
     def filtered(v: torch.Tensor) -> torch.Tensor:
-        return torch.fft.irfft2(torch.fft.rfft2(v) * gain, s=(height, width))
+        result: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(v) * gain, s=(height, width))
+        return result
 
     if like[0].numel() < LARGE:
         return filtered
