@@ -145,7 +145,13 @@ class OptimizerSettings(Section):
         description="Variable that is optimised: bounded (pixels are a sine of it and stay within the gamut), or free "
         "(normalised pixels, clamped only when saved).",
     )
-    history: int = Field(20, ge=1, le=20, description="Curvature pairs that L-BFGS keeps of its last steps.")
+    history: int = Field(
+        20,
+        ge=1,
+        le=20,
+        description="Curvature pairs that L-BFGS keeps of its last steps; of a picture of 8 megapixels or more, at most "
+        "10.",
+    )
     smoothing: float = Field(
         0.35,
         ge=0,

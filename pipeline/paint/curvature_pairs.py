@@ -92,9 +92,9 @@ class CurvaturePairs:
     def update(self, s: torch.Tensor, y: torch.Tensor, accepted: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """Adds the pairs (s and y) of the pictures whose step was accepted (B booleans); returns H·g for all pictures.
 
-        `gradient` is g, of which y is the change since the last call; all are B×3×H×W. s and y are rounded in place
-        to what is kept of them. A pair that violates the
-        curvature condition s·y > 0 is left out: the inverse Hessian has to stay positive definite.
+        `gradient` is g, of which y is the change since the last call; all are B×3×H×W. s and y are rounded in place to
+        what is kept of them. A pair that violates the curvature condition s·y > 0 is left out: the inverse Hessian has
+        to stay positive definite.
         """
         state, entry, vectors = self._state, self._state["next"], self._state["vectors"]
         if vectors.dtype != s.dtype:
@@ -171,12 +171,19 @@ class CurvaturePairs:
 
     def snapshot(self, slot: int) -> dict[str, torch.Tensor]:
         """All pairs of the picture in a slot, on the CPU."""
-        return {f"pairs.{name}": _as_stored(tensor[slot : slot + 1]).cpu() for name, tensor in self._state.items()}
+        return {name: _as_stored(tensor).cpu() for name, tensor in self._parts(slot).items()}
 
     def restore(self, snapshot: Mapping[str, torch.Tensor], slot: int) -> None:
         """Replaces a slot's history by that of a `snapshot`."""
-        for name, tensor in self._state.items():
-            _as_stored(tensor)[slot] = snapshot[f"pairs.{name}"][0].to(tensor.device)
+        for name, tensor in self._parts(slot).items():
+            _as_stored(tensor).copy_(snapshot[name])
+
+    def _parts(self, slot: int) -> dict[str, torch.Tensor]:
+        """A slot's state as views, by their names in a snapshot; each s and y by itself, as all are far larger than any
+        other part."""
+        parts = {f"pairs.{name}": tensor[slot : slot + 1] for name, tensor in self._state.items()}
+        vectors = parts.pop("pairs.vectors")[0]
+        return parts | {f"pairs.vectors.{entry}": vector for entry, vector in enumerate(vectors)}
 
 
 def _as_stored(tensor: torch.Tensor) -> torch.Tensor:
