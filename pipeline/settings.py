@@ -149,8 +149,7 @@ class OptimizerSettings(Section):
         20,
         ge=1,
         le=20,
-        description="Curvature pairs that L-BFGS keeps of its last steps; of a picture of 8 megapixels or more, at most "
-        "10.",
+        description="Curvature pairs that L-BFGS keeps of its last steps; from 8 megapixels on, at most 10.",
     )
     smoothing: float = Field(
         0.35,
