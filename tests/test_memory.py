@@ -21,7 +21,7 @@ from impasto.out_of_memory import is_out_of_memory, out_of_memory_error
 from impasto.paint import encoder_weights, objective
 from impasto.paint.encoder_weights import EncoderWeights, load_weights
 from impasto.paint.painter import Painter
-from impasto.paint.tiles import Tile, tiles_of
+from impasto.paint.tiles import TWO_PASSES, Tile, tiles_of
 from impasto.pictures import Size
 from impasto.plan import tile_sides
 from impasto.plan.inputs import read_inputs
@@ -31,6 +31,7 @@ from impasto.plan.request import Request
 from impasto.plan.tile_sides import SIDES, plan_tiles, tile_for
 from impasto.presets import load_settings
 from impasto.report.measure import measure
+from impasto.run import dry_run as planned
 from tests.conftest import TINY
 
 PAINT = """
@@ -128,6 +129,25 @@ def test_a_dry_run_tells_the_memory_of_a_large_picture(folder: Path) -> None:
     assert record["tile"] in SIDES
     assert 2e9 < record["memory_bytes"] < record["memory_free_bytes"]
     assert record["seconds"] > record["seconds_per_iteration"] > 0
+
+
+def test_a_dry_run_counts_the_time_of_tiles(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their margins, and that their features are computed twice; of a picture that is whole at its smaller scales, in
+    part."""
+    monkeypatch.setattr(planned, "iteration_seconds", lambda _, sample, __: float(sample.size))
+
+    def plan(memory: int, *overrides: str) -> planned.DryRun:
+        paths = (folder / "photo.png",), (folder / "style.png",), folder / "o.png"
+        return planned.dry_run(Request(*paths, load_settings("default", overrides), device="cpu", memory=memory))
+
+    whole, tiled = plan(1 << 40), plan(7 << 30)
+    assert whole.tile is None and tiled.tile == 1024
+    # Four tiles, with a margin of 80 pixels at each of the two sides within the picture.
+    padded = (1600 + 2 * 80) * (2000 + 2 * 80) / (1600 * 2000)
+    assert tiled.seconds / whole.seconds == pytest.approx(TWO_PASSES * padded)
+    assert tiled.seconds_per_iteration / whole.seconds_per_iteration == pytest.approx(TWO_PASSES * padded)
+    in_part = plan(7 << 30, "scales.from=1000")
+    assert 1.1 * whole.seconds < in_part.seconds < 0.9 * tiled.seconds
 
 
 def test_too_little_memory_for_the_smallest_tiles_is_refused(folder: Path) -> None:
