@@ -145,7 +145,12 @@ class OptimizerSettings(Section):
         description="Variable that is optimised: bounded (pixels are a sine of it and stay within the gamut), or free "
         "(normalised pixels, clamped only when saved).",
     )
-    history: int = Field(20, ge=1, le=20, description="Curvature pairs that L-BFGS keeps of its last steps.")
+    history: int = Field(
+        20,
+        ge=1,
+        le=20,
+        description="Curvature pairs that L-BFGS keeps of its last steps; from 8 megapixels on, at most 10.",
+    )
     smoothing: float = Field(
         0.35,
         ge=0,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import resource
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,6 +182,21 @@ def test_it_is_removed_once(tmp_path: Path) -> None:
     checkpoint.remove()
     checkpoint.remove()
     assert not checkpoint.path.exists()
+
+
+def test_there_is_no_copy_of_all_that_it_holds(tmp_path: Path) -> None:
+    """Neither when it is written nor when it is read, but of a tensor at a time."""
+    checkpoint = Checkpoint(tmp_path / "frame")
+    tensors = {str(number): torch.full((1 << 18,), float(number)) for number in range(16)}
+    tracemalloc.start()
+    try:
+        checkpoint.save(tensors, "task")
+        loaded = checkpoint.load("task")
+        assert loaded is not None and set(loaded) == set(tensors)
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors.items())
+        assert 1 << 20 <= tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_digest_sees_every_part() -> None:

@@ -340,6 +340,19 @@ def test_slots_of_a_batch_get_the_objectives_of_single_pictures() -> None:
         order[slot] = number
 
 
+def test_a_batch_of_one_shares_the_features_of_its_content() -> None:
+    """Those of a large picture are there once. The picture that takes its place has its own."""
+    contents, styles = uniform(2, 3, 10, 8, seed=1), [uniform(1, 3, 8, 8, seed=2)]
+    image = uniform(1, 3, 10, 8, seed=3)
+    first, second = (make_objective(make_weights(), contents[slot : slot + 1], styles) for slot in range(2))
+    expected = [single(image).content for single in (first, second)]
+    batch = first.empty_batch(1)
+    for single, content in zip((first, second), expected, strict=True):
+        batch.targets.set_slot(0, single.targets)
+        assert all(single.targets.content[name] is batch.targets.content[name] for name in batch.targets.content)
+        assert torch.equal(batch(image).content, content) and torch.equal(single(image).content, content)
+
+
 # --- temporal loss ----------------------------------------------------------------------------------------------------
 
 

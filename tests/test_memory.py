@@ -13,20 +13,25 @@ import pytest
 import torch
 from PIL import Image
 
+import impasto
 from impasto.errors import InputError, OutOfMemoryError
 from impasto.events import StopSignal, ignore
 from impasto.media import images
 from impasto.out_of_memory import is_out_of_memory, out_of_memory_error
-from impasto.paint import encoder_weights
+from impasto.paint import encoder_weights, objective
 from impasto.paint.encoder_weights import EncoderWeights, load_weights
 from impasto.paint.painter import Painter
+from impasto.paint.tiles import TWO_PASSES, Tile, tiles_of
 from impasto.pictures import Size
+from impasto.plan import tile_sides
 from impasto.plan.inputs import read_inputs
 from impasto.plan.memory import _container_free, cpu_memory_free, worker_bytes
 from impasto.plan.planner import plan_frames
 from impasto.plan.request import Request
 from impasto.plan.tile_sides import SIDES, plan_tiles, tile_for
 from impasto.presets import load_settings
+from impasto.report.measure import measure
+from impasto.run import dry_run as planned
 from tests.conftest import TINY
 
 PAINT = """
@@ -126,6 +131,25 @@ def test_a_dry_run_tells_the_memory_of_a_large_picture(folder: Path) -> None:
     assert record["seconds"] > record["seconds_per_iteration"] > 0
 
 
+def test_a_dry_run_counts_the_time_of_tiles(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their margins, and that their features are computed twice; of a picture that is whole at its smaller scales, in
+    part."""
+    monkeypatch.setattr(planned, "iteration_seconds", lambda _, sample, __: float(sample.size))
+
+    def plan(memory: int, *overrides: str) -> planned.DryRun:
+        paths = (folder / "photo.png",), (folder / "style.png",), folder / "o.png"
+        return planned.dry_run(Request(*paths, load_settings("default", overrides), device="cpu", memory=memory))
+
+    whole, tiled = plan(1 << 40), plan(7 << 30)
+    assert whole.tile is None and tiled.tile == 1024
+    # Four tiles, with a margin of 80 pixels at each of the two sides within the picture.
+    padded = (1600 + 2 * 80) * (2000 + 2 * 80) / (1600 * 2000)
+    assert tiled.seconds / whole.seconds == pytest.approx(TWO_PASSES * padded)
+    assert tiled.seconds_per_iteration / whole.seconds_per_iteration == pytest.approx(TWO_PASSES * padded)
+    in_part = plan(7 << 30, "scales.from=1000")
+    assert 1.1 * whole.seconds < in_part.seconds < 0.9 * tiled.seconds
+
+
 def test_too_little_memory_for_the_smallest_tiles_is_refused(folder: Path) -> None:
     done = dry_run(folder, None, "--memory", "1500MB")
     assert done.returncode == 2
@@ -163,6 +187,42 @@ def test_the_larger_scales_of_a_picture_are_painted_in_tiles_as_well(folder: Pat
     plan = plan_frames(inputs, ignore, StopSignal())
     assert set(plan_tiles(inputs, plan, {}, 1)) == {(1600, 2000), (1158, 1448)}
     assert plan_tiles(inputs, plan, {(1600, 2000): 2}, 1) == {}, "side by side they are whole"
+
+
+def test_pictures_without_a_plan_are_in_tiles_where_memory_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Painted and measured by the API, and measured by the command."""
+    rng = np.random.default_rng(0)
+    content, style = (rng.integers(0, 255, (*size, 3), dtype=np.uint8) for size in ((48, 368), (64, 64)))
+    paths = [tmp_path / "content.png", tmp_path / "style.png"]
+    for path, array in zip(paths, (content, style), strict=True):
+        Image.fromarray(array).save(path)
+    changes = {"content.layers": {"relu3_1": 1}, "style.layers": {"relu3_1": 1}, "iterations.first": 2}
+    cuts: list[Size] = []
+
+    def painted() -> np.ndarray:
+        return impasto.stylize_image(content, style, settings=changes | {"precision": "fp32"})
+
+    def measured_by_api() -> float:
+        return impasto.measure_image(content, content, style, settings=changes).objective
+
+    def measured_by_command() -> float:
+        (measures,) = measure(paths[0], paths[0], paths[1:], load_settings("default", list(changes.items())))
+        return measures.losses.objective
+
+    def spied(size: Size, side: int, layers: frozenset[str]) -> tuple[Tile, ...]:
+        cuts.append(size)
+        return tiles_of(size, side, layers)
+
+    monkeypatch.setattr(objective, "tiles_of", spied)
+    results = {each: each() for each in (painted, measured_by_api, measured_by_command)}
+    assert not cuts
+    monkeypatch.setattr(tile_sides, "usable_memory", lambda *_: 0)
+    for each, whole in results.items():
+        np.testing.assert_allclose(each(), whole, rtol=1e-5, atol=1 if each is painted else 0)
+        assert (48, 368) in cuts
+        cuts.clear()
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])

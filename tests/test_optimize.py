@@ -227,6 +227,8 @@ def test_large_pictures_keep_their_pairs_in_half(monkeypatch: pytest.MonkeyPatch
         interrupted.step()
     for slot in (0, 1):
         snapshot = interrupted.snapshot(slot)
+        vectors = [tensor.numel() for name, tensor in snapshot.items() if name.startswith("pairs.vectors")]
+        assert vectors == 2 * 21 * [start[0].numel()], "each by itself, so that no large tensor is read at once"
         resumed.restore({name: torch.from_numpy(tensor.numpy()) for name, tensor in snapshot.items()}, slot)
     for outcome, again in zip(outcomes, outcomes_of(resumed), strict=True):
         assert torch.equal(outcome.image, again.image) and outcome.trace == again.trace

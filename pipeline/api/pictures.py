@@ -55,6 +55,7 @@ def stylize_image(
     from ..paint.task import COLD_STARTS, cold_task
     from ..pictures import fit_within, resize, size_of
     from ..plan.frame_rules import cold_start_scales
+    from ..plan.tile_sides import choose_tiles
     from ..run.progress_events import frame_progress, frame_started
 
     listener = on_event or ignore
@@ -68,6 +69,7 @@ def stylize_image(
     first = chosen.start.first
     start_picture = None if first in COLD_STARTS else to_array(first, "start.first")
     painter = _painter(chosen, style, style_weights, device)
+    choose_tiles(painter, size_of(array))
     scales, rule = cold_start_scales(chosen, size_of(array))
     task = cold_task(0, array, first, rule, start_picture, scales)
     name = os.fspath(content) if isinstance(content, str | os.PathLike) else "picture"
@@ -95,11 +97,14 @@ def measure_image(
     """
     from ..media.picture_arguments import to_array
     from ..pictures import resize, size_of
+    from ..plan.tile_sides import choose_tiles
 
     chosen = load_changed_settings(config, settings, None, weights)
     array = to_array(result, "result")
     original = resize(to_array(content, "content"), size_of(array))
-    return _painter(chosen, style, style_weights, device).measure(array, original)
+    painter = _painter(chosen, style, style_weights, device)
+    choose_tiles(painter, size_of(array))
+    return painter.measure(array, original)
 
 
 def _painter(

@@ -157,7 +157,7 @@ class Batch:
         painter = self._painter
         if self._objective is None or self._minimizer is None:
             self._objective = single.empty_batch(self.width)
-            gray = torch.full_like(start, 0.5).repeat(self.width, 1, 1, 1)
+            gray = start.new_full((), 0.5).expand(self.width, *start.shape[1:])
             self._minimizer = painter.make_minimizer(painter.objectives(self._objective), gray, None, self._on_step)
         if self._objective.targets.set_slot(slot, single.targets):
             self._minimizer.objective_changed()

@@ -2,6 +2,9 @@
 
 import torch
 
+LARGE = 3 << 22
+"""From so many numbers of a picture on (4 megapixels), what can be computed of parts of it is, to save memory."""
+
 
 def inner_products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """B inner products of the pictures of two B×3×H×W tensors."""

@@ -2,12 +2,14 @@
 
 A checkpoint holds the whole state of the optimizer between two iterations: a frame that continues from it has the
 same bits as one that was never interrupted. A file that is damaged, or that another task left, is not used.
+
+The state of a large picture is most of the memory that it takes, so there is never a copy of all of it.
 """
 
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +65,19 @@ class Checkpoint:
             except safetensors.SafetensorError as error:  # A full disk too raises this, and no OSError.
                 raise StorageError(f"could not write {self.path}: {error}") from error
 
-    def load(self, task: str) -> dict[str, torch.Tensor] | None:
-        """The snapshot of `task`; None where the file is absent, damaged or another task's."""
+    def load(self, task: str) -> Mapping[str, torch.Tensor] | None:
+        """The snapshot of `task`, whose tensors are read from the file when they are asked for; None where the file is
+        absent, damaged or another task's."""
         try:
             with safetensors.safe_open(self.path, "np") as file:
                 facts = file.metadata() or {}
-                if facts.get("task") != task:
-                    return None
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+                names = tuple(file.keys())
+            if facts.get("task") != task:
+                return None
+            stored = _StoredTensors(self.path, names)
+            return stored if digest(stored) == facts.get("digest") else None
         except (OSError, ValueError, safetensors.SafetensorError):
             return None
-        if digest(arrays) != facts.get("digest"):
-            return None
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def remove(self) -> None:
         """Deletes the file if it exists."""
@@ -83,14 +85,37 @@ class Checkpoint:
             storage.remove(self.path)
 
 
+class _StoredTensors(Mapping[str, torch.Tensor]):
+    """The tensors in a file, each read anew when it is asked for."""
+
+    def __init__(self, path: Path, names: tuple[str, ...]) -> None:
+        self._path = path
+        self._names = names
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        # What has been read through a mapping of the file counts as memory until it is closed.
+        with safetensors.safe_open(self._path, "np") as file:
+            return torch.from_numpy(file.get_tensor(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 def digest(value: Any) -> str:
-    """SHA-256 of plain values and arrays, and of dataclasses, mappings and tuples of them."""
+    """SHA-256 of plain values, arrays and tensors, and of dataclasses, mappings and tuples of them."""
     hashed = hashlib.sha256()
     _feed(hashed, value)
     return hashed.hexdigest()
 
 
 def _feed(hashed: Any, value: Any) -> None:
+    if isinstance(value, torch.Tensor):
+        value = value.numpy()
     if isinstance(value, np.ndarray):
         hashed.update(f"{value.dtype} {value.shape} ".encode())
         hashed.update(np.ascontiguousarray(value).data)
@@ -98,7 +123,10 @@ def _feed(hashed: Any, value: Any) -> None:
         hashed.update(f"{type(value).__name__} ".encode())
         _feed(hashed, {field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
     elif isinstance(value, Mapping):
-        _feed(hashed, tuple(part for key in sorted(value) for part in (key, value[key])))
+        hashed.update(f"{2 * len(value)} ".encode())
+        for key in sorted(value):
+            _feed(hashed, key)
+            _feed(hashed, value[key])
     elif isinstance(value, tuple):
         hashed.update(f"{len(value)} ".encode())
         for part in value:

@@ -35,23 +35,35 @@ HALF_FROM = 3 << 22
 """From so many numbers of a picture on (4 megapixels), its pairs are kept in bf16: they are 40 times the picture."""
 
 
+FEW = 10
+"""The most pairs of a picture of `FEW_FROM` numbers (8 megapixels) or more. What they save is little: it has few
+iterations at its own size, after those at smaller ones."""
+
+FEW_FROM = 3 << 23
+
+
+def pairs_kept(size: int, length: int) -> int:
+    """How many pairs are kept of a picture of so many numbers, where `size` are asked for."""
+    return size if length < FEW_FROM else min(size, FEW)
+
+
 def history_bytes(size: int, length: int) -> int:
-    """The memory of `size` pairs of a picture of so many numbers."""
-    return 2 * (size + 1) * length * (2 if length >= HALF_FROM else 4)
+    """The memory of the pairs of a picture of so many numbers, where `size` are asked for."""
+    return 2 * (pairs_kept(size, length) + 1) * length * (2 if length >= HALF_FROM else 4)
 
 
 class CurvaturePairs:
-    """The newest `size` pairs of each picture like those of `u` (B×3×H×W).
+    """The newest `size` pairs (`pairs_kept`) of each picture like those of `u` (B×3×H×W).
 
     Each picture has a ring of its own and fills its own next entry, so its history does not depend on the other
     pictures.
     """
 
     def __init__(self, size: int, u: torch.Tensor) -> None:
-        self._size = size
-        # One entry more than pairs: a new one is written before it is known whether the oldest may go.
-        self._entries = size + 1
         slots, length = len(u), u[0].numel()
+        self._size = pairs_kept(size, length)
+        # One entry more than pairs: a new one is written before it is known whether the oldest may go.
+        self._entries = self._size + 1
         exact = {"dtype": torch.float64, "device": u.device}
         self._rows = torch.arange(slots, device=u.device)
         self._ages = torch.arange(self._entries, device=u.device)
@@ -80,12 +92,14 @@ class CurvaturePairs:
     def update(self, s: torch.Tensor, y: torch.Tensor, accepted: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         """Adds the pairs (s and y) of the pictures whose step was accepted (B booleans); returns H·g for all pictures.
 
-        `gradient` is g, of which y is the change since the last call; all are B×3×H×W. A pair that violates the
-        curvature condition s·y > 0 is left out: the inverse Hessian has to stay positive definite.
+        `gradient` is g, of which y is the change since the last call; all are B×3×H×W. s and y are rounded in place to
+        what is kept of them. A pair that violates the curvature condition s·y > 0 is left out: the inverse Hessian has
+        to stay positive definite.
         """
         state, entry, vectors = self._state, self._state["next"], self._state["vectors"]
-        # Of what is kept, if that is rounded.
-        s, y = (pair.to(vectors.dtype).to(pair.dtype) for pair in (s, y))
+        if vectors.dtype != s.dtype:
+            for pair in (s, y):
+                pair.copy_(pair.to(vectors.dtype))
         curvature, square = inner_products(s, y), inner_products(y, y)
         usable = accepted & (curvature > MIN_CURVATURE * square) & torch.isfinite(curvature) & torch.isfinite(square)
         for pair, index in ((s, entry), (y, self._entries + entry)):
@@ -157,12 +171,19 @@ class CurvaturePairs:
 
     def snapshot(self, slot: int) -> dict[str, torch.Tensor]:
         """All pairs of the picture in a slot, on the CPU."""
-        return {f"pairs.{name}": _as_stored(tensor[slot : slot + 1]).cpu() for name, tensor in self._state.items()}
+        return {name: _as_stored(tensor).cpu() for name, tensor in self._parts(slot).items()}
 
     def restore(self, snapshot: Mapping[str, torch.Tensor], slot: int) -> None:
         """Replaces a slot's history by that of a `snapshot`."""
-        for name, tensor in self._state.items():
-            _as_stored(tensor)[slot] = snapshot[f"pairs.{name}"][0].to(tensor.device)
+        for name, tensor in self._parts(slot).items():
+            _as_stored(tensor).copy_(snapshot[name])
+
+    def _parts(self, slot: int) -> dict[str, torch.Tensor]:
+        """A slot's state as views, by their names in a snapshot; each s and y by itself, as all are far larger than any
+        other part."""
+        parts = {f"pairs.{name}": tensor[slot : slot + 1] for name, tensor in self._state.items()}
+        vectors = parts.pop("pairs.vectors")[0]
+        return parts | {f"pairs.vectors.{entry}": vector for entry, vector in enumerate(vectors)}
 
 
 def _as_stored(tensor: torch.Tensor) -> torch.Tensor:

@@ -115,18 +115,22 @@ class Lbfgs(Minimizer):
         is_first = active & state["is_fresh"]
         is_start = is_first & (state["iteration"] == 0)
         trial = self._evaluate_trial(stage, is_start)
-        accepted, backtracked_length, product = self._accept(trial, active, is_first)
+        accepted, stepped, backtracked_length, pair = self._accept(trial, active, is_first)
+        trial_terms, is_finite = trial.terms, trial.is_finite
+        del trial  # A large picture needs the memory of each that is not needed any more.
+        product = self._pairs.update(*pair, stepped, state["gradient"])
+        del pair
         failed, is_exhausted = self._count_backtracks(accepted, active)
         self._choose_directions(product, accepted | failed, active, backtracked_length)
 
-        terms = torch.where((accepted | is_first).unsqueeze(1), trial.terms, state["terms"])
+        terms = torch.where((accepted | is_first).unsqueeze(1), trial_terms, state["terms"])
         self._set(is_start, first_terms=terms)
         is_flat = state["slope"] == 0
         # Nothing can be done from a start whose objective is not finite, nor from where it is flat.
         has_stalled = is_exhausted & ~is_flat & (terms == state["first_terms"]).all(1)
         codes = torch.where(is_exhausted | is_flat, code_of(StopReason.CONVERGED), 0)
         codes = torch.where(has_stalled, code_of(StopReason.STALLED), codes)
-        codes = torch.where(is_start & ~trial.is_finite, code_of(StopReason.NONFINITE), codes)
+        codes = torch.where(is_start & ~is_finite, code_of(StopReason.NONFINITE), codes)
         self._count(active, terms, codes)
         # What has stopped is still evaluated, at the same point. So is the first point of the next stage where its
         # step has nothing to go by; one along a direction of pairs is taken: hardly any is rejected.
@@ -144,10 +148,11 @@ class Lbfgs(Minimizer):
 
     def _accept(
         self, trial: _Trial, active: torch.Tensor, is_first: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Moves the pictures whose trial is accepted and adds their pairs.
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Moves the pictures whose trial is accepted.
 
-        Returns which were accepted (B booleans), the length of the next trial for those that were not (B), and H·g.
+        Returns which were accepted, and which of them by a step (B booleans each), the length of the next trial for
+        those that were not (B), and the pair s and y of the step.
         """
         state = self._state
         value, length, slope = state["value"], state["length"], state["slope"]
@@ -156,10 +161,10 @@ class Lbfgs(Minimizer):
         stepped = active & ~is_first & trial.is_finite & has_decreased
         accepted = stepped | (is_first & trial.is_finite)
         backtracked_length = _interpolated_length(length, slope, value, trial.value)
-        # What is not accepted is not used.
+        # The pair of a step that is not accepted is not used.
         s, y = per_picture(length) * state["direction"], trial.gradient - state["gradient"]
         self._set(accepted, z=trial.z, gradient=trial.gradient, value=trial.value)
-        return accepted, backtracked_length, self._pairs.update(s, y, stepped, state["gradient"])
+        return accepted, stepped, backtracked_length, (s, y)
 
     def _count_backtracks(self, accepted: torch.Tensor, active: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Whether a picture's direction is given up, and whether that was a gradient step (B booleans each).
@@ -191,7 +196,9 @@ class Lbfgs(Minimizer):
         norm = pixel_direction.flatten(1).square().mean(1).sqrt()
         factor = torch.where(norm > 0, state["first_step"] / norm, 0.0)
         factor = per_picture(torch.where(is_gradient_step, factor, 1.0))
-        direction, pixel_direction = direction * factor, pixel_direction * factor
+        direction.mul_(factor)
+        # Without a preconditioner both are the same tensor.
+        pixel_direction = direction if pixel_direction is direction else pixel_direction.mul_(factor)
         self._set(
             is_renewed,
             direction=direction,

@@ -127,29 +127,36 @@ def total_variation(images: torch.Tensor, form: TotalVariationForm = "absolute_s
     `absolute_mean`: ½ (mean |dx| + mean |dy|), as in textbooks;
     `squared_sum`: ½ (Σ dx² + Σ dy²) (Mahendran and Vedaldi 2015, eq. 3 with β = 2, up to the ½).
     """
-    dy = (images[:, :, 1:, :] - images[:, :, :-1, :]).flatten(1)
-    dx = (images[:, :, :, 1:] - images[:, :, :, :-1]).flatten(1)
+    dy = images[:, :, 1:, :] - images[:, :, :-1, :]
+    dx = images[:, :, :, 1:] - images[:, :, :, :-1]
+    return variation(dx, form, dx[0].numel()) + variation(dy, form, dy[0].numel())
+
+
+def variation(differences: torch.Tensor, form: TotalVariationForm, count: int) -> torch.Tensor:
+    """What differences of neighbours in one direction, some of `count`, add to the total variation (B values)."""
+    differences = differences.flatten(1)
     if form == "absolute_sum":
-        return dx.abs().sum(1) + dy.abs().sum(1)
+        return differences.abs().sum(1)
     if form == "absolute_mean":
         # A picture of one row has no vertical differences: their mean is 0, not 0/0.
-        return (dx.abs().sum(1) / max(dx.shape[1], 1) + dy.abs().sum(1) / max(dy.shape[1], 1)) / 2
-    return (dx.square().sum(1) + dy.square().sum(1)) / 2
+        return differences.abs().sum(1) / max(count, 1) / 2
+    return differences.square().sum(1) / 2
 
 
-def dot_loss(images: torch.Tensor) -> torch.Tensor:
+def dot_loss(images: torch.Tensor, count: int | None = None) -> torch.Tensor:
     """How far single values stand out, B values: the mean square of how far those of B×3×H×W images, in any unit, are
     above or below all eight neighbours in their channel, which have none at the border.
 
     Lines, edges and dots of two pixels have a loss of 0. The losses of features hardly change where single pixels stand
-    out.
+    out. Rows of a picture with so many values that have all neighbours, its `count`, give their share of its loss.
     """
     inner = images[:, :, 1:-1, 1:-1]
     if not inner.numel():
         return images.new_zeros(len(images))
     above = (inner - _largest_neighbour(images)).clamp(min=0)
     below = (-inner - _largest_neighbour(-images)).clamp(min=0)
-    return (above.square() + below.square()).flatten(1).mean(1)
+    squares = (above.square() + below.square()).flatten(1)
+    return squares.mean(1) if count is None else squares.sum(1) / count
 
 
 def _largest_neighbour(images: torch.Tensor) -> torch.Tensor:

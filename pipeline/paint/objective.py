@@ -5,6 +5,7 @@ losses compare with, once for a content and once for a style. `LossWeights` hold
 `painter.loss_weights` makes it from the settings.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,10 @@ from torch import nn
 
 from ..choices import ContentReduction, GramNormalization, PixelUnit, Statistics, TotalVariationForm
 from ..pictures import Size, denormalize, normalize
+from .bands import in_bands
+from .batch_math import LARGE
 from .encoder import Encoder
-from .losses import (
-    content_loss,
-    dot_loss,
-    temporal_loss,
-    total_variation,
-)
+from .losses import content_loss, dot_loss, temporal_loss, total_variation, variation
 from .statistics import Moments, StyleTarget, make_target, moments_of
 from .tiles import Tile, feature_size, tiles_of
 
@@ -171,6 +169,8 @@ class Targets:
     def empty_batch(self, width: int) -> "Targets":
         """Targets for `width` pictures of this one's size and style; `set_slot` sets each picture's own."""
         content = {name: target.new_zeros((width, *target.shape[1:])) for name, target in self.content.items()}
+        if width == 1:
+            content = dict(self.content)  # The features of a large picture need not be there twice.
         return Targets(content, self.style, width=width)
 
     def set_slot(self, slot: int, single: "Targets") -> bool:
@@ -180,6 +180,8 @@ class Targets:
         """
         for name, target in single.content.items():
             self.content[name][slot] = target[0]
+        if self.width == 1:
+            single.content = self.content
         own = single.temporal
         has_grown = self._make_room_for_references(own)
         for number, (images, weights) in enumerate(zip(self.temporal.images, self.temporal.weights, strict=True)):
@@ -233,8 +235,7 @@ class Objective(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> LossTerms:
         content, style = self._whole_losses(pixels) if self.tile is None else self._tiled_losses(pixels)
-        variation = self._total_variation(pixels) + self._dot_loss(pixels)
-        return LossTerms(content, style, variation, self._temporal_loss(pixels))
+        return LossTerms(content, style, self._neighbour_losses(pixels), self._temporal_loss(pixels))
 
     def _whole_losses(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Weighted content and style loss."""
@@ -268,6 +269,26 @@ class Objective(nn.Module):
         weights = self.weights
         terms = (weight * self.targets.style[name].loss(moments[name]) for name, weight in weights.style_layers.items())
         return weights.style * sum(terms, start=pixels.new_zeros(len(pixels)))
+
+    def _neighbour_losses(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Weighted total variation and loss of dots."""
+        if pixels[0].numel() < LARGE:
+            return self._total_variation(pixels) + self._dot_loss(pixels)
+        return in_bands(functools.partial(self._losses_of_rows, _size(pixels)), pixels)
+
+    def _losses_of_rows(self, size: Size, strip: torch.Tensor, start: int, end: int) -> torch.Tensor:
+        """The share of rows of a strip in these losses of a picture of a size; see `BandLoss`."""
+        weights, (height, width), losses = self.weights, size, []
+        images = denormalize(strip) * 255
+        if weights.total_variation:
+            pixels = strip if weights.total_variation_pixels == "normalized" else images
+            below, beside = pixels[:, :, start : end + 1], pixels[:, :, start:end]
+            form, rows, columns = weights.total_variation_form, 3 * (height - 1) * width, 3 * height * (width - 1)
+            dx, dy = beside[..., 1:] - beside[..., :-1], below[:, :, 1:] - below[:, :, :-1]
+            losses.append(weights.total_variation * (variation(dx, form, columns) + variation(dy, form, rows)))
+        if weights.dots and min(size) > 2:
+            losses.append(weights.dots * dot_loss(images, 3 * (height - 2) * (width - 2)))
+        return sum(losses, start=0 * strip.flatten(1)[:, 0])
 
     def _total_variation(self, pixels: torch.Tensor) -> torch.Tensor:
         weights = self.weights
@@ -324,7 +345,7 @@ class _FeatureLosses(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * gradients[0].view(-1, 1, 1, 1), None, None
+        return gradient.mul_(gradients[0].view(-1, 1, 1, 1)), None, None
 
 
 def _add_tile(

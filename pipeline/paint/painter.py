@@ -116,12 +116,13 @@ class Painter:
         self.settings = settings
         self.device = device
         self.precision = precision or choose_precision(settings.precision, device)
+        self.tiles: dict[Size, int | None] = dict(tiles or {})
+        """See above; None is for sizes that are evaluated whole, like those that are not in it."""
         self.make_minimizer: optimizers.MakeMinimizer = make_minimizer or functools.partial(
             optimizers.make_minimizer, settings.optimizer
         )
         self._weights = loss_weights(settings)
-        self._tiles = dict(tiles or {})
-        self._styles = list(styles)
+        self.styles = tuple(styles)
         self._blend = list(blend)
         self._style_cache: OrderedDict[tuple[object, ...], dict[str, StyleTarget]] = OrderedDict()
         self._content_colors = None if content_colors is None else content_colors.to(device)
@@ -134,7 +135,7 @@ class Painter:
 
     def objective(self, content: np.ndarray) -> Objective:
         """The objective of a picture of `content` (H×W×3 uint8), without temporal loss."""
-        layers, tile = tuple(self._weights.content_layers), self._tiles.get(size_of(content))
+        layers, tile = tuple(self._weights.content_layers), self.tiles.get(size_of(content))
         targets = content_targets(self.encoder, to_tensor(content, self.device), layers, tile)
         return Objective(
             self.encoder, self._weights, Targets(targets, self._style_targets(size_of(content), tile)), tile
@@ -190,7 +191,7 @@ class Painter:
     def _style_targets(self, content: Size, tile: int | None) -> dict[str, StyleTarget]:
         """The style's statistics for a content of this size, computed once for each size of the reduced style."""
         layers = self._weights.style_layers
-        sizes = tuple(reduced_style_size(self.settings.style, content, size_of(style)) for style in self._styles)
+        sizes = tuple(reduced_style_size(self.settings.style, content, size_of(style)) for style in self.styles)
         key = (tile, *sizes)
         if key not in self._style_cache:
             for size in sizes if layers else ():
@@ -204,7 +205,7 @@ class Painter:
     def _encode_styles(self, sizes: Sequence[Size], tile: int | None) -> dict[str, StyleTarget]:
         """The statistics of the styles, reduced to these sizes. Raises `OutOfMemoryError`."""
         try:
-            reduced = [resize(style, size) for style, size in zip(self._styles, sizes, strict=True)]
+            reduced = [resize(style, size) for style, size in zip(self.styles, sizes, strict=True)]
             return style_targets(
                 self.encoder,
                 [to_tensor(style, self.device) for style in reduced],
@@ -225,4 +226,4 @@ class Painter:
 
     @functools.cached_property
     def _style_colors(self) -> ColorStatistics:
-        return color_statistics([to_tensor(style) for style in self._styles], self._blend)
+        return color_statistics([to_tensor(style) for style in self.styles], self._blend)

@@ -26,7 +26,7 @@ class PaintingState:
     retried: str | None = None
     """Why one of these scales had a second try; None where none had."""
     snapshot: Mapping[str, torch.Tensor] | None = None
-    """The optimizer's state; None where the scale begins."""
+    """The optimizer's state, among what else its checkpoint holds; None where the scale begins."""
 
     def to_tensors(self) -> dict[str, torch.Tensor]:
         """Everything as tensors, for a checkpoint; read by `from_tensors`."""
@@ -42,11 +42,11 @@ class PaintingState:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, torch.Tensor]) -> Self:
         """The state that `to_tensors` wrote."""
-        own = {name[len(_PREFIX) :]: tensor for name, tensor in tensors.items() if name.startswith(_PREFIX)}
+        own = {name[len(_PREFIX) :]: tensors[name] for name in tensors if name.startswith(_PREFIX)}
         return cls(
             scale=int(own["scale"]),
             painting=own["painting"].numpy() if "painting" in own else None,
             trace=tuple(Losses(*row) for row in own["trace"].tolist()),
             retried=bytes(own["retried"].tolist()).decode() or None,
-            snapshot={name: tensor for name, tensor in tensors.items() if not name.startswith(_PREFIX)},
+            snapshot=tensors,
         )

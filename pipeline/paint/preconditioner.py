@@ -1,8 +1,11 @@
 """The preconditioner of L-BFGS: a low-pass filter, since the spectra of pictures are strong at low frequencies."""
 
+import functools
 from collections.abc import Callable
 
 import torch
+
+from .batch_math import LARGE
 
 CUTOFF = 0.01
 """f₀, in cycles per pixel: frequencies well below it are amplified alike."""
@@ -24,4 +27,18 @@ def make_whitening(like: torch.Tensor, exponent: float) -> Whitening:
     horizontal = torch.fft.rfftfreq(width, device=like.device).view(1, -1)
     gain = (vertical.square() + horizontal.square() + CUTOFF**2) ** -exponent
     gain = (gain / gain.mean()).sqrt()
-    return lambda v: torch.fft.irfft2(torch.fft.rfft2(v) * gain, s=(height, width))
+
+    def filtered(v: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = torch.fft.irfft2(torch.fft.rfft2(v) * gain, s=(height, width))
+        return result
+
+    if like[0].numel() < LARGE:
+        return filtered
+    return functools.partial(_channel_by_channel, filtered)
+
+
+def _channel_by_channel(filtered: Whitening, v: torch.Tensor) -> torch.Tensor:
+    result = torch.empty_like(v)
+    for channel in range(v.shape[1]):
+        result[:, channel] = filtered(v[:, channel])
+    return result

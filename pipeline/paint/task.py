@@ -158,7 +158,7 @@ class PaintedFrame:
 ProgressListener = Callable[[int, Losses], None]
 """Called with the iteration (from 1, as `FrameTask.work_after` counts them) and the losses after it."""
 
-CHECKPOINT_FORMAT = 4
+CHECKPOINT_FORMAT = 5
 """Version of the names and meaning of what a snapshot holds: checkpoints of another version are not used."""
 
 

@@ -1,6 +1,8 @@
 """The frames of a job before any is painted."""
 
+import math
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -45,8 +47,10 @@ class FramePlan:
         """The mean number of pixels of a painting."""
         return statistics.fmean(self.pixels)
 
-    def chains(self) -> list[Chain]:
-        """Chains of frames that are painted in order; their work is iterations times pixels."""
-        frames = zip(self.frames, self.pixels, strict=True)
-        chains, _ = self.segments.chains((frame.index, frame.shot, float(frame.work * size)) for frame, size in frames)
+    def chains(self, cost: Callable[[Size], float] = lambda _: 1.0) -> list[Chain]:
+        """Chains of frames that are painted in order; their work is iterations times pixels, times the cost of a pixel
+        of a painting of a size."""
+        costs = {size: cost(size) * math.prod(size) for size in set(self.sizes)}
+        frames = zip(self.frames, self.sizes, strict=True)
+        chains, _ = self.segments.chains((frame.index, frame.shot, frame.work * costs[size]) for frame, size in frames)
         return chains

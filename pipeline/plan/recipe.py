@@ -14,7 +14,7 @@ from ..presets import listed, to_values
 from ..settings import Settings
 from .inputs import Inputs
 
-ENGINE = 8
+ENGINE = 9
 """Raised when the same settings and content give other pictures than before."""
 
 _DECIDING_NOTHING = ("description", "tuned_for")

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from ..errors import InputError
+from ..paint.painter import Painter
 from ..paint.scales import scale_sizes
 from ..pictures import Size, fit_within, size_of
-from ..settings import Settings
 from .disk_space import in_units
 from .frame_plan import FramePlan
 from .inputs import Inputs
@@ -70,14 +70,17 @@ def plan_tiles(inputs: Inputs, plan: FramePlan, widths: Mapping[Size, int], work
     return tiles
 
 
-def tiles_of_picture(settings: Settings, size: Size, styles: Sequence[Size], device: torch.device) -> dict[Size, int]:
-    """The side of the tiles for a picture of a size that is painted or measured alone, if it does not fit whole."""
+def choose_tiles(painter: Painter, size: Size) -> None:
+    """Chooses tiles for a painter's pictures of a size, and for their smaller scales, where they do not fit whole: of
+    pictures that are painted or measured one by one, without a plan. What is chosen stays."""
+    settings, device, styles = painter.settings, painter.device, [size_of(style) for style in painter.styles]
 
     def bytes_of(size: Size, tile: int | None) -> int:
         return worker_bytes(settings, size, styles, is_film=False, tile=tile, kind=device.type)
 
-    tile = tile_for(size, usable_memory([device], 1, None), bytes_of)
-    return {} if tile is None else {size: tile}
+    for each in (size, *scale_sizes(size, settings.scales.from_)):
+        if each not in painter.tiles:
+            painter.tiles[each] = tile_for(each, usable_memory([device], 1, None), bytes_of)
 
 
 def usable_memory(devices: Sequence[torch.device], workers: int, named: int | None) -> float:

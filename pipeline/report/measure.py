@@ -22,6 +22,7 @@ from ..paint.painter import Painter, style_blend
 from ..paint.stopping import StopRule
 from ..paint.task import COLD_STARTS, cold_task
 from ..pictures import resize, size_of
+from ..plan.tile_sides import choose_tiles
 from ..settings import Settings, ShotSettings
 from ..shots.detector import CutDetector
 from .appearance import luma, sharpness
@@ -111,6 +112,7 @@ def _measured(
 ) -> Measured:
     size = size_of(pair.picture)
     content = resize(pair.content, size)
+    choose_tiles(painter, size)
     losses = painter.measure(pair.picture, content)
     light, own_sharpness = luma(pair.picture), sharpness(pair.picture)
     sharpness_ratio = objective_ratio = None

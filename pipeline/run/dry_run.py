@@ -1,7 +1,8 @@
 """What a job would do, how long it would take, how much memory and disk space: measured, with nothing written."""
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,13 @@ from ..out_of_memory import translated_memory_errors
 from ..paint.costs import iteration_seconds
 from ..paint.encoder_weights import EncoderWeights, load_weights
 from ..paint.painter import Painter
+from ..paint.task import Scale
+from ..paint.tiles import tiling_cost
 from ..pictures import Size, fit_within, resize, size_of
 from ..plan.batch_widths import batch_widths
 from ..plan.disk_space import disk_needed
 from ..plan.frame_plan import FramePlan
+from ..plan.frame_rules import cold_start_rule, cold_start_scales
 from ..plan.inputs import Inputs, read_inputs
 from ..plan.memory import memory_free, memory_needed
 from ..plan.planner import plan_frames
@@ -85,7 +89,7 @@ class DryRun:
     """The side of the smallest tiles in which pictures are evaluated; None where all are painted whole."""
 
     seconds_per_iteration: float
-    """Measured on a part of the first frame, with the threads of one worker."""
+    """Of the first frame: measured on a part of it, with the threads of one worker."""
 
     seconds: float
     """Estimated for all frames, with all iterations used."""
@@ -136,7 +140,7 @@ def _dry_run(inputs: Inputs, plan: FramePlan, weights_loader: WeightsLoader) -> 
     with thread_limit(threads, inputs.devices[0]):
         painter = _painter(inputs, weights_loader(inputs.settings.encoder.weights))
         sample = part_of(content, MEASURED_PIXELS[painter.device.type])
-        count = 3 if _pixels(sample) <= QUICK_PIXELS else 1
+        count, cost = 3 if _pixels(sample) <= QUICK_PIXELS else 1, functools.partial(_cost, inputs, tiles)
         seconds_per_pixel = iteration_seconds(painter, sample, count) / _pixels(sample)
     needed = disk_needed(inputs, plan)
     return DryRun(
@@ -151,8 +155,8 @@ def _dry_run(inputs: Inputs, plan: FramePlan, weights_loader: WeightsLoader) -> 
         memory_bytes=memory_needed(inputs, plan, widths, tiles, len(devices)),
         memory_free_bytes=request.memory or memory_free(devices, len(devices)),
         tile=min(tiles.values(), default=None),
-        seconds_per_iteration=seconds_per_pixel * _pixels(content),
-        seconds=seconds_per_pixel * makespan(plan.chains(), len(devices)),
+        seconds_per_iteration=seconds_per_pixel * _pixels(content) * cost(size),
+        seconds=seconds_per_pixel * makespan(plan.chains(cost), len(devices)),
         device=describe_devices(devices, threads, painter.precision),
         workers=len(devices),
         output=request.output,
@@ -165,6 +169,18 @@ def _painter(inputs: Inputs, weights: EncoderWeights) -> Painter:
     """A painter to take the time with: that of an iteration does not depend on the size of the style."""
     styles = [part_of(style, QUICK_PIXELS) for style in inputs.styles]
     return Painter(inputs.settings, weights, styles, inputs.blend, inputs.devices[0])
+
+
+def _cost(inputs: Inputs, tiles: Mapping[Size, int], size: Size) -> float:
+    """The time of a pixel of paintings of a size, in the mean over their scales, by that of one painted whole."""
+    settings, costs, works = inputs.settings, list[float](), list[int]()
+    # Of a film the first frames of shots alone have scales; what cannot be read has no size.
+    is_whole = inputs.content.is_film or not min(size)
+    scales, rule = ((), cold_start_rule(settings)) if is_whole else cold_start_scales(settings, size)
+    for scale in (*scales, Scale(size, rule)):
+        works.append(scale.rule.iterations * math.prod(scale.size))
+        costs.append(tiling_cost(scale.size, tiles.get(scale.size), settings.layers))
+    return sum(cost * work for cost, work in zip(costs, works, strict=True)) / max(1, sum(works))
 
 
 def part_of(array: np.ndarray, pixels: int) -> np.ndarray:
