@@ -233,7 +233,7 @@ class ScaleSettings(Section):
     one."""
 
     from_: int | None = Field(
-        None,
+        256,
         alias="from",
         ge=32,
         le=65_536,

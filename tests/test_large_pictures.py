@@ -7,7 +7,7 @@ from impasto.choices import PixelUnit, TotalVariationForm
 from impasto.paint import bands, curvature_pairs, objective, preconditioner
 from impasto.paint.encoder import Encoder
 from impasto.paint.objective import Objective, Targets, content_targets
-from impasto.paint.preconditioner import make_whitening
+from impasto.paint.preconditioner import Whitening
 from impasto.pictures import normalize
 from tests.test_losses import make_weights, small_weights, uniform
 
@@ -43,9 +43,9 @@ def test_losses_of_neighbours_in_bands(
 
 def test_channels_are_filtered_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = uniform(2, 3, 9, 14)
-    together = make_whitening(pictures, 0.35)(pictures)
+    together = Whitening(pictures, 0.35)(pictures)
     monkeypatch.setattr(preconditioner, "LARGE", 1)
-    torch.testing.assert_close(make_whitening(pictures, 0.35)(pictures), together)
+    torch.testing.assert_close(Whitening(pictures, 0.35)(pictures), together)
 
 
 def test_fewer_pairs_are_kept_of_very_large_pictures() -> None:

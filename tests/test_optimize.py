@@ -15,7 +15,7 @@ from impasto.paint.adam import Adam
 from impasto.paint.curvature_pairs import LENGTHENING, CurvaturePairs
 from impasto.paint.lbfgs import MAX_BACKTRACKS, Lbfgs
 from impasto.paint.objective import LossTerms
-from impasto.paint.preconditioner import make_whitening
+from impasto.paint.preconditioner import Whitening
 from impasto.paint.stopping import Outcome, StopReason, StopRule
 from impasto.paint.variables import GAMUT_MARGIN, BoundedVariable
 from impasto.pictures import denormalize, normalize, to_array, to_tensor
@@ -237,7 +237,7 @@ def test_large_pictures_keep_their_pairs_in_half(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("exponent", [0.0, 0.35])
 def test_whitening_is_symmetric_and_positive(exponent: float) -> None:
     basis = torch.eye(18).double().view(18, 3, 2, 3)
-    matrix = make_whitening(basis, exponent)(basis).flatten(1).T
+    matrix = Whitening(basis, exponent)(basis).flatten(1).T
     assert torch.allclose(matrix, matrix.T, atol=1e-6)
     assert torch.linalg.eigvalsh(matrix).min() > 0
 
@@ -315,7 +315,7 @@ def test_the_first_step_has_the_size_that_was_asked_for() -> None:
 
 def test_the_preconditioner_favours_coarse_changes() -> None:
     """A wave of frequency f is multiplied by (f² + f₀²)^-p, up to one factor for all."""
-    whiten = make_whitening(torch.zeros(1, 3, 32, 32).double(), 0.35)
+    whiten = Whitening(torch.zeros(1, 3, 32, 32).double(), 0.35)
     place = torch.arange(32).double() / 32
     gains = {}
     for cycles in (0, 1, 4, 16):
@@ -327,7 +327,22 @@ def test_the_preconditioner_favours_coarse_changes() -> None:
         expected = (((cycles / 32) ** 2 + 0.01**2) / ((1 / 32) ** 2 + 0.01**2)) ** -0.35
         assert gains[cycles] / gains[1] == pytest.approx(expected, rel=1e-4)
     vector = uniform(1, 3, 32, 32)
-    assert torch.equal(make_whitening(vector, 0)(vector), vector)
+    assert torch.equal(Whitening(vector, 0)(vector), vector)
+
+
+def test_the_preconditioner_of_one_picture_is_limited() -> None:
+    """Those of the others stay, and it is never stronger than that of the batch."""
+    batch = uniform(3, 3, 16, 16)
+    whiten = Whitening(batch, 0.35)
+    whiten.limit(1, 0.1)
+    whiten.limit(2, 0.5)
+    expected = [Whitening(batch[:1], exponent)(batch[i : i + 1]) for i, exponent in enumerate((0.35, 0.1, 0.35))]
+    assert torch.allclose(whiten(batch), torch.cat(expected), atol=1e-6)
+    whiten.limit(1, None)
+    assert torch.allclose(whiten(batch), Whitening(batch, 0.35)(batch), atol=1e-6)
+    none = Whitening(batch, 0)
+    none.limit(0, 0.1)
+    assert torch.equal(none(batch), batch)
 
 
 def test_a_pair_that_violates_the_curvature_condition_is_left_out() -> None:

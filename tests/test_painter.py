@@ -16,13 +16,13 @@ from impasto.paint.batch import paint_one
 from impasto.paint.costs import iteration_seconds
 from impasto.paint.devices import pick_device, pick_devices
 from impasto.paint.encoder_weights import EncoderWeights
-from impasto.paint.lbfgs import FIRST_STEP, WARM_FIRST_STEP
-from impasto.paint.minimizer import BatchObjective, Minimizer, StepListener
+from impasto.paint.lbfgs import COLD_START, ENLARGED_START, WARM_START
+from impasto.paint.minimizer import BatchObjective, Minimizer, Opening, StepListener
 from impasto.paint.objective import LossTerms
 from impasto.paint.optimizers import make_minimizer
 from impasto.paint.painter import Painter, loss_weights
 from impasto.paint.stopping import Outcome, StopReason, StopRule
-from impasto.paint.task import FrameTask, PaintedFrame
+from impasto.paint.task import FrameTask, PaintedFrame, StartKind
 from impasto.pictures import to_array, to_tensor
 from impasto.presets import fingerprint, load_settings, to_values
 from impasto.settings import Settings
@@ -329,7 +329,7 @@ class Faulty:
         start: torch.Tensor,
         rule: StopRule | None,
         on_step: StepListener | None = None,
-        first_step: float = FIRST_STEP,
+        first_step: float = COLD_START.first_step,
         is_safe: bool = False,
     ) -> Minimizer:
         fault = self.faults.pop(0) if self.faults else None
@@ -371,8 +371,8 @@ def test_a_failed_try_is_repeated_from_a_safe_start_and_reported(
     assert painted.retried == fault and painted.stop is StopReason.ITERATIONS
     assert len(faulty.calls) == 2
     first, second = faulty.calls
-    assert first["first_step"] == FIRST_STEP and not first["is_safe"]
-    assert second["first_step"] == FIRST_STEP / 10 and second["is_safe"]
+    assert first["first_step"] == COLD_START.first_step and not first["is_safe"]
+    assert second["first_step"] == COLD_START.first_step / 10 and second["is_safe"]
     assert torch.equal(second["start"], initial.softened(to_tensor(content_array)))
     assert painted.losses == painter.measure(painted.image, content_array)
     assert painted.losses.objective < painter.measure(content_array, content_array).objective
@@ -394,11 +394,16 @@ def test_a_safe_minimizer_is_cautious(
     assert not torch.equal(safe.image, plain.image)
 
 
-def test_a_warm_start_takes_a_short_first_step(make_painter: Callable[..., Painter], content_array: np.ndarray) -> None:
+@pytest.mark.parametrize(("start", "opening"), [("given", WARM_START), ("enlarged", ENLARGED_START)])
+def test_a_warm_start_takes_a_short_first_step(
+    make_painter: Callable[..., Painter], content_array: np.ndarray, start: StartKind, opening: Opening
+) -> None:
     faulty = Faulty()
     painter = make_painter(make_minimizer=faulty)
-    paint_one(painter, FrameTask(1, content_array, "given", StopRule(2), content_array, warm=True))
-    assert [minimizer._state["first_step"].tolist() for minimizer in faulty.made] == [[pytest.approx(WARM_FIRST_STEP)]]
+    given = content_array if start == "given" else content_array[::2, ::2]
+    paint_one(painter, FrameTask(1, content_array, start, StopRule(2), given, warm=True))
+    (minimizer,) = faulty.made
+    assert minimizer._state["first_step"].tolist() == [pytest.approx(opening.first_step)]
 
 
 def test_the_better_of_two_stalled_tries_is_kept(

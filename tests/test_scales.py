@@ -83,7 +83,7 @@ def test_sizes_grow_and_their_work_is_that_of_one(size: tuple[int, int], first: 
 def test_a_small_picture_predicts_a_large_one() -> None:
     large, small = scale_sizes((3000, 4000), 256), scale_sizes((384, 512), 256)
     assert small == large[: len(small)] and small[0] == (192, 256)
-    assert scale_sizes((192, 256), 256) == scale_sizes((1200, 1600), None) == ()
+    assert scale_sizes((192, 256), 256) == scale_sizes((1200, 1600), None) == scale_sizes((0, 0), 256) == ()
     assert scale_sizes((200, 4000), 256) == scale_sizes((200, 4000), 1280), "a panorama begins larger"
 
 

@@ -18,8 +18,8 @@ from ..pictures import Size, to_array, to_tensor
 from . import initial
 from .checkpoint import Checkpoint
 from .devices import computing
-from .lbfgs import ENLARGED_FIRST_STEP, FIRST_STEP, WARM_FIRST_STEP
-from .minimizer import Minimizer
+from .lbfgs import COLD_START, ENLARGED_START, WARM_START
+from .minimizer import Minimizer, Opening
 from .objective import Objective
 from .painter import Painter
 from .painting_state import PaintingState
@@ -161,7 +161,7 @@ class Batch:
             self._minimizer = painter.make_minimizer(painter.objectives(self._objective), gray, None, self._on_step)
         if self._objective.targets.set_slot(slot, single.targets):
             self._minimizer.objective_changed()
-        self._minimizer.begin(slot, start[0], task.rule, _first_step(task))
+        self._minimizer.begin(slot, start[0], task.rule, _opening(task))
         return self._minimizer
 
     def step(self) -> dict[int, PaintedFrame | PaintingState | ImpastoError]:
@@ -248,7 +248,12 @@ class Batch:
         with computing(painter.device, self.size, painter.precision):
             safe = initial.softened(to_tensor(task.content, painter.device))
             again = painter.make_minimizer(
-                (picture.objective,), safe, task.rule, lambda *step: heard.append(step), FIRST_STEP / 10, is_safe=True
+                (picture.objective,),
+                safe,
+                task.rule,
+                lambda *step: heard.append(step),
+                first_step=COLD_START.first_step / 10,
+                is_safe=True,
             )
         while not outcomes:
             with computing(painter.device, self.size, painter.precision):
@@ -261,10 +266,10 @@ class Batch:
         return outcomes[0]
 
 
-def _first_step(task: FrameTask) -> float:
+def _opening(task: FrameTask) -> Opening:
     if task.start == "enlarged":
-        return ENLARGED_FIRST_STEP
-    return WARM_FIRST_STEP if task.warm else FIRST_STEP
+        return ENLARGED_START
+    return WARM_START if task.warm else COLD_START
 
 
 def _snapshot(picture: BatchSlot, minimizer: Minimizer, slot: int) -> dict[str, torch.Tensor]:

@@ -24,18 +24,17 @@ import torch
 from ..choices import VariableKind
 from .batch_math import are_finite, inner_products, per_picture
 from .curvature_pairs import CurvaturePairs
-from .minimizer import BatchObjective, Minimizer, StepListener
-from .preconditioner import make_whitening
+from .minimizer import BatchObjective, Minimizer, Opening, StepListener
+from .preconditioner import Whitening
 from .stopping import StopReason, StopRule, code_of
 
-FIRST_STEP = 0.1
-"""Root mean square of the first step, a gradient step, in units of the variable (radians)."""
+COLD_START = Opening(first_step=0.1)
 
-WARM_FIRST_STEP = 0.003
-"""The same for a warm start, where a longer step would only be rejected."""
+WARM_START = Opening(first_step=0.003)
+"""A longer step would only be rejected."""
 
-ENLARGED_FIRST_STEP = 0.01
-"""The same for a start that is a smaller painting, enlarged: what is finer than that is still to be painted."""
+ENLARGED_START = Opening(first_step=0.01, smoothing=0.1)
+"""Of a smaller painting, enlarged: its coarse part is painted, and is not to make up for what is finer."""
 
 SUFFICIENT_DECREASE = 1e-4
 """c₁ of Armijo's condition (eq. 3.4)."""
@@ -74,18 +73,19 @@ class Lbfgs(Minimizer):
         variable: VariableKind = "bounded",
         history: int = 20,
         smoothing: float = 0.35,
-        first_step: float = FIRST_STEP,
+        first_step: float = COLD_START.first_step,
         on_step: StepListener | None = None,
     ) -> None:
-        self._whiten = make_whitening(start, smoothing)
+        self._whiten = Whitening(start, smoothing)
         self._first_step = first_step
         self._pairs = CurvaturePairs(history, start)
         super().__init__(objectives, start, rule, variable=variable, on_step=on_step)
 
-    def begin(self, slot: int, image: torch.Tensor, rule: StopRule, first_step: float | None = None) -> None:
+    def begin(self, slot: int, image: torch.Tensor, rule: StopRule, opening: Opening | None = None) -> None:
         super().begin(slot, image, rule)
-        if first_step is not None:
-            self._state["first_step"][slot] = first_step
+        if opening is not None:
+            self._state["first_step"][slot] = opening.first_step
+        self._whiten.limit(slot, None if opening is None else opening.smoothing)
         self._pairs.clear(slot)
 
     def _initial_state(self, z: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -35,6 +35,16 @@ StepListener = Callable[[int, int, Losses], None]
 """Called with the batch slot of a picture, the iteration (from 1) and the losses after it."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """How the optimisation of a picture begins, by what it starts from."""
+
+    first_step: float
+    """Root mean square of the first step, a gradient step, in units of the variable (radians)."""
+    smoothing: float | None = None
+    """The most that the exponent of the preconditioner is; None for that of the batch."""
+
+
 class Minimizer(ABC):
     """A batch with one slot for each picture; `step` is one iteration of all of them.
 
@@ -92,8 +102,8 @@ class Minimizer(ABC):
             "terms": torch.zeros(slots, 4, dtype=z.dtype, device=device),
         }
 
-    def begin(self, slot: int, image: torch.Tensor, rule: StopRule, first_step: float | None = None) -> None:
-        """Puts a picture (3×H×W in [0, 1]) in an empty slot; `first_step` is for optimizers that choose one."""
+    def begin(self, slot: int, image: torch.Tensor, rule: StopRule, opening: Opening | None = None) -> None:
+        """Puts a picture (3×H×W in [0, 1]) in an empty slot; `opening` is for L-BFGS."""
         if self._traces[slot] is not None:
             raise ValueError(f"batch slot {slot} is in use")
         self._read_all()

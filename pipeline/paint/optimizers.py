@@ -7,7 +7,7 @@ import torch
 
 from ..settings import OptimizerSettings
 from .adam import Adam
-from .lbfgs import FIRST_STEP, Lbfgs
+from .lbfgs import COLD_START, Lbfgs
 from .minimizer import BatchObjective, Minimizer, StepListener
 from .stopping import StopRule
 
@@ -21,7 +21,7 @@ class MakeMinimizer(Protocol):
         start: torch.Tensor,
         rule: StopRule | None,
         on_step: StepListener | None = None,
-        first_step: float = FIRST_STEP,
+        first_step: float = COLD_START.first_step,
         is_safe: bool = False,
     ) -> Minimizer: ...
 
@@ -32,7 +32,7 @@ def make_minimizer(
     start: torch.Tensor,
     rule: StopRule | None,
     on_step: StepListener | None = None,
-    first_step: float = FIRST_STEP,
+    first_step: float = COLD_START.first_step,
     is_safe: bool = False,
 ) -> Minimizer:
     """A minimizer of `objectives` from `start` (B×3×H×W in [0, 1]); see `Minimizer` for them and for `rule`.

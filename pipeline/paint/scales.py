@@ -27,10 +27,11 @@ SHORTEST = 64
 def scale_sizes(size: Size, first: int | None) -> tuple[Size, ...]:
     """The sizes before `size`, ascending: the first with a longer side of `first` pixels, the others √2 apart.
 
-    None where `size` is not larger. They do not depend on `size` but for its shape, so a small picture predicts a
-    large one. The last may be nearer to `size` or further away, by a factor of up to √√2.
+    None where `size` is not larger, as that of a photo that cannot be read, (0, 0). They do not depend on `size` but
+    for its shape, so a small picture predicts a large one. The last may be nearer to `size` or further away, by a
+    factor of up to √√2.
     """
-    if first is None:
+    if first is None or not min(size):
         return ()
     side = max(float(first), SHORTEST * max(size) / min(size))
     sizes = []
