@@ -68,7 +68,7 @@ def test_sizes_grow_and_their_work_is_that_of_one(size: tuple[int, int], first: 
     scales, rule = divide(StopRule(iterations, 0.01, 7), size, sizes)
     assert [scale.size for scale in scales] == list(sizes)
     counts = [scale.rule.iterations for scale in scales] + [rule.iterations]
-    assert counts == sorted(counts, reverse=True) and counts[-1] >= 1, "iterations fall with the size"
+    assert len(set(counts)) == 1 and counts[0] >= 1
     assert [scale.rule.is_last for scale in scales] + [rule.is_last] == [False] * len(scales) + [True]
     assert {scale.rule.interval for scale in scales} | {rule.interval} == {7}
     task = FrameTask(0, np.broadcast_to(np.uint8(0), (*size, 3)), "content", rule, scales=scales)

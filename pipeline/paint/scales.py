@@ -16,10 +16,6 @@ from .task import Scale
 STEP = math.sqrt(2)
 """Between the sides of two sizes."""
 
-GROWTH = 1.25
-"""Iterations of a size, as a multiple of those of the next larger one: large strokes are laid down where they cost
-little."""
-
 SHORTEST = 64
 """The shorter side of the first size has at least so many pixels, or a panorama would be a line of strokes."""
 
@@ -44,17 +40,12 @@ def scale_sizes(size: Size, first: int | None) -> tuple[Size, ...]:
 def divide(rule: StopRule, size: Size, sizes: tuple[Size, ...]) -> tuple[tuple[Scale, ...], StopRule]:
     """The smaller scales of a picture of `size`, and the rule of its own, given the rule of its own size alone.
 
-    All iterations together are worth those of `rule` at most: one counts by its share of the pixels of `size`. Each
-    scale has at least one.
+    All scales have as many iterations, at least one. Together they are worth those of `rule` at most: one counts by its
+    share of the pixels of `size`.
     """
     if not sizes:
         return (), rule
-    shares = [math.prod(each) / math.prod(size) for each in sizes]
-    weights = [GROWTH ** (len(sizes) - number) for number in range(len(sizes))]
-    own = rule.iterations / (1 + sum(weight * share for weight, share in zip(weights, shares, strict=True)))
-    counts = [max(1, math.floor(own * weight)) for weight in weights]
-    scales = tuple(
-        Scale(each, dataclasses.replace(rule, iterations=count, is_last=False))
-        for each, count in zip(sizes, counts, strict=True)
-    )
-    return scales, dataclasses.replace(rule, iterations=max(1, math.floor(own)))
+    shares = sum(math.prod(each) for each in sizes) / math.prod(size)
+    count = max(1, math.floor(rule.iterations / (1 + shares)))
+    scales = tuple(Scale(each, dataclasses.replace(rule, iterations=count, is_last=False)) for each in sizes)
+    return scales, dataclasses.replace(rule, iterations=count)
