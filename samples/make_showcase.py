@@ -1,9 +1,10 @@
-"""Paints the samples for the README: `painted.jpg`, and `clip-painted.jpg`, a strip of frames.
+"""Paints the pictures of README and docs: `painted.jpg`, and `clip-painted.jpg`, a strip of frames; `scales.jpg`
+and `dots.jpg` compare settings.
 
-    python samples/make_showcase.py [--out DIR]
+    python samples/make_showcase.py [--out DIR] [--only painted clip-painted scales dots]
 
-Takes about ten minutes on two cores. Unlike the samples themselves, painted pictures differ in their last bits between
-machines.
+Takes about twenty minutes on two cores. Unlike the samples themselves, painted pictures differ in their last bits
+between machines.
 """
 
 import argparse
@@ -28,14 +29,35 @@ STRIP_WIDTH = 240
 GAP = 6
 
 
+DETAILS = (np.s_[40:180, 30:270], np.s_[250:390, 360:600])
+"""Rows and columns of the landscape, at its own size, that `dots.jpg` shows at 200 %: sky, and a dark shore."""
+
+
 def paint_landscape(out: Path, work: Path) -> None:
-    settings = load_settings("default", ["size=512", "iterations.first=200"])
-    job = work / "landscape"
-    stylize(
-        Request(
-            (FOLDER / "landscape.jpg",), (FOLDER / "style.png",), out / "painted.jpg", settings, job=job, force=True
-        )
-    )
+    Image.fromarray(_landscape(work, "size=512", "iterations.first=200")).save(out / "painted.jpg", quality=95)
+
+
+def paint_scales(out: Path, work: Path) -> None:
+    """The landscape at one scale, and coarse to fine."""
+    pair = [_landscape(work, "iterations.first=150", f"scales.from={first}") for first in ("none", "256")]
+    Image.fromarray(_row(pair)).save(out / "scales.jpg", quality=90, subsampling=0)
+
+
+def paint_dots(out: Path, work: Path) -> None:
+    """Details without the loss of dots above, with it below."""
+    rows = []
+    for weight in (0, 2000):
+        painting = _landscape(work, "iterations.first=150", f"total_variation.dots={weight}")
+        rows.append(_row([painting[detail].repeat(2, 0).repeat(2, 1) for detail in DETAILS]))
+    Image.fromarray(_stack(rows)).save(out / "dots.jpg", quality=90, subsampling=0)
+
+
+def _landscape(work: Path, *changes: str) -> np.ndarray:
+    """The landscape, painted with some settings changed."""
+    output = work / f"{'-'.join(changes)}.png"
+    settings = load_settings("default", changes)
+    stylize(Request((FOLDER / "landscape.jpg",), (FOLDER / "style.png",), output, settings))
+    return read_image(output)
 
 
 def paint_strip(out: Path, work: Path) -> None:
@@ -51,8 +73,7 @@ def paint_strip(out: Path, work: Path) -> None:
             paintings.append(painting)
             originals.append(resize(original, (painting.shape[0], painting.shape[1])))
     rows = [_row(originals), _row(paintings)]
-    white = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
-    Image.fromarray(np.concatenate([rows[0], white, rows[1]])).save(out / "clip-painted.jpg", quality=90, subsampling=0)
+    Image.fromarray(_stack(rows)).save(out / "clip-painted.jpg", quality=90, subsampling=0)
 
 
 def _row(pictures: list[np.ndarray]) -> np.ndarray:
@@ -61,13 +82,23 @@ def _row(pictures: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts[:-1], axis=1)
 
 
+def _stack(rows: list[np.ndarray]) -> np.ndarray:
+    white = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
+    parts = [part for row in rows for part in (row, white)]
+    return np.concatenate(parts[:-1])
+
+
+SHOWCASE = {"clip-painted": paint_strip, "painted": paint_landscape, "scales": paint_scales, "dots": paint_dots}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Paints the samples for the README.")
+    parser = argparse.ArgumentParser(description="Paints the samples for the README and docs.")
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the pictures (default: beside this file)")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--only", nargs="+", choices=SHOWCASE, default=SHOWCASE, help="pictures (default: all)")
+    chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        paint_strip(out, Path(work))
-        paint_landscape(out, Path(work))
+        for name in chosen.only:
+            SHOWCASE[name](chosen.out, Path(work))
 
 
 if __name__ == "__main__":
