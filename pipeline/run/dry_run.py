@@ -45,7 +45,7 @@ from ..torch_settings import thread_limit
 WeightsLoader = Callable[[str], EncoderWeights]
 """Loads the encoder's weights, given the setting `encoder.weights`."""
 
-MEASURED_PIXELS = {"cpu": 3 << 16, "cuda": 1 << 20}
+MEASURED_PIXELS = {"cpu": 5 << 15, "cuda": 1 << 20}
 """The largest part of a picture that iterations are timed on, by the type of the device."""
 
 COST_EXPONENT = {"cpu": 0.11, "cuda": 0.0}
