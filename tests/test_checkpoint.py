@@ -12,6 +12,7 @@ import torch
 
 from impasto.errors import Interrupted, StorageError
 from impasto.events import Losses
+from impasto.paint import curvature_pairs, objective
 from impasto.paint.batch import Batch, paint_one
 from impasto.paint.checkpoint import Checkpoint, digest
 from impasto.paint.encoder_weights import EncoderWeights
@@ -82,6 +83,23 @@ def test_killed_again_and_again(painter: Painter, task: FrameTask, tmp_path: Pat
     image, trace, _ = heard(painter, task, checkpoint)
     whole = paint_one(painter, task)
     assert trace == whole.trace and np.array_equal(image, whole.image)
+
+
+def test_the_same_bits_of_a_large_picture_in_tiles(
+    weights: EncoderWeights, style_array: np.ndarray, task: FrameTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all that is computed otherwise to save memory."""
+    for module, name in ((curvature_pairs, "HALF_FROM"), (curvature_pairs, "FEW_FROM"), (objective, "LARGE")):
+        monkeypatch.setattr(module, name, 1)
+    settings, tiles = load_settings("default", list(TINY)), {task.all_scales[0].size: 32}
+    painter = Painter(settings, weights, [style_array], [1.0], torch.device("cpu"), tiles=tiles)
+    whole = paint_one(painter, task)
+    checkpoint = Checkpoint(tmp_path / "frame", 0)
+    for count in (3, 17):
+        with pytest.raises(KilledError):
+            paint_one(painter, task, killed_after(count), checkpoint)
+    image, trace, first = heard(painter, task, checkpoint)
+    assert first == 17 and trace == whole.trace and np.array_equal(image, whole.image)
 
 
 @pytest.mark.slow

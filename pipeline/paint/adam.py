@@ -35,7 +35,8 @@ class Adam(Minimizer):
         self._decay_interval = decay_interval
 
     def _initial_state(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"z": z.clone(), "last_finite": z.clone(), "mean": torch.zeros_like(z), "square": torch.zeros_like(z)}
+        zeros = z.new_zeros(()).expand_as(z)
+        return {"z": z, "last_finite": z, "mean": zeros, "square": zeros}
 
     def _iterate(self, stage: int) -> None:
         state = self._state

@@ -90,23 +90,24 @@ class Lbfgs(Minimizer):
 
     def _initial_state(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
         zeros = torch.zeros(len(z), dtype=z.dtype, device=z.device)
+        zero_picture = z.new_zeros(()).expand_as(z)
         return {
-            "z": z.clone(),
+            "z": z,
             # What the value and gradient are divided by; see `_scale_of`.
             "scale": torch.ones_like(zeros),
-            "value": zeros.clone(),
+            "value": zeros,
             # The gradient in u, K·g.
-            "gradient": torch.zeros_like(z),
+            "gradient": zero_picture,
             # Losses after the first iteration.
-            "first_terms": zeros.unsqueeze(1).repeat(1, 4),
+            "first_terms": zeros.unsqueeze(1).expand(-1, 4),
             # The direction in u, and in z. The first trial is a step of length 0, which evaluates the start.
-            "direction": torch.zeros_like(z),
-            "pixel_direction": torch.zeros_like(z),
-            "slope": zeros.clone(),
+            "direction": zero_picture,
+            "pixel_direction": zero_picture,
+            "slope": zeros,
             "is_gradient_step": torch.zeros(len(z), dtype=torch.bool, device=z.device),
             "first_step": torch.full_like(zeros, self._first_step),
-            "length": zeros.clone(),
-            "backtracks": zeros.clone(),
+            "length": zeros,
+            "backtracks": zeros,
         }
 
     def _iterate(self, stage: int) -> None:

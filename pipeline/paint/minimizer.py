@@ -75,7 +75,9 @@ class Minimizer(ABC):
         self.on_step = on_step
         z = self.variable.from_images(start)
         self._rules = RuleState(len(start), start.device, len(self._objectives))
-        self._state = self._initial_state(z) | self._initial_progress(z) | self._rules.state
+        state = self._initial_state(z) | self._initial_progress(z)
+        memory = torch.contiguous_format  # Of their own, also of what is expanded.
+        self._state = {name: tensor.clone(memory_format=memory) for name, tensor in state.items()} | self._rules.state
         self._traces: list[list[Losses] | None] = [None] * len(start)
         """Losses after each iteration of the pictures in use; None where a slot is empty."""
         self._stages = [0] * len(start)
@@ -166,7 +168,8 @@ class Minimizer(ABC):
 
     @abstractmethod
     def _initial_state(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
-        """State of pictures at z that have not been evaluated yet."""
+        """State of pictures at z that have not been evaluated yet. Each tensor is copied, so it may be z itself, or be
+        expanded: where a large picture begins, the memory for its state is there already."""
 
     def snapshot(self, slot: int = 0) -> dict[str, torch.Tensor]:
         """Everything that the further optimisation of one picture depends on, on the CPU; after its first step."""

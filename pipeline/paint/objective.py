@@ -138,17 +138,16 @@ def content_targets(
 ) -> dict[str, torch.Tensor]:
     """Features of the content (B×3×H×W in [0, 1]) at `layers`, B×C×h×w each; with `tile`, computed in tiles of that
     side."""
-    pixels = normalize(content)
     if tile is None:
-        features = encoder(pixels)
+        features = encoder(normalize(content))
         return {name: features[name] for name in layers}
     targets: dict[str, torch.Tensor] = {}
-    for part in _tiles(pixels, tile, encoder):
-        features = _own_features(encoder, part, part.crop(pixels))
+    for part in _tiles(content, tile, encoder):
+        features = _own_features(encoder, part, normalize(part.crop(content)))
         for name in layers:
             own = features[name]
             if name not in targets:
-                targets[name] = own.new_empty((*own.shape[:2], *feature_size(_size(pixels), name)))
+                targets[name] = own.new_empty((*own.shape[:2], *feature_size(_size(content), name)))
             part.place(targets[name], name).copy_(own)
     return targets
 

@@ -20,7 +20,7 @@ from ..paint.costs import iteration_seconds
 from ..paint.encoder_weights import EncoderWeights, load_weights
 from ..paint.painter import Painter
 from ..paint.task import Scale
-from ..paint.tiles import tiling_cost
+from ..paint.tiles import margin_of, tiling_cost
 from ..pictures import Size, fit_within, resize, size_of
 from ..plan.batch_widths import batch_widths
 from ..plan.disk_space import disk_needed
@@ -45,9 +45,12 @@ from ..torch_settings import thread_limit
 WeightsLoader = Callable[[str], EncoderWeights]
 """Loads the encoder's weights, given the setting `encoder.weights`."""
 
-MEASURED_PIXELS = {"cpu": 1 << 18, "cuda": 1 << 20}
-"""The largest part of a picture that iterations are timed on, by the type of the device. From there on their time is in
-proportion to the pixels: on a CPU that of a pixel is 1.2 times as long at 1024×1024, and 0.85 times at 256×192."""
+MEASURED_PIXELS = {"cpu": 5 << 15, "cuda": 1 << 20}
+"""The largest part of a picture that iterations are timed on, by the type of the device."""
+
+COST_EXPONENT = {"cpu": 0.11, "cuda": 0.0}
+"""The time of a pixel grows with this power of the pixels that are evaluated at once, by the type of the device; on a
+CPU from 256×192 pixels to two megapixels."""
 
 QUICK_PIXELS = 1 << 16
 """The largest part of which several iterations are timed, and the largest of the styles."""
@@ -140,7 +143,8 @@ def _dry_run(inputs: Inputs, plan: FramePlan, weights_loader: WeightsLoader) -> 
     with thread_limit(threads, inputs.devices[0]):
         painter = _painter(inputs, weights_loader(inputs.settings.encoder.weights))
         sample = part_of(content, MEASURED_PIXELS[painter.device.type])
-        count, cost = 3 if _pixels(sample) <= QUICK_PIXELS else 1, functools.partial(_cost, inputs, tiles)
+        count = 3 if _pixels(sample) <= QUICK_PIXELS else 1
+        cost = functools.partial(_cost, inputs, tiles, _pixels(sample))
         seconds_per_pixel = iteration_seconds(painter, sample, count) / _pixels(sample)
     needed = disk_needed(inputs, plan)
     return DryRun(
@@ -171,16 +175,24 @@ def _painter(inputs: Inputs, weights: EncoderWeights) -> Painter:
     return Painter(inputs.settings, weights, styles, inputs.blend, inputs.devices[0])
 
 
-def _cost(inputs: Inputs, tiles: Mapping[Size, int], size: Size) -> float:
-    """The time of a pixel of paintings of a size, in the mean over their scales, by that of one painted whole."""
+def _cost(inputs: Inputs, tiles: Mapping[Size, int], measured: int, size: Size) -> float:
+    """The time of a pixel of paintings of a size, in the mean over their scales, by that in a part of so many pixels
+    that was measured."""
     settings, costs, works = inputs.settings, list[float](), list[int]()
     # Of a film the first frames of shots alone have scales; what cannot be read has no size.
     is_whole = inputs.content.is_film or not min(size)
     scales, rule = ((), cold_start_rule(settings)) if is_whole else cold_start_scales(settings, size)
     for scale in (*scales, Scale(size, rule)):
         works.append(scale.rule.iterations * math.prod(scale.size))
-        costs.append(tiling_cost(scale.size, tiles.get(scale.size), settings.layers))
+        tile = tiles.get(scale.size)
+        at_once = math.prod(scale.size) if tile is None else (tile + 2 * margin_of(settings.layers)) ** 2
+        larger = _within_growth(at_once) / _within_growth(measured)
+        costs.append(tiling_cost(scale.size, tile, settings.layers) * larger ** COST_EXPONENT[inputs.devices[0].type])
     return sum(cost * work for cost, work in zip(costs, works, strict=True)) / max(1, sum(works))
+
+
+def _within_growth(pixels: int) -> int:
+    return min(max(pixels, 192 * 256), 1 << 21)
 
 
 def part_of(array: np.ndarray, pixels: int) -> np.ndarray:
