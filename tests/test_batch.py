@@ -220,6 +220,26 @@ def run(worker: Worker) -> list[Report]:
     return reports
 
 
+@pytest.mark.parametrize("tiles", [{}, {SIZE: 32}])
+def test_a_picture_that_needs_tiles_is_measured_without_the_memory_of_its_painting(
+    weights: EncoderWeights,
+    style_array: np.ndarray,
+    tiny_settings: Settings,
+    tasks: list[FrameTask],
+    tiles: dict[tuple[int, int], int],
+) -> None:
+    spec = PainterSpec(tiny_settings, weights, (style_array,), (1.0,), None, 1, "fp32", tiles=tiles)
+    worker = Worker(spec, CPU, threading.Event())
+    worker.add(Assignment(0, tasks[0]))
+    (report,) = run(worker)
+    assert isinstance(report.result, PaintedFrame) and worker._batch is not None
+    minimizer = weakref.ref(worker._batch._minimizer)  # type: ignore[arg-type]
+    worker.add(Assignment(1, MeasureTask(report.result.image, tasks[0].content)))
+    (measured,) = run(worker)
+    assert measured.result == report.result.losses
+    assert (minimizer() is None) == bool(tiles)
+
+
 @pytest.mark.slow
 def test_sizes_are_painted_one_after_the_other(
     make_worker: Callable[..., tuple[Worker, threading.Event]], tasks: list[FrameTask], content_array: np.ndarray

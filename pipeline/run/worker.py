@@ -182,6 +182,9 @@ class Worker:
         return True
 
     def _measure(self, task: MeasureTask) -> Losses | ImpastoError:
+        if not self._in_flight and self._painter.tiles.get(size_of(task.content)) is not None:
+            # Of a picture that needs tiles, the optimizer of the one before takes as much memory as measuring does.
+            self._batch = None
         try:
             return self._painter.measure(task.image, task.content)
         except ImpastoError as error:
