@@ -29,6 +29,8 @@ STRIP_WIDTH = 240
 GAP = 6
 
 
+BRIEF = "iterations.first=150"
+
 DETAILS = (np.s_[40:180, 30:270], np.s_[250:390, 360:600])
 """Rows and columns of the landscape, at its own size, that `dots.jpg` shows at 200 %: sky, and a dark shore."""
 
@@ -39,21 +41,19 @@ def paint_landscape(out: Path, work: Path) -> None:
 
 def paint_scales(out: Path, work: Path) -> None:
     """The landscape at one scale, and coarse to fine."""
-    pair = [_landscape(work, "iterations.first=150", f"scales.from={first}") for first in ("none", "256")]
+    pair = [_landscape(work, BRIEF, "scales.from=none"), _landscape(work, BRIEF)]
     Image.fromarray(_row(pair)).save(out / "scales.jpg", quality=90, subsampling=0)
 
 
 def paint_dots(out: Path, work: Path) -> None:
     """Details without the loss of dots above, with it below."""
-    rows = []
-    for weight in (0, 2000):
-        painting = _landscape(work, "iterations.first=150", f"total_variation.dots={weight}")
-        rows.append(_row([painting[detail].repeat(2, 0).repeat(2, 1) for detail in DETAILS]))
+    pair = [_landscape(work, BRIEF, "total_variation.dots=0"), _landscape(work, BRIEF)]
+    rows = [_row([painting[detail].repeat(2, 0).repeat(2, 1) for detail in DETAILS]) for painting in pair]
     Image.fromarray(_stack(rows)).save(out / "dots.jpg", quality=90, subsampling=0)
 
 
 def _landscape(work: Path, *changes: str) -> np.ndarray:
-    """The landscape, painted with some settings changed."""
+    """The landscape, painted with some settings changed, once for each `work`."""
     output = work / f"{'-'.join(changes)}.png"
     settings = load_settings("default", changes)
     stylize(Request((FOLDER / "landscape.jpg",), (FOLDER / "style.png",), output, settings))
