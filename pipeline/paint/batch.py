@@ -252,7 +252,7 @@ class Batch:
                 safe,
                 task.rule,
                 lambda *step: heard.append(step),
-                first_step=COLD_START.first_step / 10,
+                COLD_START.first_step / 10,
                 is_safe=True,
             )
         while not outcomes:
