@@ -237,9 +237,10 @@ class ScaleSettings(Section):
         alias="from",
         ge=32,
         le=65_536,
-        description="A cold start whose longer side has more pixels is painted at so many first, and then at sizes √2 "
-        "apart up to its own. The iterations of all sizes together are worth what iterations.first are at its own "
-        "size; none: at its own size alone.",
+        description="A cold start whose longer side has at least 1.19 times as many pixels is painted at so many first "
+        "(at more where its shorter side would have fewer than 64), and then at sizes √2 apart up to its own. The "
+        "iterations of all sizes together are worth what iterations.first are at its own size; none: at its own size "
+        "alone, as with several passes.",
     )
 
 
