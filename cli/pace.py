@@ -19,6 +19,7 @@ class Pace:
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._planned = 0.0
+        self._frames_left = 0
         self._in_flight: dict[int, tuple[float, float]] = {}
         """(Planned iterations, finished iterations) of each frame in flight, by its index."""
         self._spent_seconds = 0.0
@@ -34,6 +35,7 @@ class Pace:
         match event:
             case JobStarted():
                 self._planned = event.iterations_left
+                self._frames_left = event.frame_count - event.done_count
                 self._last_tick = now
             case FrameStarted():
                 self._in_flight[event.index] = event.work, 0
@@ -45,13 +47,13 @@ class Pace:
                 self._ticks += 1
                 self._tick(now)
             case FrameDone():
-                self._planned -= self._in_flight.pop(event.index, (0, 0))[0]
+                self._end(event.index)
                 self._frame_count += 1
                 before = self.frame_seconds or 0.0
                 self.frame_seconds = before + (event.seconds - before) / self._frame_count
                 self._tick(now)
             case FrameFailed():
-                self._planned -= self._in_flight.pop(event.index, (0, 0))[0]
+                self._end(event.index)
             case _:
                 pass
 
@@ -62,6 +64,13 @@ class Pace:
             return None
         done = sum(done for _, done in self._in_flight.values())
         return max(self._planned - done, 0) * self._spent_seconds / self._spent_iterations
+
+    def _end(self, index: int) -> None:
+        """Takes a frame out of what is planned."""
+        self._frames_left -= 1
+        planned, _ = self._in_flight.pop(index, (0, 0))
+        # Whole iterations at each scale are worth a little less than what is planned for the frame.
+        self._planned = self._planned - planned if self._frames_left else 0.0
 
     def _tick(self, now: float) -> None:
         if self._last_tick is not None:

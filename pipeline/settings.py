@@ -156,7 +156,7 @@ class OptimizerSettings(Section):
         ge=0,
         le=1,
         description="Exponent p of the preconditioner of L-BFGS, which amplifies low spatial frequencies f by (f² + "
-        "f₀²)^-p; 0 turns it off.",
+        "f₀²)^-p; 0 turns it off. At a scale that starts from a smaller painting it is 0.1 at the most.",
     )
     learning_rate: float = Field(
         0.05,
@@ -237,9 +237,10 @@ class ScaleSettings(Section):
         alias="from",
         ge=32,
         le=65_536,
-        description="A cold start whose longer side has more pixels is painted at so many first, and then at sizes √2 "
-        "apart up to its own. The iterations of all sizes together are worth what iterations.first are at its own "
-        "size; none: at its own size alone.",
+        description="A cold start whose longer side has at least 1.19 times as many pixels is painted at so many first "
+        "(at more where its shorter side would have fewer than 64), and then at sizes √2 apart up to its own. The "
+        "iterations of all sizes together are worth what iterations.first are at its own size; none: at its own size "
+        "alone, as with several passes.",
     )
 
 

@@ -12,7 +12,7 @@ import torch
 
 from impasto.errors import Interrupted, StorageError
 from impasto.events import Losses
-from impasto.paint import curvature_pairs, objective
+from impasto.paint import curvature_pairs, objective, preconditioner
 from impasto.paint.batch import Batch, paint_one
 from impasto.paint.checkpoint import Checkpoint, digest
 from impasto.paint.encoder_weights import EncoderWeights
@@ -89,8 +89,10 @@ def test_the_same_bits_of_a_large_picture_in_tiles(
     weights: EncoderWeights, style_array: np.ndarray, task: FrameTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With all that is computed otherwise to save memory."""
-    for module, name in ((curvature_pairs, "HALF_FROM"), (curvature_pairs, "FEW_FROM"), (objective, "LARGE")):
-        monkeypatch.setattr(module, name, 1)
+    for name in ("HALF_FROM", "FEW_FROM"):
+        monkeypatch.setattr(curvature_pairs, name, 1)
+    for module in (objective, preconditioner):
+        monkeypatch.setattr(module, "LARGE", 1)
     settings, tiles = load_settings("default", list(TINY)), {task.all_scales[0].size: 32}
     painter = Painter(settings, weights, [style_array], [1.0], torch.device("cpu"), tiles=tiles)
     whole = paint_one(painter, task)

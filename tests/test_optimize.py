@@ -13,7 +13,8 @@ from impasto.events import Losses
 from impasto.paint import curvature_pairs
 from impasto.paint.adam import Adam
 from impasto.paint.curvature_pairs import LENGTHENING, CurvaturePairs
-from impasto.paint.lbfgs import MAX_BACKTRACKS, Lbfgs
+from impasto.paint.lbfgs import COLD_START, ENLARGED_START, MAX_BACKTRACKS, Lbfgs
+from impasto.paint.minimizer import Opening
 from impasto.paint.objective import LossTerms
 from impasto.paint.preconditioner import Whitening
 from impasto.paint.stopping import Outcome, StopReason, StopRule
@@ -343,6 +344,29 @@ def test_the_preconditioner_of_one_picture_is_limited() -> None:
     none = Whitening(batch, 0)
     none.limit(0, 0.1)
     assert torch.equal(none(batch), batch)
+
+
+def test_each_picture_of_a_batch_begins_in_its_own_way() -> None:
+    """Whoever had its slot before, and whoever is beside it."""
+    start = 0.2 + 0.6 * uniform(1, 3, 6, 5, seed=1)
+    targets = (0.2 + 0.6 * uniform(1, 3, 6, 5, seed=2)).expand(2, 3, 6, 5)
+    weak = Opening(COLD_START.first_step, ENLARGED_START.smoothing)
+
+    def painted(*openings: Opening) -> list[torch.Tensor]:
+        minimizer = Lbfgs((Problem(quadratic(targets)),), start.expand(2, 3, 6, 5), None)
+        outcomes = {}
+        for number in range(0, len(openings), 2):
+            for slot, opening in enumerate(openings[number : number + 2]):
+                minimizer.begin(slot, start[0], StopRule(3), opening)
+            for _ in range(3):
+                for slot, outcome in minimizer.step().items():
+                    outcomes[number + slot] = outcome.image
+        return [outcomes[number] for number in range(len(openings))]
+
+    cold, enlarged = painted(COLD_START)[0], painted(weak)[0]
+    assert not torch.allclose(cold, enlarged, atol=1e-3)
+    for image, expected in zip(painted(weak, COLD_START, COLD_START, weak), (0, 1, 1, 0), strict=True):
+        assert torch.equal(image, cold if expected else enlarged)
 
 
 def test_a_pair_that_violates_the_curvature_condition_is_left_out() -> None:

@@ -23,7 +23,7 @@ from impasto.paint.optimizers import make_minimizer
 from impasto.paint.painter import Painter, loss_weights
 from impasto.paint.stopping import Outcome, StopReason, StopRule
 from impasto.paint.task import FrameTask, PaintedFrame, StartKind
-from impasto.pictures import to_array, to_tensor
+from impasto.pictures import enlarge, to_array, to_tensor
 from impasto.presets import fingerprint, load_settings, to_values
 from impasto.settings import Settings
 from tests.support.minimizing import outcomes_of
@@ -376,6 +376,17 @@ def test_a_failed_try_is_repeated_from_a_safe_start_and_reported(
     assert torch.equal(second["start"], initial.softened(to_tensor(content_array)))
     assert painted.losses == painter.measure(painted.image, content_array)
     assert painted.losses.objective < painter.measure(content_array, content_array).objective
+
+
+def test_a_second_try_keeps_the_painting_of_the_scale_before(
+    make_painter: Callable[..., Painter], content_array: np.ndarray
+) -> None:
+    faulty = Faulty("nonfinite")
+    painter, smaller = make_painter(make_minimizer=faulty), 255 - content_array[::2, ::2]
+    painted = paint_one(painter, FrameTask(0, content_array, "enlarged", StopRule(3), smaller, warm=True))
+    assert painted.retried == "nonfinite"
+    start = to_tensor(enlarge(smaller, content_array))
+    assert torch.equal(faulty.calls[1]["start"], initial.softened(start))
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,19 @@ def test_sizes_grow_and_their_work_is_that_of_one(size: tuple[int, int], first: 
     assert {scale.rule.interval for scale in scales} | {rule.interval} == {7}
     task = FrameTask(0, np.broadcast_to(np.uint8(0), (*size, 3)), "content", rule, scales=scales)
     work = task.work_after(task.max_iterations)
-    if counts[-1] > 1:
+    if counts[-1] > 2:
         assert iterations - 4 <= work <= iterations + 1e-6
     steps = [task.work_after(done) for done in range(0, task.max_iterations + 1, 1 + task.max_iterations // 20)]
     assert steps[0] == 0 and steps == sorted(steps)
     assert task.scale_after(1).size == (*sizes, size)[0] and task.scale_after(task.max_iterations).size == size
+
+
+@pytest.mark.parametrize(("iterations", "count"), [(1, 1), (2, 2), (3, 2), (4, 2), (7, 3)])
+def test_few_iterations_are_enough_for_a_step_at_each_scale(iterations: int, count: int) -> None:
+    """The first evaluates the start: with one at each, the painting would be the content."""
+    size = (3000, 4000)
+    scales, rule = divide(StopRule(iterations), size, scale_sizes(size, 256))
+    assert {scale.rule.iterations for scale in scales} | {rule.iterations} == {count}
 
 
 def test_a_small_picture_predicts_a_large_one() -> None:

@@ -147,6 +147,20 @@ def test_a_frame_that_stops_early_gives_its_time_back() -> None:
     assert pace.seconds_left == pytest.approx(10)
 
 
+def test_nothing_is_left_after_the_last_frame() -> None:
+    """Whole iterations at each of its scales are worth a little less than what was planned."""
+    clock = Clock()
+    pace = Pace(clock)
+    pace(started(20, frames=2))
+    for index, left in ((0, 11), (1, 0)):
+        pace(FrameStarted(index, f"frame {index}", (48, 64), "content", 12, 9.0))
+        for iteration in range(1, 13):
+            clock.now += 0.75
+            pace(FrameProgress(index, iteration, 12, LOSSES, iteration * 0.75, (48, 64)))
+        pace(finished(index, 12))
+        assert pace.seconds_left == pytest.approx(left)
+
+
 def test_a_frame_that_fails_gives_its_time_back() -> None:
     clock = Clock()
     pace = Pace(clock)

@@ -33,8 +33,9 @@ def paint_one(
 ) -> PaintedFrame:
     """Paints one picture; from its `checkpoint` where that holds one, to the same bits.
 
-    A try that stalls or has a non-finite objective is repeated once from a safe state: the softened content, no
-    preconditioner, and a first step a tenth as long. The better result is kept.
+    A try that stalls or has a non-finite objective is repeated once from a safe state: the softened content, or the
+    softened start where that is the painting of a smaller scale, no preconditioner, and a first step a tenth as long.
+    The better result is kept.
 
     Raises `InputError` for a content too small for the deepest layer, `OutOfMemoryError`, `FrameError` when the
     objective is not finite in the second try either, and `Interrupted` when the checkpoint says so.
@@ -246,10 +247,11 @@ class Batch:
         painter, task, heard = self._painter, picture.task, list[tuple[int, int, Losses]]()
         outcomes: dict[int, Outcome] = {}
         with computing(painter.device, self.size, painter.precision):
-            safe = initial.softened(to_tensor(task.content, painter.device))
+            # From the content, the strokes of the smaller scales would be lost.
+            start = painter.start(task) if task.start == "enlarged" else to_tensor(task.content, painter.device)
             again = painter.make_minimizer(
                 (picture.objective,),
-                safe,
+                initial.softened(start),
                 task.rule,
                 lambda *step: heard.append(step),
                 COLD_START.first_step / 10,

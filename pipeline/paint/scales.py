@@ -40,12 +40,12 @@ def scale_sizes(size: Size, first: int | None) -> tuple[Size, ...]:
 def divide(rule: StopRule, size: Size, sizes: tuple[Size, ...]) -> tuple[tuple[Scale, ...], StopRule]:
     """The smaller scales of a picture of `size`, and the rule of its own, given the rule of its own size alone.
 
-    All scales have as many iterations, at least one. Together they are worth those of `rule` at most: one counts by its
-    share of the pixels of `size`.
+    All scales have as many iterations. Together they are worth those of `rule` at most, where it has enough for two at
+    each: one counts by its share of the pixels of `size`. The first of a scale only evaluates its start.
     """
     if not sizes:
         return (), rule
     shares = sum(math.prod(each) for each in sizes) / math.prod(size)
-    count = max(1, math.floor(rule.iterations / (1 + shares)))
+    count = max(min(2, rule.iterations), math.floor(rule.iterations / (1 + shares)))
     scales = tuple(Scale(each, dataclasses.replace(rule, iterations=count, is_last=False)) for each in sizes)
     return scales, dataclasses.replace(rule, iterations=count)
