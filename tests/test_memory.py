@@ -140,7 +140,7 @@ def test_a_dry_run_counts_the_time_of_tiles(folder: Path, monkeypatch: pytest.Mo
         paths = (folder / "photo.png",), (folder / "style.png",), folder / "o.png"
         return planned.dry_run(Request(*paths, load_settings("default", overrides), device="cpu", memory=memory))
 
-    whole, tiled = plan(1 << 40), plan(7 << 30)
+    whole, tiled = plan(1 << 40, "scales.from=none"), plan(7 << 30, "scales.from=none")
     assert whole.tile is None and tiled.tile == 1024
     # Four tiles, with a margin of 80 pixels at each of the two sides within the picture.
     padded = (1600 + 2 * 80) * (2000 + 2 * 80) / (1600 * 2000)

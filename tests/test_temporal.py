@@ -772,9 +772,9 @@ def test_what_an_earlier_frame_hides_is_mended(painter: Painter, content_array: 
 
 def in_paint(painter: Painter, content: np.ndarray, change: np.ndarray) -> np.ndarray:
     """What a change of the content's colours is in those of the style, by the transport of the statistics."""
-    assert painter._styles
+    assert painter.styles
     own = color_statistics([to_tensor(content)], [1.0])
-    style = color_statistics([to_tensor(picture) for picture in painter._styles], [1.0])
+    style = color_statistics([to_tensor(picture) for picture in painter.styles], [1.0])
     return np.asarray(change @ initial.transport(own, style).numpy().T)
 
 
