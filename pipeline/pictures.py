@@ -98,10 +98,10 @@ def resize(array: np.ndarray, size: Size) -> np.ndarray:
 
 
 def enlarge(picture: np.ndarray, content: np.ndarray) -> np.ndarray:
-    """`picture` at the size of `content`, with what of that its own size is too small to show.
+    """`picture` enlarged to the size of `content`, with the detail of the content that is lost at its own size.
 
-    Both are H×W×3 uint8. What is added is a level of the content's Laplacian pyramid (Burt and Adelson 1983): the
-    reduced content itself is enlarged to the content.
+    Both are H×W×3 uint8. The detail is a level of the content's Laplacian pyramid (Burt and Adelson 1983), so the
+    reduced content is enlarged to the content itself.
     """
     size = size_of(content)
     blurred = resize(resize(content, size_of(picture)), size)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ..media.picture_arguments import Picture
     from ..paint.painter import Painter
+    from ..pictures import Size
     from ..settings import Settings
 
 
@@ -55,7 +56,6 @@ def stylize_image(
     from ..paint.task import COLD_STARTS, cold_task
     from ..pictures import fit_within, resize, size_of
     from ..plan.frame_rules import cold_start_scales
-    from ..plan.tile_sides import choose_tiles
     from ..run.progress_events import frame_progress, frame_started
 
     listener = on_event or ignore
@@ -68,9 +68,8 @@ def stylize_image(
     array = resize(array, reduced)
     first = chosen.start.first
     start_picture = None if first in COLD_STARTS else to_array(first, "start.first")
-    painter = _painter(chosen, style, style_weights, device)
-    choose_tiles(painter, size_of(array))
-    scales, rule = cold_start_scales(chosen, size_of(array))
+    painter = _painter(chosen, style, style_weights, device, reduced)
+    scales, rule = cold_start_scales(chosen, reduced)
     task = cold_task(0, array, first, rule, start_picture, scales)
     name = os.fspath(content) if isinstance(content, str | os.PathLike) else "picture"
     listener(frame_started(name, task, task.start, device_label(painter.device)))
@@ -97,33 +96,37 @@ def measure_image(
     """
     from ..media.picture_arguments import to_array
     from ..pictures import resize, size_of
-    from ..plan.tile_sides import choose_tiles
 
     chosen = load_changed_settings(config, settings, None, weights)
     array = to_array(result, "result")
     original = resize(to_array(content, "content"), size_of(array))
-    painter = _painter(chosen, style, style_weights, device)
-    choose_tiles(painter, size_of(array))
-    return painter.measure(array, original)
+    return _painter(chosen, style, style_weights, device, size_of(array)).measure(array, original)
 
 
 def _painter(
-    settings: "Settings", style: "Picture | Sequence[Picture]", style_weights: Sequence[float], device: str
+    settings: "Settings",
+    style: "Picture | Sequence[Picture]",
+    style_weights: Sequence[float],
+    device: str,
+    size: "Size",
 ) -> "Painter":
-    """The painter for one picture in one or several styles."""
+    """The painter for one picture of a size in one or several styles."""
     from ..layers import require_size
     from ..media.picture_arguments import to_array
     from ..paint.devices import pick_device
     from ..paint.encoder_weights import load_weights
     from ..paint.painter import Painter, style_blend
     from ..pictures import size_of
+    from ..plan.tile_sides import choose_tiles
 
     styles = _several(style)
     blend = style_blend(as_weights(style_weights), len(styles))
     arrays = [to_array(each, "style") for each in styles]
     for each in arrays:
         require_size(size_of(each), settings.style.layers, "style")
-    return Painter(settings, load_weights(settings.encoder.weights), arrays, blend, pick_device(device))
+    painter = Painter(settings, load_weights(settings.encoder.weights), arrays, blend, pick_device(device))
+    choose_tiles(painter, size)
+    return painter
 
 
 def _several(style: "Picture | Sequence[Picture]") -> "list[Picture]":

@@ -179,9 +179,9 @@ def _cost(inputs: Inputs, tiles: Mapping[Size, int], measured: int, size: Size) 
     """The time of a pixel of paintings of a size, in the mean over their scales, by that in a part of so many pixels
     that was measured."""
     settings, costs, works = inputs.settings, list[float](), list[int]()
-    # Of a film the first frames of shots alone have scales; what cannot be read has no size.
-    is_whole = inputs.content.is_film or not min(size)
-    scales, rule = ((), cold_start_rule(settings)) if is_whole else cold_start_scales(settings, size)
+    # Of a film the first frames of shots alone have scales.
+    is_film = inputs.content.is_film
+    scales, rule = ((), cold_start_rule(settings)) if is_film else cold_start_scales(settings, size)
     for scale in (*scales, Scale(size, rule)):
         works.append(scale.rule.iterations * math.prod(scale.size))
         tile = tiles.get(scale.size)
